@@ -1,0 +1,62 @@
+"""The exception tree and the exit codes of every command.
+
+0 done, 1 failed, 2 usage or configuration, 3 verification failed, 130 interrupted after saving.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_VERIFY = 3
+EXIT_INTERRUPTED = 130
+
+
+class SceVideoError(Exception):
+    """A failure whose message is one line that names the file and says what to do."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(SceVideoError):
+    """A wrong command line, configuration or folder: nothing was started."""
+
+    exit_code = EXIT_USAGE
+
+
+class VerificationError(SceVideoError):
+    """Data that do not match their manifest, or a strict evaluation with missing samples."""
+
+    exit_code = EXIT_VERIFY
+
+
+class Interrupted(SceVideoError):
+    """Stopped by a signal after everything was saved."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def run_command(command: Callable[[], int], *, verbose: bool = False) -> int:
+    """Run ``command`` and turn a :class:`SceVideoError` into one line and its exit code.
+
+    Args:
+        command: does the work and returns an exit code.
+        verbose: print the traceback as well (``-v``).
+
+    Returns:
+        The exit code. Exceptions of other types are bugs and keep their traceback.
+    """
+    try:
+        return command()
+    except SceVideoError as error:
+        if verbose:
+            traceback.print_exc()
+        print(f"sce-video: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("sce-video: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED

@@ -1,0 +1,200 @@
+"""The shard format: its only definition. Written down for people in ``shards/README.md``.
+
+A shard set is one folder: ``NAME-000000.tar ...``, ``index.parquet``, ``manifest.json``,
+``rejects.csv`` and ``classes.txt``. The manifest is written last: a shard exists only when it is
+named there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sce_video.errors import UsageError, VerificationError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+INDEX_NAME = "index.parquet"
+REJECTS_NAME = "rejects.csv"
+CLASSES_NAME = "classes.txt"
+
+VIDEO_EXTENSIONS = ("mp4", "avi", "mkv", "webm", "mpg")
+IMAGE_EXTENSIONS = ("jpg", "png")
+
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
+"""WebDataset cuts a key at its first dot, so keys hold none; the original path is in the json."""
+
+_FIXED_FIELDS = (
+    ("shard", pa.string()),  # tar file name
+    ("key", pa.string()),
+    ("label", pa.int32()),  # -1 = none
+    ("class", pa.string()),  # "" = none
+    ("path", pa.string()),  # relative to the raw root, POSIX
+    ("ext", pa.string()),  # of the media member, lower case
+    ("media_offset", pa.int64()),  # bytes from the start of the tar to the member's data
+    ("media_size", pa.int64()),
+    ("json_offset", pa.int64()),
+    ("json_size", pa.int64()),
+    ("idx_offset", pa.int64()),  # -1 = no packet index
+    ("idx_size", pa.int64()),
+    ("sha256", pa.string()),  # of the media member
+    ("duration", pa.float64()),  # seconds; 0 for images
+    ("fps", pa.float64()),  # mean frame rate, frames / duration; 0 for images
+    ("frames", pa.int32()),  # decoded frames; 1 for images
+    ("width", pa.int32()),  # as displayed, after rotation
+    ("height", pa.int32()),
+)
+FIXED_COLUMNS = tuple(name for name, _ in _FIXED_FIELDS)
+
+
+class ShardEntry(BaseModel):
+    """One tar of a set, as the manifest names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a shard set holds. ``splits`` maps a split column to its counts by value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT_VERSION
+    dataset: str
+    plan_digest: str
+    encode: dict[str, str | int | float | bool]
+    classes: tuple[str, ...]
+    splits: dict[str, dict[str, int]]
+    samples: int
+    rejected: dict[str, int]
+    index_sha256: str
+    shards: tuple[ShardEntry, ...]
+
+
+def index_schema(split_columns: Sequence[str]) -> pa.Schema:
+    """Schema of ``index.parquet``: the fixed columns, then one string column a split."""
+    return pa.schema([*_FIXED_FIELDS, *((name, pa.string()) for name in split_columns)])
+
+
+def write_index(path: Path, rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) -> None:
+    """Write ``rows`` (one dict a sample, in shard order) as parquet; the bytes depend on them only.
+
+    Args:
+        path: file to write; the caller renames it into place.
+        rows: dicts with :data:`FIXED_COLUMNS` and ``split_columns`` as keys.
+        split_columns: names of the split columns.
+    """
+    table = pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
+    pq.write_table(table, path, compression="zstd", write_statistics=False)
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """A shard set opened for reading: its folder, manifest and index table."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+    """sha256 of manifest.json: what an epoch's order and a checkpoint are keyed by."""
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def split_columns(self) -> tuple[str, ...]:
+        """Names of the split columns, in file order."""
+        return tuple(self.table.column_names[len(FIXED_COLUMNS) :])
+
+    def numbers(self, column: str) -> NDArray[Any]:
+        """One numeric column as a NumPy array ``[len(self)]``."""
+        array: NDArray[Any] = self.table.column(column).to_numpy()
+        return array
+
+    def strings(self, column: str) -> list[str]:
+        """One string column as a list."""
+        values: list[str] = self.table.column(column).to_pylist()
+        return values
+
+    def rows(self, split: str | None) -> NDArray[np.int64]:
+        """Row numbers of a split, ascending.
+
+        Args:
+            split: ``VALUE`` of column ``split``, ``COLUMN:VALUE``, or None for all rows.
+
+        Raises:
+            UsageError: unknown column, or no sample has the value.
+        """
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        column, _, value = split.rpartition(":")
+        column = column or "split"
+        known = [f"{name}:{value}" for name in self.split_columns for value in self._values(name)]
+        if column in self.split_columns:
+            found = np.flatnonzero(np.asarray(self.strings(column), dtype=object) == value)
+            if len(found):
+                return found.astype(np.int64)
+        raise UsageError(f"{self.folder}: no split '{split}'; it has {', '.join(known) or 'none'}")
+
+    def _values(self, column: str) -> list[str]:
+        return sorted({value for value in self.strings(column) if value})
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` under a temporary name in the same folder, fsync, rename."""
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def open_shards(folder: str | Path) -> ShardIndex:
+    """Open a shard set for reading; the tars themselves are not touched.
+
+    Raises:
+        UsageError: no finished shard set there, or one of another format version.
+        VerificationError: the manifest or the index is damaged.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UsageError(
+            f"{folder}: no finished shard set (no {MANIFEST_NAME}); "
+            f"make one: python -m sce_video.shard DATASET --out {folder}"
+        )
+    data = path.read_bytes()
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise VerificationError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
+    if manifest.format != FORMAT_VERSION:
+        raise UsageError(
+            f"{path}: format {manifest.format}, this version reads {FORMAT_VERSION}; shard again"
+        )
+    index = folder / INDEX_NAME
+    if not index.is_file() or sha256_file(index) != manifest.index_sha256:
+        raise VerificationError(f"{index}: missing or not the one its manifest names; shard again")
+    return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), pq.read_table(index))
