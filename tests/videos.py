@@ -1,0 +1,37 @@
+"""Videos made by the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+
+def moving_square(frames: int, height: int = 48, width: int = 64, seed: int = 0) -> NDArray[np.uint8]:
+    """Frames ``[T,H,W,3]`` uint8: a bright square that moves over a coloured ramp."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0, 120, width, dtype=np.float32)[None, :, None] * rng.uniform(0.2, 1, 3)
+    video = np.repeat(np.broadcast_to(ramp, (height, width, 3))[None], frames, 0).astype(np.uint8)
+    for t in range(frames):
+        x, y = (3 * t + seed) % (width - 12), (2 * t + 3 * seed) % (height - 12)
+        video[t, y : y + 12, x : x + 12] = rng.integers(180, 255, 3)
+    return video
+
+
+def write_video(
+    path: Path, video: NDArray[np.uint8], *, fps: int = 25, codec: str = "libx264", crf: int = 18
+) -> Path:
+    """Encode ``video`` (uint8 ``[T,H,W,3]``, even sides) into the container that ``path`` names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        if codec == "libx264":
+            stream.options = {"crf": str(crf), "threads": "1"}
+        for image in video:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
