@@ -91,15 +91,24 @@ def index_schema(split_columns: Sequence[str]) -> pa.Schema:
     return pa.schema([*_FIXED_FIELDS, *((name, pa.string()) for name in split_columns)])
 
 
-def write_index(path: Path, rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) -> None:
-    """Write ``rows`` (one dict a sample, in shard order) as parquet; the bytes depend on them only.
+def index_table(rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) -> pa.Table:
+    """Rows (one dict a sample, in shard order) as a table with :func:`index_schema`.
 
     Args:
-        path: file to write; the caller renames it into place.
         rows: dicts with :data:`FIXED_COLUMNS` and ``split_columns`` as keys.
         split_columns: names of the split columns.
     """
-    table = pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
+    return pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
+
+
+def write_index(path: Path, rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) -> None:
+    """Write :func:`index_table` of ``rows`` as parquet (:func:`write_index_table`)."""
+    write_index_table(path, index_table(rows, split_columns))
+
+
+def write_index_table(path: Path, table: pa.Table) -> None:
+    """Write an index as parquet; the bytes depend on its rows only. The caller renames it."""
+    table = table.combine_chunks()
     pq.write_table(table, path, compression="zstd", write_statistics=False)
 
 

@@ -1,1 +1,120 @@
-"""Data sets as they are distributed -> :class:`Record`, one module a data set."""
+"""Raw data sets as they are distributed: one module a data set, each with a ``scan``.
+
+A new data set is one module here, one line in :data:`SOURCES`, and one test file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sce_video.errors import UsageError
+
+Media = Literal["video", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One video or image of a raw data set."""
+
+    path: str
+    """Relative POSIX path below the root: the identity of the sample."""
+    source: Path
+    """The file to read; appears in no output."""
+    size: int
+    """Bytes."""
+    label: int
+    """Index into the classes; -1 = none."""
+    splits: Mapping[str, str]
+    """Split column -> value; a column may be absent (the sample is in none of its values)."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a source found below its root."""
+
+    media: Media
+    records: tuple[Record, ...]
+    """Ordered by path."""
+    classes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    """Split columns, in the order of the index."""
+    missing: tuple[str, ...] = ()
+    """Listed by the data set, but not present."""
+    unlisted: tuple[str, ...] = ()
+    """Present, but in no list, or no media file."""
+    conflicting: tuple[str, ...] = ()
+    """Listed again with another label or split; the first listing holds."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of a source; each source takes some of it (:class:`Source`)."""
+
+    splits: tuple[str, ...] = ()
+    """Values of column ``split`` to take; empty = all that are present."""
+    csv: Path | None = None
+    unlabelled: bool = False
+
+    def given(self) -> set[str]:
+        """Names of the command line flags that were used."""
+        flags = {"--split": bool(self.splits), "--csv": self.csv, "--unlabelled": self.unlabelled}
+        return {flag for flag, value in flags.items() if value}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set the converter knows."""
+
+    module: str
+    """Below ``sce_video.shard.sources``; imported on use."""
+    about: str
+    flags: frozenset[str] = frozenset()
+    """Flags of :class:`Options` it takes."""
+
+    def scan(self, name: str, root: Path, options: Options) -> Scan:
+        """List the data set below ``root``.
+
+        Raises:
+            UsageError: the layout is not the data set's, or an option does not apply.
+        """
+        if wrong := sorted(options.given() - self.flags):
+            raise UsageError(f"{name} takes no {wrong[0]}")
+        module = importlib.import_module(f"{__name__}.{self.module}")
+        scan: Callable[[str, Path, Options], Scan] = module.scan
+        return scan(name, root, options)
+
+
+_SPLIT = frozenset({"--split"})
+
+SOURCES: Mapping[str, Source] = {
+    "kinetics400": Source("kinetics", "Kinetics-400: CVDF layout or class folders", _SPLIT),
+    "kinetics600": Source("kinetics", "Kinetics-600: CVDF layout or class folders", _SPLIT),
+    "kinetics700": Source("kinetics", "Kinetics-700: CVDF layout or class folders", _SPLIT),
+    "ucf101": Source("ucf101", "UCF101 with its three splits"),
+    "hmdb51": Source("hmdb51", "HMDB51 with its three splits"),
+    "imagenet": Source("imagenet", "ImageNet: {train,val}/WNID/*.JPEG", _SPLIT),
+    "folder": Source(
+        "folder",
+        "your own: ROOT/CLASS/*, or --csv path,label[,split], or --unlabelled",
+        frozenset({"--split", "--csv", "--unlabelled"}),
+    ),
+    "demo": Source("demo", "made videos, rendered on first use"),
+}
+
+
+def find_source(name: str) -> Source:
+    """The source called ``name``.
+
+    Raises:
+        UsageError: unknown; the message has the list and the nearest name.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"unknown data set '{name}'{hint} Known: {', '.join(SOURCES)}")

@@ -1,0 +1,157 @@
+"""``python -m sce_video.shard``: raw data set -> WebDataset shards; ``verify`` and ``info``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from sce_video.errors import Interrupted, UsageError, run_command
+from sce_video.shard.sources import SOURCES, Options, find_source
+
+RAW_VARIABLE = "SCE_VIDEO_RAW"
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m sce_video.shard") -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments; None = those of the process.
+        prog: how the command was called, for help and hints.
+
+    Returns:
+        The exit code. A wrong command line exits with 2, ``--help`` with 0 (argparse).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in ("verify", "info"):
+        return _inspect(arguments[0], arguments[1:], prog)
+    args = _parser(prog).parse_args(arguments)
+    return run_command(lambda: _convert(args, prog), verbose=args.verbose)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    known = "\n".join(f"  {name:<12} {source.about}" for name, source in SOURCES.items())
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Turn a raw data set into WebDataset shards; every file is decoded once.",
+        epilog=f"data sets:\n{known}\n\nfinished sets:\n"
+        f"  {prog} verify DIR   check every byte against the manifest\n"
+        f"  {prog} info DIR     what a set holds",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="one of the list below")
+    parser.add_argument(
+        "--root", type=Path, help=f"raw data (default ${RAW_VARIABLE}/DATASET, else raw/DATASET)"
+    )
+    parser.add_argument("--out", type=Path, help="output folder (default shards/DATASET)")
+    parser.add_argument(
+        "--split", nargs="+", default=[], help="splits to take (default: all present)"
+    )
+    parser.add_argument("--csv", type=Path, help="folder: a list path,label[,split]")
+    parser.add_argument("--unlabelled", action="store_true", help="folder: any files, no labels")
+    parser.add_argument(
+        "--workers", type=_positive, help="decoding processes (default: one a core)"
+    )
+    parser.add_argument("--limit", type=_positive, help="take only N samples, mixed over classes")
+    parser.add_argument(
+        "--max-rejects",
+        type=_fraction,
+        default=0.05,
+        help="fraction of unreadable files above which it fails (default 0.05)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="delete the set in --out first")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be between 0 and 1")
+    return number
+
+
+def _inspect(verb: str, arguments: Sequence[str], prog: str) -> int:
+    parser = argparse.ArgumentParser(prog=f"{prog} {verb}", allow_abbrev=False)
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
+    args = parser.parse_args(arguments)
+
+    def command() -> int:
+        from sce_video.shard import inspect_set
+
+        return getattr(inspect_set, verb)(args.folder)  # type: ignore[no-any-return]
+
+    return run_command(command, verbose=args.verbose)
+
+
+def _root(args: argparse.Namespace, prog: str) -> Path:
+    """The raw folder.
+
+    Raises:
+        UsageError: it does not exist.
+    """
+    name: str = args.dataset
+    default = Path(os.environ.get(RAW_VARIABLE) or "raw") / name
+    root: Path = args.root or default
+    if not root.is_dir() and name != "demo":  # the demo renders its own
+        raise UsageError(f"{root}: no such folder; give the raw data: {prog} {name} --root RAW")
+    return root
+
+
+def _convert(args: argparse.Namespace, prog: str) -> int:
+    source = find_source(args.dataset)
+    root = _root(args, prog)
+    options = Options(tuple(args.split), args.csv, args.unlabelled)
+    from sce_video.shard import show
+    from sce_video.shard.convert import convert
+    from sce_video.shard.plan import Settings, make_plan
+
+    plan = make_plan(
+        source.scan(args.dataset, root, options), Settings(args.dataset, limit=args.limit)
+    )
+    folder = args.out or Path("shards") / args.dataset
+    if args.dry_run:
+        show.print_plan(plan, folder)
+        return 0
+    if not plan.samples:
+        raise UsageError(f"{root}: not one file of the data set is there")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with show.ProgressDisplay(plan) as display:
+            manifest, worked = convert(
+                plan,
+                folder,
+                workers=args.workers or len(os.sched_getaffinity(0)),
+                max_rejects=args.max_rejects,
+                overwrite=args.overwrite,
+                on_progress=display.update,
+            )
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"interrupted; run the same command again to continue {folder}"
+        ) from error
+    show.print_summary(manifest, folder, worked=worked)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A scheduler's SIGTERM is a Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

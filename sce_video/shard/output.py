@@ -1,0 +1,192 @@
+"""The folder a shard set is written to: whose it is, what is finished in it, one writer."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from sce_video.errors import UsageError, VerificationError
+from sce_video.shard.format import (
+    CLASSES_NAME,
+    INDEX_NAME,
+    MANIFEST_NAME,
+    REJECTS_NAME,
+    Manifest,
+    ShardEntry,
+    open_shards,
+    write_atomic,
+)
+from sce_video.shard.plan import Plan, changes
+from sce_video.shard.writer import PARTIAL
+
+PLAN_NAME = ".plan.json"
+"""The parts of the plan's digest: kept, so that a rerun can say what changed."""
+JOURNAL_NAME = ".journal.jsonl"
+"""One line a finished shard; gone when the manifest is there."""
+
+_FIXED = (MANIFEST_NAME, INDEX_NAME, REJECTS_NAME, CLASSES_NAME, JOURNAL_NAME, PLAN_NAME)
+_TAR = re.compile(r".+-\d{6}\.tar")
+
+
+@dataclass(frozen=True)
+class Journal:
+    """One finished shard; without samples it has no file."""
+
+    name: str
+    samples: int
+    size: int
+    """Bytes."""
+    sha256: str
+    rejects: tuple[tuple[str, str], ...]
+    """(path, reason)."""
+
+    def entry(self) -> ShardEntry | None:
+        """The manifest entry; None without samples."""
+        if not self.samples:
+            return None
+        return ShardEntry(name=self.name, samples=self.samples, bytes=self.size, sha256=self.sha256)
+
+    def line(self) -> bytes:
+        """As written to the journal."""
+        fields = [self.name, self.samples, self.size, self.sha256, self.rejects]
+        return json.dumps(fields).encode() + b"\n"
+
+
+class Output:
+    """The output folder of one plan, locked while open; use as a context manager.
+
+    Attributes:
+        manifest: the finished shard set of this very plan, if it is there.
+        journal: the shards that an unfinished conversion of this plan noted as finished.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, *, overwrite: bool) -> None:
+        self.folder = folder
+        self.manifest: Manifest | None = None
+        self.journal: list[Journal] = []
+        self._plan = plan
+        self._overwrite = overwrite
+        self._lock = -1
+
+    def __enter__(self) -> Output:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder}: not a folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            self._take_lock()
+            self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        os.close(self._lock)  # which unlocks
+
+    def note(self, shard: Journal) -> None:
+        """Append a finished shard to the journal, on the disk when this returns."""
+        with (self.folder / JOURNAL_NAME).open("ab") as stream:
+            stream.write(shard.line())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def forget(self, kept: int) -> None:
+        """Cut the journal after its first ``kept`` shards: what follows is made again."""
+        del self.journal[kept:]
+        write_atomic(self.folder / JOURNAL_NAME, b"".join(shard.line() for shard in self.journal))
+
+    def publish(self, partial: Path, path: Path) -> None:
+        """Flush ``partial`` to the disk and rename it to ``path``."""
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+
+    def close_journal(self) -> None:
+        """The manifest is written: the journal has done its work."""
+        os.fsync(self._lock)
+        (self.folder / JOURNAL_NAME).unlink()
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{self.folder}: another conversion is writing here") from error
+
+    def _open(self) -> None:
+        names = sorted(path.name for path in self.folder.iterdir())
+        ours = MANIFEST_NAME in names or PLAN_NAME in names
+        if names and not ours:
+            raise UsageError(f"{self.folder}: not empty and no shard set (it has {names[0]})")
+        if self._overwrite:
+            self._delete(names)
+        elif ours:
+            self._compare()
+        for name in names:
+            if name.endswith(PARTIAL):
+                (self.folder / name).unlink(missing_ok=True)
+        if (self.folder / MANIFEST_NAME).is_file():
+            self._check_finished()
+        else:
+            self._begin()
+
+    def _delete(self, names: list[str]) -> None:
+        """Delete a shard set, manifest first: half a deletion must not look like a set."""
+        tars = [name for name in names if _TAR.fullmatch(name.removesuffix(PARTIAL))]
+        for name in (*_FIXED, *tars):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _compare(self) -> None:
+        """Refuse a folder that was made by another plan."""
+        path = self.folder / PLAN_NAME
+        if path.is_file():
+            old = json.loads(path.read_bytes())
+            what = changes(old, self._plan.parts)
+        else:  # a set that was copied without its hidden files
+            same = open_shards(self.folder).manifest.plan_digest == self._plan.digest
+            what = "" if same else "files or settings"
+        if what:
+            raise UsageError(
+                f"{self.folder} was made from other input: changed {what}. "
+                "--overwrite starts again, --out writes elsewhere"
+            )
+
+    def _check_finished(self) -> None:
+        manifest = open_shards(self.folder).manifest
+        for shard in manifest.shards:
+            path = self.folder / shard.name
+            if not path.is_file() or path.stat().st_size != shard.bytes:
+                raise VerificationError(f"{path}: missing or cut; make the set again: --overwrite")
+        self.manifest = manifest
+
+    def _begin(self) -> None:
+        path = self.folder / PLAN_NAME
+        if not path.is_file():
+            text = json.dumps(dict(self._plan.parts), indent=1, ensure_ascii=False) + "\n"
+            write_atomic(path, text.encode())
+        self.journal = _read_journal(self.folder / JOURNAL_NAME)
+
+
+def _read_journal(path: Path) -> list[Journal]:
+    """Whole lines of a journal; a line that a crash cut off ends it."""
+    shards: list[Journal] = []
+    if not path.is_file():
+        return shards
+    for line in path.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        name, samples, size, sha256, rejects = json.loads(line)
+        shards.append(
+            Journal(name, samples, size, sha256, tuple((path, reason) for path, reason in rejects))
+        )
+    return shards

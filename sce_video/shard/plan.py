@@ -1,0 +1,177 @@
+"""From a scan to a plan: which sample goes where under which key. Pure: nothing is read.
+
+The order is a fixed pseudo-random permutation: samples are sorted by a hash of their path. Data
+sets list their files by class, and a training run shuffles within windows of a few shards, so a
+sorted shard set would give batches of few classes. A shard closes at a planned number of samples;
+a sample that turns out to be unreadable leaves its shard one shorter and moves no other sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+
+from sce_video.shard.format import FORMAT_VERSION
+from sce_video.shard.probe import Limits
+from sce_video.shard.sources import Media, Record, Scan
+
+SAMPLES_PER_SHARD: Mapping[Media, int] = {"video": 1_000, "image": 10_000}
+MAX_KEY = 90
+"""Characters; a plain tar holds names of 100 bytes, extension included."""
+_NOT_KEY = re.compile(r"[^A-Za-z0-9_-]")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the content of a shard set besides the data."""
+
+    dataset: str
+    samples_per_shard: int | None = None
+    """None = :data:`SAMPLES_PER_SHARD`."""
+    limit: int | None = None
+    """Take the first samples of the plan only."""
+    encode: str = "copy"
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One planned sample."""
+
+    record: Record
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a conversion will do, but for what decoding finds out."""
+
+    settings: Settings
+    media: Media
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    shards: tuple[tuple[Item, ...], ...]
+    rejects: tuple[tuple[str, str], ...]
+    """(path, reason) known from the scan alone: missing, unlisted, conflicting."""
+    parts: Mapping[str, str]
+    """Named digests (and settings in clear) that tell what changed between two plans."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over :attr:`parts`, hexadecimal."""
+        return _digest([json.dumps(dict(self.parts), sort_keys=True)])
+
+    @property
+    def samples(self) -> int:
+        """Planned samples."""
+        return sum(len(shard) for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all planned raw files."""
+        return sum(item.record.size for shard in self.shards for item in shard)
+
+    def shard_name(self, shard: int) -> str:
+        """File name of a shard."""
+        return f"{self.settings.dataset}-{shard:06d}.tar"
+
+
+def make_plan(scan: Scan, settings: Settings) -> Plan:
+    """Order the records, name them and cut them into shards."""
+    keys = make_keys([record.path for record in scan.records])
+    items = [Item(record, key) for record, key in zip(scan.records, keys, strict=True)]
+    items.sort(key=lambda item: (_path_hash(item.record.path), item.record.path))
+    items = items[: settings.limit]
+    size = settings.samples_per_shard or SAMPLES_PER_SHARD[scan.media]
+    rejects = [(path, "missing") for path in scan.missing]
+    rejects += [(path, "unlisted") for path in scan.unlisted]
+    rejects += [(path, "listed twice with different labels or splits") for path in scan.conflicting]
+    return Plan(
+        settings=settings,
+        media=scan.media,
+        classes=scan.classes,
+        columns=scan.columns,
+        shards=tuple(tuple(items[at : at + size]) for at in range(0, len(items), size)),
+        rejects=tuple(sorted(rejects)),
+        parts=_parts(scan, settings, items, size, rejects),
+    )
+
+
+def make_keys(paths: Sequence[str]) -> list[str]:
+    """Unique WebDataset keys ``[A-Za-z0-9_-]+`` for unique ``paths``, in their order.
+
+    A key is the file's stem with foreign characters replaced by ``_``. Where two would be equal,
+    or one too long, a short hash of the path is appended, so that a key depends only on its own
+    path and on whether another claims the same.
+    """
+    plain = [_NOT_KEY.sub("_", PurePosixPath(path).stem) or "sample" for path in paths]
+    claims = Counter(plain)
+    for digits in (8, 16, 64):
+        keys = [
+            key if claims[key] == 1 and len(key) <= MAX_KEY else _hashed(key, path, digits)
+            for key, path in zip(plain, paths, strict=True)
+        ]
+        if len(set(keys)) == len(keys):
+            return keys
+    raise AssertionError("paths are not unique")
+
+
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """What differs between two plans' :attr:`Plan.parts`, for a person."""
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    shown = []
+    for name in names:
+        before, after = old.get(name, "none"), new.get(name, "none")
+        shown.append(name if _is_digest(before + after) else f"{name} ({before} -> {after})")
+    return ", ".join(shown)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) >= 64 and re.fullmatch(r"[0-9a-f]+", text) is not None
+
+
+def _hashed(key: str, path: str, digits: int) -> str:
+    suffix = _path_hash(path)[:digits]
+    return f"{key[: MAX_KEY - 1 - digits]}-{suffix}"
+
+
+def _path_hash(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()
+
+
+def _parts(
+    scan: Scan, settings: Settings, items: Sequence[Item], size: int, rejects: list[tuple[str, str]]
+) -> dict[str, str]:
+    records = [item.record for item in items]
+    limits = {f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()}
+    return {
+        "format": str(FORMAT_VERSION),
+        "data set": settings.dataset,
+        "encode": settings.encode,
+        "samples per shard": str(size),
+        "--limit": str(settings.limit),
+        **limits,
+        "number of files": str(len(records)),
+        "file names": _digest(record.path for record in records),
+        "file sizes": _digest(f"{record.path}\t{record.size}" for record in records),
+        "labels": _digest(f"{record.path}\t{record.label}" for record in records),
+        "splits": _digest(
+            f"{record.path}\t{column}\t{record.splits.get(column, '')}"
+            for record in records
+            for column in scan.columns
+        ),
+        "classes": _digest(scan.classes),
+        "missing or unlisted files": _digest(f"{reason}\t{path}" for path, reason in rejects),
+    }
+
+
+def _digest(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,209 @@
+"""Killable worker processes: results in the order of the jobs, whatever happens to a worker.
+
+A decoder that crashes or hangs takes its process with it, never the conversion: the worker is
+replaced and its job tried once more with nothing else running. A second loss ends the run with the
+job's name: a file is rejected only for what it is, never for what happened around it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from sce_video.errors import SceVideoError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+LOOK_AHEAD = 4
+"""Jobs a worker may be ahead of the oldest unfinished one; bounds the memory."""
+
+
+@dataclass
+class _Worker(Generic[Job]):
+    process: SpawnProcess
+    pipe: Connection
+    number: int = -1
+    """Number of the job it works on; -1 = idle."""
+    since: float = 0.0
+
+
+@dataclass
+class _State(Generic[Job, Result]):
+    jobs: Sequence[Job]
+    waiting: deque[int]
+    done: dict[int, Result] = field(default_factory=dict)
+    lost: deque[int] = field(default_factory=deque)
+    """Jobs to be tried alone."""
+    retried: set[int] = field(default_factory=set)
+
+
+class Pool(Generic[Job, Result]):
+    """A fixed number of spawned workers that run ``function(job)``; use as a context manager.
+
+    Args:
+        function: picklable; runs in the workers. Its exceptions end the conversion.
+        workers: how many processes.
+        wall_limit: seconds after which a silent worker counts as hanging.
+        name: job -> what to call it in an error.
+        on_death: job, exit code -> the result of a job whose death has a known meaning, else None.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Job], Result],
+        *,
+        workers: int,
+        wall_limit: float,
+        name: Callable[[Job], str],
+        on_death: Callable[[Job, int], Result | None] = lambda job, code: None,
+    ) -> None:
+        self._function = function
+        self._wall_limit = wall_limit
+        self._name = name
+        self._on_death = on_death
+        self._context = multiprocessing.get_context("spawn")
+        self._size = workers
+        self._workers: list[_Worker[Job]] = []
+
+    def map(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Yield the result of each job, in order.
+
+        Raises:
+            SceVideoError: a job lost its worker twice, or raised.
+        """
+        state: _State[Job, Result] = _State(jobs, deque(range(len(jobs))))
+        for number in range(len(jobs)):
+            while number not in state.done:
+                self._feed(state, number)
+                self._collect(state)
+            self._feed(state, number + 1)  # the workers go on while the caller writes
+            yield state.done.pop(number)
+
+    def _feed(self, state: _State[Job, Result], oldest: int) -> None:
+        """Give idle workers their next jobs."""
+        while len(self._workers) < min(self._size, len(state.jobs)):
+            self._workers.append(self._start())
+        idle = [worker for worker in self._workers if worker.number < 0]
+        if state.lost:
+            if len(idle) == len(self._workers):  # alone: memory and disk are all its own
+                self._send(state, idle[0], state.lost.popleft())
+            return
+        if any(worker.number in state.retried for worker in self._workers):
+            return
+        for worker in idle:
+            if not state.waiting or state.waiting[0] >= oldest + LOOK_AHEAD * self._size:
+                break
+            self._send(state, worker, state.waiting.popleft())
+
+    def _send(self, state: _State[Job, Result], worker: _Worker[Job], number: int) -> None:
+        worker.number, worker.since = number, time.monotonic()
+        # A worker that died while idle is found by its closed pipe in _collect.
+        with contextlib.suppress(BrokenPipeError):
+            worker.pipe.send(state.jobs[number])
+
+    def _collect(self, state: _State[Job, Result]) -> None:
+        """Wait for an answer, a death or the wall limit of the worker that is busy longest."""
+        busy = [worker for worker in self._workers if worker.number >= 0]
+        oldest = min(worker.since for worker in busy)
+        patience = max(0.0, oldest + self._wall_limit - time.monotonic())
+        ready = wait([worker.pipe for worker in busy], timeout=patience)
+        for worker in busy:
+            if worker.pipe in ready:
+                self._receive(state, worker)
+            elif time.monotonic() - worker.since > self._wall_limit:
+                self._lose(state, worker, f"gave no answer within {self._wall_limit:.0f} s")
+
+    def _receive(self, state: _State[Job, Result], worker: _Worker[Job]) -> None:
+        try:
+            ok, answer = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            code = worker.process.exitcode or 0
+            meaning = self._on_death(state.jobs[worker.number], code)
+            if meaning is None:
+                self._lose(state, worker, f"ended its process ({_explain(code)})")
+            else:
+                state.done[worker.number] = meaning
+                self._replace(worker)
+            return
+        if not ok:
+            raise SceVideoError(f"{self._name(state.jobs[worker.number])}: {answer}")
+        state.done[worker.number] = answer
+        worker.number = -1
+
+    def _lose(self, state: _State[Job, Result], worker: _Worker[Job], what: str) -> None:
+        number = worker.number
+        if number in state.retried:
+            raise SceVideoError(
+                f"{self._name(state.jobs[number])}: decoding {what}, twice; "
+                "finished shards are kept. Report the file, move it away and run again"
+            )
+        state.retried.add(number)
+        state.lost.append(number)
+        self._replace(worker)
+
+    def _replace(self, worker: _Worker[Job]) -> None:
+        _kill(worker)
+        self._workers[self._workers.index(worker)] = self._start()
+
+    def _start(self) -> _Worker[Job]:
+        here, there = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(there, self._function), daemon=True, name="sce-video-shard"
+        )
+        process.start()
+        there.close()
+        return _Worker(process, here)
+
+    def __enter__(self) -> Pool[Job, Result]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            _kill(worker)
+        self._workers.clear()
+
+
+def _kill(worker: _Worker[Any]) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def _explain(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
+    """Body of a worker: answer jobs until the parent closes the pipe."""
+    # Ctrl-C goes to the whole process group; what becomes of the workers is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone: nothing left to do
+        while True:
+            job = pipe.recv()
+            try:
+                answer = (True, function(job))
+            except Exception as error:  # noqa: BLE001 (told to the parent, which ends the run)
+                answer = (False, f"{type(error).__name__}: {error}")
+            pipe.send(answer)

@@ -1,0 +1,112 @@
+"""What the converter tells people: plan, progress, summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+from sce_video.shard.convert import Progress
+from sce_video.shard.format import REJECTS_NAME, Manifest
+from sce_video.shard.plan import Plan
+
+_LINE_EVERY = 30.0
+"""Seconds between progress lines where there is no terminal."""
+
+
+def human_bytes(count: int) -> str:
+    """``count`` bytes for people, in powers of 1,024."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value, _ = value / 1024, units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def print_plan(plan: Plan, folder: Path) -> None:
+    """What a conversion would do."""
+    print(f"data set     {plan.settings.dataset}, {len(plan.classes):,} classes")
+    print(f"samples      {plan.samples:,} {plan.media}s, {human_bytes(plan.bytes)}")
+    print(f"shards       {len(plan.shards):,} in {folder}")
+    for column in plan.columns:
+        counts: dict[str, int] = {}
+        for shard in plan.shards:
+            for item in shard:
+                value = item.record.splits.get(column, "")
+                counts[value] = counts.get(value, 0) + 1
+        shown = ", ".join(f"{value} {counts[value]:,}" for value in sorted(counts) if value)
+        print(f"{column:<12} {shown}")
+    print(f"plan digest  {plan.digest}")
+    left_out: dict[str, list[str]] = {}
+    for path, reason in plan.rejects:
+        left_out.setdefault(reason, []).append(path)
+    for reason, paths in sorted(left_out.items()):
+        print(f"{reason}: {len(paths):,}")
+        for path in paths[:10]:
+            print(f"  {path}")
+        if len(paths) > 10:
+            print(f"  ... and {len(paths) - 10:,} more")
+
+
+class ProgressDisplay:
+    """A bar on a terminal, a line every half minute elsewhere; on standard error."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._total = plan.samples
+        self._shards = len(plan.shards)
+        self._bar = tqdm(
+            total=plan.samples, unit=plan.media, disable=not sys.stderr.isatty(), smoothing=0.05
+        )
+        self._started = self._printed = time.monotonic()
+        self._seen = 0
+        self._first: int | None = None
+
+    def update(self, progress: Progress) -> None:
+        """Show where the conversion stands."""
+        done = progress.samples + progress.rejected
+        if self._first is None:
+            self._first = done
+        self._bar.update(done - self._seen)
+        self._bar.set_postfix(rejected=progress.rejected, refresh=False)
+        self._seen = done
+        now = time.monotonic()
+        if self._bar.disable and now - self._printed >= _LINE_EVERY:
+            self._printed = now
+            rate = (done - self._first) / (now - self._started)
+            print(
+                f"{done:,} of {self._total:,} samples, shard {progress.shards + 1} of "
+                f"{self._shards}, {progress.rejected:,} rejected, {rate:.1f}/s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> ProgressDisplay:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+
+def print_summary(manifest: Manifest, folder: Path, *, worked: bool) -> None:
+    """What a finished set holds and what to do next."""
+    if not worked:
+        print(f"{folder} is complete and made from this very input: nothing to do")
+    size = sum(shard.bytes for shard in manifest.shards)
+    print(
+        f"{manifest.samples:,} samples in {len(manifest.shards):,} shards, {human_bytes(size)}, "
+        f"{len(manifest.classes):,} classes: {folder}"
+    )
+    for column, counts in manifest.splits.items():
+        print(f"  {column}: {', '.join(f'{value} {count:,}' for value, count in counts.items())}")
+    if manifest.rejected:
+        print(f"left out (named in {folder / REJECTS_NAME}):")
+        for reason, count in manifest.rejected.items():
+            print(f"  {count:>9,}  {reason}")
+    print(f"next: deepspeed sce_video/train.py data.shards={folder}")

@@ -1,0 +1,143 @@
+"""Any folder: ``ROOT/CLASS/*``, or ``--csv`` with ``path,label[,split]``, or ``--unlabelled``.
+
+Videos or images, not both: the larger part of training is fixed by it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from sce_video.errors import UsageError
+from sce_video.shard.sources import Media, Options, Record, Scan
+from sce_video.shard.sources.listing import (
+    SUFFIXES,
+    Found,
+    Gather,
+    by_path,
+    files,
+    folders,
+    number,
+    relative,
+)
+
+
+def scan(name: str, root: Path, options: Options) -> Scan:
+    """List a folder.
+
+    Raises:
+        UsageError: no media files where they are expected, both kinds, or a wrong list.
+    """
+    if options.csv is not None:
+        return _scan_csv(root, options.csv, options)
+    if options.splits:
+        raise UsageError(f"{name} takes --split only with a --csv that has a column 'split'")
+    if options.unlabelled:
+        return _scan_unlabelled(root)
+    return _scan_classes(root)
+
+
+def _scan_unlabelled(root: Path) -> Scan:
+    found = list(files(root, root, deep=True))
+    media = _media_of(root, found, "videos or images below it")
+    gather = Gather(media)
+    records = [file.record(-1, {}) for file in gather.take(found)]
+    return Scan(media, by_path(records), unlisted=tuple(sorted(gather.other)))
+
+
+def _scan_classes(root: Path) -> Scan:
+    classes = folders(root)
+    loose = list(files(root, root))
+    found = {folder.name: list(files(folder, root)) for folder in classes}
+    flat = [file for group in found.values() for file in group]
+    media = _media_of(root, flat, "class folders CLASS/*, or --csv FILE, or --unlabelled")
+    gather = Gather(media, other=[file.path for file in loose])
+    taken = {name: gather.take(group) for name, group in found.items()}
+    labels = number(name for name, group in taken.items() if group)
+    records = [f.record(labels[name], {}) for name, group in taken.items() for f in group]
+    return Scan(media, by_path(records), tuple(labels), unlisted=tuple(sorted(gather.other)))
+
+
+def _media_of(root: Path, found: Iterable[Found], expected: str) -> Media:
+    """The one kind of media among ``found``."""
+    examples: dict[Media, str] = {}
+    for file in found:
+        for media, suffixes in SUFFIXES.items():
+            if file.suffix in suffixes:
+                examples.setdefault(media, file.path)
+    if not examples:
+        raise UsageError(f"{root}: expected {expected}")
+    if len(examples) > 1:
+        raise UsageError(
+            f"{root}: videos and images in one set ({', '.join(sorted(examples.values()))}); "
+            "shard them apart"
+        )
+    return next(iter(examples))
+
+
+def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
+    rows, has_splits, conflicting = _read_csv(path, unlabelled=options.unlabelled)
+    if options.splits and not has_splits:
+        raise UsageError(f"{path}: --split needs a column 'split'")
+    labels = _number_labels(label for label, _ in rows.values() if label)
+    found: list[Found] = []
+    missing = []
+    for video, (_, split) in rows.items():
+        if options.splits and split not in options.splits:
+            continue
+        source = root / video
+        if source.is_file():
+            found.append(Found(relative(source, root), source, source.stat().st_size))
+        else:
+            missing.append(video)
+    media = _media_of(root, found, f"the videos or images that {path.name} lists")
+    gather = Gather(media)
+    records: list[Record] = []
+    for file in gather.take(found):
+        label, split = rows[file.path]
+        records.append(file.record(labels.get(label, -1), {"split": split} if split else {}))
+    return Scan(
+        media,
+        by_path(records),
+        tuple(labels),
+        ("split",) if has_splits else (),
+        missing=tuple(sorted(missing)),
+        unlisted=tuple(sorted(gather.other)),
+        conflicting=conflicting,
+    )
+
+
+def _read_csv(
+    path: Path, *, unlabelled: bool
+) -> tuple[dict[str, tuple[str, str]], bool, tuple[str, ...]]:
+    """Path -> (label, split), whether there is a split column, paths listed with two meanings."""
+    if not path.is_file():
+        raise UsageError(f"--csv {path}: no such file")
+    rows: dict[str, tuple[str, str]] = {}
+    conflicting = []
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        columns = reader.fieldnames or ()
+        for needed in ("path",) if unlabelled else ("path", "label"):
+            if needed not in columns:
+                raise UsageError(f"{path}: first line must name the columns path,label[,split]")
+        for row in reader:
+            video = PurePosixPath(row["path"] or "")
+            if video.is_absolute() or ".." in video.parts or not video.name:
+                raise UsageError(
+                    f"{path}, line {reader.line_num}: '{video}' is no path below the root"
+                )
+            label = "" if unlabelled else (row["label"] or "").strip()
+            value = ("" if label == "-1" else label, (row.get("split") or "").strip())
+            if rows.setdefault(str(video), value) != value:
+                conflicting.append(str(video))
+    return rows, "split" in columns, tuple(sorted(conflicting))
+
+
+def _number_labels(labels: Iterable[str]) -> dict[str, int]:
+    """Class name -> label; names that are all whole numbers are sorted as numbers."""
+    names = set(labels)
+    if all(name.isdecimal() for name in names):
+        return {name: label for label, name in enumerate(sorted(names, key=int))}
+    return number(names)

@@ -1,0 +1,79 @@
+"""What a worker process does with one file: read it, decode it, hand it over."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sce_video.errors import SceVideoError
+from sce_video.shard.probe import Limits, Probe, Rejected, probe_image, probe_video
+from sce_video.shard.sources import Media
+
+_GRACE = 30
+"""CPU seconds over the limit after which the kernel ends a decoder that never returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileJob:
+    """One planned file."""
+
+    source: Path
+    size: int
+    """Bytes when the data set was listed."""
+    media: Media
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A file that decodes cleanly."""
+
+    data: bytes
+    """The media member of its sample."""
+    sha256: str
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that does not qualify."""
+
+    reason: str
+
+
+def process_file(job: FileJob) -> Accepted | Refused:
+    """Read and decode one file.
+
+    Raises:
+        SceVideoError: the file changed since the data set was listed.
+        OSError: the file cannot be read; that is no property of the video, so it is no reject.
+    """
+    if job.size > job.limits.bytes:
+        return Refused("file too large")
+    data = job.source.read_bytes()
+    if len(data) != job.size:
+        raise SceVideoError("changed while it was being sharded; run again")
+    probe = probe_image if job.media == "image" else probe_video
+    _arm_cpu_limit(job.limits.cpu_seconds + _GRACE)
+    try:
+        found = probe(data, job.limits)
+    except Rejected as rejected:
+        return Refused(str(rejected))
+    return Accepted(data, hashlib.sha256(data).hexdigest(), found)
+
+
+def refused_by_kernel(job: FileJob, exit_code: int) -> Refused | None:
+    """What the death of a worker says about its file: only an exceeded CPU limit says something."""
+    return Refused("takes too long to decode") if exit_code == -signal.SIGXCPU else None
+
+
+def _arm_cpu_limit(seconds: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(time.process_time()) + seconds + 1
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
