@@ -40,12 +40,13 @@ class Interrupted(SceVideoError):
     exit_code = EXIT_INTERRUPTED
 
 
-def run_command(command: Callable[[], int], *, verbose: bool = False) -> int:
+def run_command(command: Callable[[], int], *, verbose: bool = False, quiet: bool = False) -> int:
     """Run ``command`` and turn a :class:`SceVideoError` into one line and its exit code.
 
     Args:
         command: does the work and returns an exit code.
         verbose: print the traceback as well (``-v``).
+        quiet: print nothing (another rank does).
 
     Returns:
         The exit code. Exceptions of other types are bugs and keep their traceback.
@@ -55,7 +56,8 @@ def run_command(command: Callable[[], int], *, verbose: bool = False) -> int:
     except SceVideoError as error:
         if verbose:
             traceback.print_exc()
-        print(f"sce-video: {error}", file=sys.stderr)
+        if not quiet:
+            print(f"sce-video: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("sce-video: interrupted", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""uint8 clips -> normalised views, on the device, with parameters drawn per clip."""

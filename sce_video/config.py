@@ -1,0 +1,290 @@
+"""A run's configuration: one YAML file, every key checked, ``key=value`` overrides on top."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sce_video.errors import UsageError
+
+Share = typing.Annotated[float, Field(ge=0, le=1)]
+Positive = typing.Annotated[float, Field(gt=0)]
+Count = typing.Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(_Section):
+    """Where a run lives and how long it may take."""
+
+    dir: str = "runs/pretrain"
+    seed: int = 0
+    max_steps: Count | None = None  # stop early; the schedules keep train.epochs
+    resume: bool = False  # continue the run in ``dir`` from its newest checkpoint
+
+
+class DataConfig(_Section):
+    """Which samples."""
+
+    shards: str
+    split: str | None = None  # VALUE of column ``split``, or COLUMN:VALUE; none = all samples
+    workers: int = Field(default=2, ge=0)  # processes a rank that make clips; 0 = the trainer's own
+    max_bad_fraction: Share = 0.001  # of samples seen, but never below 10 samples
+
+
+class ClipConfig(_Section):
+    """What a clip is."""
+
+    frames: Count = 8
+    seconds: Positive = 2.56  # span in the video
+    size: int = Field(default=112, ge=16)  # side after cropping, pixels
+    clips: int = Field(default=2, ge=2, le=2)  # views a video
+
+
+class AugmentConfig(_Section):
+    """How views differ."""
+
+    recipe: Literal["sce_video", "crop_flip"] = "sce_video"
+    color_strength: float = Field(default=0.5, ge=0)  # 0.5: brightness 0.4 ...; 1.0: 0.8 ...
+    flip: Share = 0.5
+    area: tuple[Share, Share] = (0.2, 0.766)  # of the frame, of the random crop
+    aspect: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    temporal_difference: Share = 0.0
+    antialias: bool = True  # low-pass before shrinking; false = the published code
+
+
+class HeadConfig(_Section):
+    """Widths of an MLP head."""
+
+    hidden: Count = 1024
+    dim: Count = 256
+
+
+class PredictorConfig(_Section):
+    """Width of the predictor; its output is as wide as the projector's."""
+
+    hidden: Count = 1024
+
+
+class ModelConfig(_Section):
+    """The networks."""
+
+    trunk: Literal["r2plus1d_18"] = "r2plus1d_18"
+    width: Count = 64  # channels after the stem; 64 = the published trunk
+    projector: HeadConfig = HeadConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    momentum: Share = 0.99  # of the momentum encoder at step 0; cosine to 1
+
+
+class ObjectiveConfig(_Section):
+    """SCE; the names are the paper's lambda, tau and tau_m."""
+
+    name: Literal["sce"] = "sce"
+    coeff: Share = 0.5
+    temp: Positive = 0.1
+    temp_m: Positive = 0.05
+    queue: Count = 65536
+    positive_in_target: Literal["masked", "zero_logit"] = "masked"
+
+    @model_validator(mode="after")
+    def _sharper_target(self) -> ObjectiveConfig:
+        if self.temp_m >= self.temp:
+            raise ValueError(f"temp_m {self.temp_m} must be below temp {self.temp}")
+        return self
+
+
+class OptimConfig(_Section):
+    """The optimizer and its learning rate."""
+
+    name: Literal["lars", "sgd", "adamw"] = "lars"
+    lr: Positive = 2.4  # before scaling
+    lr_scaling: Literal["linear", "sqrt", "none"] = (
+        "linear"  # linear: x batch/256; sqrt: x sqrt(batch)
+    )
+    weight_decay: float = Field(default=1e-6, ge=0)
+    momentum: Share = 0.9  # of lars and sgd
+    warmup_epochs: float = Field(default=35, ge=0)
+
+
+class TrainConfig(_Section):
+    """How long, how much at once, and what is kept."""
+
+    epochs: Count = 200
+    batch_size: Count = 512  # global: videos an optimizer step
+    accumulate: Count = 1  # micro-batches an optimizer step
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on CUDA, else fp32
+    save_every: Count = 1  # epochs between checkpoints; the last is always saved
+    keep: Count = 3  # newest checkpoints kept
+
+
+class ZeroConfig(BaseModel):
+    """DeepSpeed's ``zero_optimization``; keys beside ``stage`` are passed on."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    stage: Literal[0, 1, 2] = 1
+
+
+class DeepSpeedConfig(BaseModel):
+    """DeepSpeed's own section; keys beside ``zero_optimization`` are passed on."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    zero_optimization: ZeroConfig = ZeroConfig()
+
+
+class TrackConfig(_Section):
+    """Where metrics go besides ``metrics.jsonl``."""
+
+    wandb: Literal["offline", "online", "off"] = "offline"
+    project: str = "sce-video"
+    every: Count = 10  # steps between rows
+
+
+class Config(_Section):
+    """A whole run."""
+
+    task: Literal["pretrain"] = "pretrain"
+    run: RunConfig = RunConfig()
+    data: DataConfig
+    clip: ClipConfig = ClipConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    track: TrackConfig = TrackConfig()
+
+    @model_validator(mode="after")
+    def _queue_holds_a_step(self) -> Config:
+        keys = self.clip.clips * self.train.batch_size
+        if keys > self.objective.queue:
+            raise ValueError(
+                f"objective.queue {self.objective.queue} is below the {keys} keys of a step "
+                "(clip.clips x train.batch_size)"
+            )
+        return self
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, but a key given twice is an error."""
+
+
+def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key '{key}' is given twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def configs_folder() -> Path:
+    """The folder of shipped configs: inside an installed wheel, else beside the checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def find_config(name: str) -> Path:
+    """A config file: ``name`` as given, else below :func:`configs_folder`.
+
+    Raises:
+        UsageError: neither exists; lists near names.
+    """
+    shipped = configs_folder()
+    relative = name.removeprefix("configs/")
+    for path in (Path(name), shipped / relative):
+        if path.is_file():
+            return path
+    known = sorted(p.relative_to(shipped).as_posix() for p in shipped.rglob("*.yaml"))
+    near = difflib.get_close_matches(relative, known, n=1, cutoff=0.0)
+    raise UsageError(
+        f"{name}: no such config" + (f"; did you mean configs/{near[0]}?" if near else "")
+    )
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file and apply ``key=value`` overrides.
+
+    Raises:
+        UsageError: a missing file, bad YAML, an unknown key or a wrong value, in one line.
+    """
+    path = find_config(name)
+    try:
+        tree = yaml.load(path.read_text(), _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: must be a mapping of sections")
+    for override in overrides:
+        _override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_explain(error)}") from error
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"'{override}': expected key=value, for example optim.lr=0.1")
+    try:
+        value = yaml.load(text, _UniqueKeyLoader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise UsageError(f"{key}: not valid YAML: '{text}'") from error
+    *sections, leaf = key.split(".")
+    for section in sections:
+        child = tree.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"{key}: '{section}' is a value, not a section")
+        tree = child
+    tree[leaf] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem as one line, with the nearest known key for an unknown one."""
+    problem = error.errors()[0]
+    where = [str(part) for part in problem["loc"]]
+    name = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        known = [".".join([*where[:-1], key]) for key in _keys(where[:-1])]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        return f"unknown key '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    if problem["type"] == "missing":
+        return f"'{name}' is missing; give it in the file or as {name}=VALUE"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":  # ours: says all by itself
+        return f"{name}: {message}" if name else message
+    return f"{name}: {message}, got {problem['input']!r}"
+
+
+def _keys(sections: Sequence[str]) -> list[str]:
+    model: Any = Config
+    for section in sections:
+        annotation = model.model_fields[section].annotation
+        if isinstance(annotation, types.UnionType):
+            annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+        model = annotation
+    return list(model.model_fields)
+
+
+def dump_config(config: Config) -> str:
+    """The whole resolved configuration as YAML, defaults included."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

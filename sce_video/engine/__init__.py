@@ -1,0 +1,1 @@
+"""The trainer: DeepSpeed engine, optimizers, schedules, checkpoints, tracking."""

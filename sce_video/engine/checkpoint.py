@@ -1,0 +1,153 @@
+"""Checkpoints: full tensors by name, independent of ZeRO stage and number of ranks.
+
+``checkpoints/step-00000100/`` holds ``model.safetensors``, ``optimizer.safetensors``,
+``state.json`` and ``manifest.json`` with the sha256 of each; it appears by one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sce_video.engine.zero_layout import Segment
+from sce_video.errors import SceVideoError
+from sce_video.shard.format import sha256_file, write_atomic
+
+_MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+)
+
+
+def optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
+    """Full optimizer state ``{"param/state": tensor}`` on the CPU; a collective call."""
+    state = _inner(engine).state
+    sharded = engine.zero_optimization_stage() > 0
+    full: dict[str, Tensor] = {}
+    kinds = sorted({key for buffer in state.values() for key in buffer})
+    for name, parameter in engine.module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        for kind in kinds:
+            mine = [s for s in segments if s.name == name and kind in state[s.buffer]]
+            whole = torch.zeros(parameter.numel(), device=engine.device)
+            for segment in mine:
+                value = state[segment.buffer][kind]
+                segment.param_part(whole).copy_(
+                    segment.buffer_part(value) if value.dim() else value.expand(segment.length)
+                )
+            if sharded:
+                dist.all_reduce(whole)
+            full[f"{name}/{kind}"] = whole.view(parameter.shape).cpu()
+    return full
+
+
+def _inner(engine: Any) -> torch.optim.Optimizer:
+    """Our optimizer, which ZeRO wraps."""
+    zero = engine.zero_optimization_stage() > 0
+    inner: torch.optim.Optimizer = engine.optimizer.optimizer if zero else engine.optimizer
+    return inner
+
+
+def restore(engine: Any, segments: list[Segment], folder: Path) -> None:
+    """Load weights, buffers and optimizer state from a verified checkpoint."""
+    model = load_file(folder / _MODEL)
+    engine.module.load_state_dict(model)
+    inner, full = _inner(engine), load_file(folder / _OPTIMIZER)
+    with torch.no_grad():
+        for segment in segments:
+            master = segment.buffer_part(segment.buffer)
+            master.copy_(segment.param_part(model[segment.name]))
+            for key in (k for k in full if k.rpartition("/")[0] == segment.name):
+                kind = key.rpartition("/")[2]
+                value = segment.param_part(full[key]).to(engine.device)
+                state = inner.state[segment.buffer]
+                if kind == "step":  # a counter, the same for every element
+                    state[kind] = value[0].cpu()
+                    continue
+                if kind not in state:
+                    state[kind] = torch.zeros_like(segment.buffer)
+                segment.buffer_part(state[kind]).copy_(value)
+
+
+def save(
+    folder: Path,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write a checkpoint on the main rank and drop the oldest beyond ``keep``.
+
+    Args:
+        folder: ``runs/NAME/checkpoints``.
+        model: the module's state dict.
+        optimizer: of :func:`optimizer_state`.
+        state: JSON values; ``step`` names the checkpoint.
+        keep: newest ones to keep.
+    """
+    final = folder / f"step-{state['step']:08d}"
+    partial = folder / f".tmp-{final.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
+    save_file(contiguous, partial / _MODEL)
+    save_file(optimizer, partial / _OPTIMIZER)
+    (partial / _STATE).write_text(json.dumps(state, indent=1))
+    for name in (_MODEL, _OPTIMIZER, _STATE):
+        _fsync(partial / name)
+    sums = {name: sha256_file(partial / name) for name in (_MODEL, _OPTIMIZER, _STATE)}
+    write_atomic(partial / _MANIFEST, json.dumps(sums, indent=1).encode())
+    _fsync(partial)
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+    _fsync(folder)
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint that verifies, and its state; says what it passes over.
+
+    Raises:
+        SceVideoError: none verifies.
+    """
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        problem = _problem(path)
+        if problem is None:
+            state: dict[str, Any] = json.loads((path / _STATE).read_text())
+            return path, state
+        print(f"sce-video: passing over {path}: {problem}", file=sys.stderr)
+    raise SceVideoError(f"{folder}: no checkpoint that verifies; start without run.resume=true")
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        sums = json.loads((path / _MANIFEST).read_text())
+    except (OSError, ValueError):
+        return f"no readable {_MANIFEST}"
+    for name, digest in sums.items():
+        if not (path / name).is_file() or sha256_file(path / name) != digest:
+            return f"{name} is not what its manifest names"
+    return None

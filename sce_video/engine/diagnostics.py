@@ -1,0 +1,39 @@
+"""Pictures and figures that show the state of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sce_video.augment.recipes import ViewRecipe
+
+
+def view_grid(views: Sequence[Tensor], recipes: Sequence[ViewRecipe], clips: int = 8) -> Tensor:
+    """What the net sees: a row a clip, its views one after the other, frames side by side.
+
+    Args:
+        views: V normalised tensors ``[B,3,T,S,S]``.
+        recipes: of the views, for their mean and std.
+        clips: rows at most.
+
+    Returns:
+        uint8 ``[3, B*S, V*T*S]``.
+    """
+    columns = []
+    for view, recipe in zip(views, recipes, strict=True):
+        shape = (1, 3, 1, 1, 1)
+        x = view[:clips].cpu() * torch.tensor(recipe.std).view(shape)
+        x = ((x + torch.tensor(recipe.mean).view(shape)) * 255).round().clamp(0, 255)
+        b, c, t, h, w = x.shape
+        columns.append(x.permute(1, 0, 3, 2, 4).reshape(c, b * h, t * w))
+    return torch.cat(columns, dim=2).to(torch.uint8)
+
+
+def save_picture(picture: Tensor, path: Path) -> None:
+    """Write a uint8 picture ``[3,H,W]`` as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)

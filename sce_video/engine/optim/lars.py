@@ -1,0 +1,106 @@
+"""LARS, exact under sharding: norms are of whole parameters wherever their pieces live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sce_video.engine.zero_layout import Segment
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling as the reference runs use it (You et al., 2017).
+
+    ``d = g + wd * p``, scaled by ``trust * |p| / |d|`` where both norms are positive;
+    ``mu = momentum * mu + d``; ``p = p - lr * mu``. Groups with ``adapt=False`` (biases and norm
+    layers) take neither decay nor scaling.
+
+    Under ZeRO the tensors of a group are flat buffers with pieces of many parameters:
+    :meth:`bind` gives their layout, and one all-reduce a group completes the norms.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 0.001,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust": trust,
+            "adapt": True,
+        }
+        super().__init__(groups, defaults)
+        self._pieces: dict[int, list[tuple[int, int, int]]] = {}  # buffer -> (offset, length, slot)
+        self._slots = 0
+
+    def bind(self, segments: Iterable[Segment], slots: dict[str, int]) -> None:
+        """Tell which slice of which buffer belongs to which parameter.
+
+        Args:
+            segments: of this rank's buffers.
+            slots: parameter name -> number, the same on every rank.
+        """
+        self._slots = len(slots)
+        for segment in segments:
+            piece = (segment.buffer_offset, segment.length, slots[segment.name])
+            self._pieces.setdefault(id(segment.buffer), []).append(piece)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update. Every rank must call it equally often; there is no closure."""
+        for group in self.param_groups:
+            tensors = [p for p in group["params"] if p.grad is not None]
+            updates = [p.grad for p in tensors]
+            if group["adapt"]:
+                updates = [
+                    g.add(p, alpha=group["weight_decay"])
+                    for p, g in zip(tensors, updates, strict=True)
+                ]
+                self._scale(tensors, updates, group["trust"])
+            for p, update in zip(tensors, updates, strict=True):
+                state = self.state[p]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(p)
+                buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(update)
+                p.sub_(buffer, alpha=group["lr"])
+
+    def _scale(self, tensors: list[Tensor], updates: list[Tensor], trust: float) -> None:
+        """Scale each parameter's piece of ``updates`` by its trust ratio, in place."""
+        if not self._slots:  # whole parameters
+            weight, update = torch.stack([torch.stack(_norms(x)) for x in (tensors, updates)])
+            ratios = _ratio(weight, update, trust)
+            torch._foreach_mul_(updates, list(ratios.unbind()))
+            return
+        weights, pieces, slots = [], [], []
+        for p, update in zip(tensors, updates, strict=True):
+            for offset, length, slot in self._pieces.get(id(p), []):
+                weights.append(p[offset : offset + length])
+                pieces.append(update[offset : offset + length])
+                slots.append(slot)
+        squares = tensors[0].new_zeros(2, self._slots)
+        index = torch.tensor(slots, device=squares.device, dtype=torch.long)
+        for row, part in zip(squares, (weights, pieces), strict=True):
+            if part:
+                row.index_copy_(0, index, torch.stack(_norms(part)).square())
+        dist.all_reduce(squares)  # also on a rank that owns no piece
+        if pieces:
+            ratios = _ratio(*squares.sqrt().unbind(), trust)
+            torch._foreach_mul_(pieces, list(ratios[index].unbind()))
+
+
+def _norms(tensors: list[Tensor]) -> list[Tensor]:
+    return list(torch._foreach_norm(tensors))
+
+
+def _ratio(weight: Tensor, update: Tensor, trust: float) -> Tensor:
+    return torch.where((weight > 0) & (update > 0), trust * weight / update, 1.0)

@@ -1,0 +1,64 @@
+"""This process among the others: rank, device, threads, process group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One rank."""
+
+    rank: int
+    local_rank: int
+    ranks: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this rank prints and writes."""
+        return self.rank == 0
+
+
+def start_runtime() -> Runtime:
+    """Join the process group that the launcher's environment describes; alone without one.
+
+    Takes NCCL on CUDA, gloo elsewhere. Threads of a rank: its share of the node's cores.
+    """
+    if "RANK" not in os.environ:
+        # deepspeed would look for MPI; a single process is its own launcher.
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1")
+        os.environ["MASTER_PORT"] = str(_free_port())
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local_rank)
+    else:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // local_ranks))
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks)
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    return Runtime(rank, local_rank, ranks, device)
+
+
+def stop_runtime() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        with contextlib.suppress(RuntimeError):  # a peer that has gone already
+            dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,43 @@
+"""What the trainer asks of a task; it knows no task by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from sce_video.model.encoder import EncoderSpec
+
+
+class StepLoss(NamedTuple):
+    """One micro-batch's outcome."""
+
+    loss: Tensor  # scalar with gradient, mean over the local micro-batch
+    parts: dict[str, Tensor]  # detached scalars to log
+    bad: list[tuple[str, str]]  # (shard/key, reason) of samples that were replaced
+    keys: list[str]  # shard/key of the samples
+
+
+class Task(Protocol):
+    """A thing to train. ``module`` goes into the engine with all that a checkpoint must hold."""
+
+    module: nn.Module
+    spec: EncoderSpec
+    steps_per_epoch: int
+    total_steps: int
+
+    def batches(self, consumed: int) -> Iterator[Any]:
+        """This rank's micro-batches after ``consumed`` global samples."""
+
+    def loss(self, engine: Callable[..., Any], batch: Any) -> StepLoss:
+        """Forward one micro-batch through ``engine`` (the wrapped module)."""
+
+    def end_step(self, step: int) -> dict[str, float]:
+        """After optimizer step ``step`` (0-based); returns scalars to log."""
+
+    def trunk(self) -> nn.Module:
+        """What becomes the encoder."""
+
+    def picture(self, batch: Any) -> Tensor | None:
+        """What the net sees of a micro-batch, uint8 ``[3,H,W]``, or None."""

@@ -1,0 +1,104 @@
+"""Metrics: ``metrics.jsonl`` is the truth; Weights & Biases gets a copy."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from sce_video.config import TrackConfig
+
+METRICS_NAME = "metrics.jsonl"
+
+
+class Tracker:
+    """Writes rows ``{"step": ..., "train/loss": ...}``; lives on the main rank only.
+
+    WANDB_MODE wins over the config; ``online`` without a key falls back to ``offline``. A tracker
+    that fails is switched off with one line and never stops training.
+    """
+
+    def __init__(
+        self, folder: Path, config: TrackConfig, run_config: dict[str, Any], run_id: str
+    ) -> None:
+        self._file = (folder / METRICS_NAME).open("a", buffering=1)
+        self._run: Any = None
+        mode = _wandb_mode(config.wandb)
+        if mode == "disabled":
+            return
+        try:
+            import wandb
+
+            self._run = wandb.init(
+                project=config.project,
+                id=run_id,
+                name=folder.name,
+                dir=folder,
+                config=run_config,
+                mode=mode,
+                resume="allow" if mode == "online" else None,
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+            self._run.define_metric("step")
+            self._run.define_metric("*", step_metric="step")
+        except Exception as error:  # noqa: BLE001  whatever a tracker raises, training goes on
+            self._give_up(error)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """One row; ``step`` counts finished optimizer steps."""
+        row = {"step": step, **values}
+        self._file.write(json.dumps(row) + "\n")
+        if self._run is not None:
+            try:
+                self._run.log(row)
+            except Exception as error:  # noqa: BLE001
+                self._give_up(error)
+
+    def image(self, step: int, name: str, path: Path) -> None:
+        """Show a picture in W&B."""
+        if self._run is not None:
+            try:
+                import wandb
+
+                self._run.log({"step": step, name: wandb.Image(str(path))})
+            except Exception as error:  # noqa: BLE001
+                self._give_up(error)
+
+    def close(self) -> None:
+        """Finish both."""
+        self._file.close()
+        if self._run is not None:
+            try:
+                self._run.finish()
+            except Exception as error:  # noqa: BLE001
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        reason = " ".join(str(error).split())
+        print(f"sce-video: W&B switched off ({reason}); {METRICS_NAME} goes on", file=sys.stderr)
+
+
+def _wandb_mode(configured: str) -> str:
+    mode = os.environ.get("WANDB_MODE") or {"off": "disabled"}.get(configured, configured)
+    if mode == "online" and not (
+        os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
+    ):
+        print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
+        return "offline"
+    return mode
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Rows of a run in order; a resumed run's rows replace those past its resume point."""
+    path = folder / METRICS_NAME
+    rows: list[dict[str, float]] = []
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            while rows and rows[-1]["step"] >= row["step"]:
+                rows.pop()
+            rows.append(row)
+    return rows

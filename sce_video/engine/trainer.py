@@ -1,0 +1,240 @@
+"""The training loop: one DeepSpeed engine, any task."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sce_video.config import Config, OptimConfig, dump_config
+from sce_video.engine import checkpoint
+from sce_video.engine.diagnostics import save_picture
+from sce_video.engine.ds_config import deepspeed_config, initialize
+from sce_video.engine.optim.lars import LARS
+from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
+from sce_video.engine.progress import Progress
+from sce_video.engine.runtime import Runtime
+from sce_video.engine.signals import StopFlag
+from sce_video.engine.task import StepLoss, Task
+from sce_video.engine.track import Tracker
+from sce_video.engine.zero_layout import Segment, zero_layout
+from sce_video.errors import Interrupted, SceVideoError
+from sce_video.model.encoder import ENCODER_NAME, save_encoder
+from sce_video.shard.format import write_atomic
+
+log = logging.getLogger("sce_video")
+
+_MIN_BAD = 10  # bad samples that are always tolerated
+
+
+def build_optimizer(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+    """The optimizer over two groups: weights, and biases and norm layers (no decay, no LARS)."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    # Decided by the parameter's own shape: under ZeRO the optimizer only sees flat buffers.
+    weights: dict[str, Any] = {"params": [p for p in trained if p.ndim > 1]}
+    exempt: dict[str, Any] = {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
+    if optim.name == "lars":
+        exempt["adapt"] = False
+        return LARS(
+            [weights, exempt],
+            lr=optim.lr,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay,
+        )
+    if optim.name == "sgd":
+        return torch.optim.SGD(
+            [weights, exempt],
+            lr=optim.lr,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay,
+        )
+    return torch.optim.AdamW([weights, exempt], lr=optim.lr, weight_decay=optim.weight_decay)
+
+
+class Trainer:
+    """Runs a task to its end, or to a signal, leaving ``runs/NAME`` complete either way."""
+
+    def __init__(self, config: Config, task: Task, runtime: Runtime, data_digest: str) -> None:
+        self.config, self.task, self.runtime = config, task, runtime
+        self.folder = Path(config.run.dir)
+        self.step = 0
+        self.bad = 0
+        self.run_id = uuid.uuid4().hex[:8]
+        self._data_digest = data_digest
+        self._ds_config = deepspeed_config(config, runtime.ranks)
+        optimizer = build_optimizer(task.module, config.optim)
+        self.engine: Any = initialize(task.module, optimizer, self._ds_config)
+        self.segments: list[Segment] = zero_layout(self.engine)
+        if isinstance(optimizer, LARS) and self.engine.zero_optimization_stage() > 0:
+            names = [n for n, p in task.module.named_parameters() if p.requires_grad]
+            optimizer.bind(self.segments, {name: i for i, name in enumerate(names)})
+        total = task.total_steps
+        self.last_step = min(total, config.run.max_steps or total)
+        self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
+        self._warmup = round(config.optim.warmup_epochs * task.steps_per_epoch)
+
+    def run(self) -> None:
+        """Train.
+
+        Raises:
+            Interrupted: a signal came; everything was saved.
+            SceVideoError: a non-finite loss, or too many bad samples.
+        """
+        if self.runtime.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if self.config.run.resume:
+            self._restore()
+        batches = self.task.batches(self.step * self.config.train.batch_size)  # starts the workers
+        tracker = self._open() if self.runtime.main else None
+        self._status("running")
+        try:
+            with StopFlag() as stop, Progress(self.step, self.last_step, self.runtime.main) as bar:
+                self._loop(batches, stop, tracker, bar)
+        except Interrupted:
+            self._status("interrupted")
+            raise
+        except BaseException:
+            self._status("failed")
+            raise
+        finally:
+            if tracker:
+                tracker.close()
+        if self.runtime.main:
+            save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
+        self._status("done")
+
+    def _loop(
+        self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None, bar: Progress
+    ) -> None:
+        clock, every = time.perf_counter(), self.config.track.every
+        while self.step < self.last_step:
+            row, waited = self._train_step(batches, stop, tracker)
+            self.step += 1
+            stopping = row.pop("stop") > 0
+            if tracker and (self.step % every == 0 or self.step in (1, self.last_step)):
+                values = {f"train/{name}": float(value) for name, value in row.items()}
+                now = time.perf_counter()
+                values["time/step"], values["time/data"] = now - clock, waited
+                values["train/epoch"] = self.step / self.task.steps_per_epoch
+                tracker.log(self.step, values)
+                bar.update(self.step, values["train/loss"])
+            clock = time.perf_counter()
+            finished = self.step == self.last_step
+            if stopping or finished or self._save_due():
+                self._save()
+            if stopping and not finished:
+                raise Interrupted(
+                    f"stopped by a signal after step {self.step}; "
+                    "continue with the same command and run.resume=true"
+                )
+
+    def _train_step(
+        self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None
+    ) -> tuple[dict[str, Any], float]:
+        """One optimizer step; scalars to log (averaged over ranks) and seconds spent waiting."""
+        lr = warmup_cosine(self.step, self._warmup, self.task.total_steps, self._lr)
+        outcomes, waited = [], 0.0
+        for micro in range(self.config.train.accumulate):
+            start = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - start
+            if tracker and self.step == 0 and micro == 0:
+                self._picture(batch, tracker)
+            outcome = self.task.loss(self.engine, batch)
+            self.engine.backward(outcome.loss)
+            outcomes.append(outcome._replace(loss=outcome.loss.detach()))
+            if micro + 1 < self.config.train.accumulate:
+                self.engine.step()
+        row = self._agree(outcomes, stop)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = lr
+        self.engine.step()
+        return {**row, **self.task.end_step(self.step), "lr": lr}, waited
+
+    def _agree(self, outcomes: list[StepLoss], stop: StopFlag) -> dict[str, Any]:
+        """Average the scalars over micro-batches and ranks; stop together where one must."""
+        parts = [{"loss": o.loss, **o.parts} for o in outcomes]
+        row = {name: torch.stack([p[name].float() for p in parts]).mean() for name in parts[0]}
+        bad = [sample for o in outcomes for sample in o.bad]
+        for name, reason in bad:
+            log.warning("bad sample %s: %s; replaced by the next", name, reason)
+        finite = bool(torch.isfinite(row["loss"]))
+        flags = torch.tensor([stop.raised, len(bad), not finite], device=self.engine.device)
+        values = torch.cat([torch.stack(list(row.values())), flags.to(row["loss"].dtype)])
+        dist.all_reduce(values)
+        if values[-1] > 0:
+            names = "" if finite else f"; samples {', '.join(k for o in outcomes for k in o.keys)}"
+            raise SceVideoError(f"the loss of step {self.step + 1} is not finite{names}")
+        self._bound_bad(int(values[-2]))
+        mean = dict(zip(row, values[:-3] / self.runtime.ranks, strict=True))
+        return {**mean, "stop": float(values[-3]), "bad_samples": float(self.bad)}
+
+    def _bound_bad(self, new: int) -> None:
+        self.bad += new
+        seen = (self.step + 1) * self.config.train.batch_size
+        limit = max(_MIN_BAD, math.ceil(self.config.data.max_bad_fraction * seen))
+        if self.bad > limit:
+            raise SceVideoError(
+                f"{self.bad} of {seen} samples were bad (data.max_bad_fraction allows {limit}): "
+                f"see {self.folder / 'run.log'}; run python -m sce_video.shard verify on the shards"
+            )
+
+    def _save_due(self) -> bool:
+        return self.step % (self.config.train.save_every * self.task.steps_per_epoch) == 0
+
+    def _save(self) -> None:
+        optimizer = checkpoint.optimizer_state(self.engine, self.segments)
+        if self.runtime.main:
+            state = {
+                "step": self.step,
+                "consumed": self.step * self.config.train.batch_size,
+                "bad": self.bad,
+                "run_id": self.run_id,
+                "data": self._data_digest,
+                "batch_size": self.config.train.batch_size,
+            }
+            model: dict[str, Tensor] = self.engine.module.state_dict()
+            folder = self.folder / "checkpoints"
+            checkpoint.save(folder, model, optimizer, state, self.config.train.keep)
+        dist.barrier()  # nobody leaves before the commit
+
+    def _restore(self) -> None:
+        path, state = checkpoint.newest(self.folder / "checkpoints")
+        for key, now in (("data", self._data_digest), ("batch_size", self.config.train.batch_size)):
+            if state[key] != now:
+                raise SceVideoError(f"{path}: was trained with other {key}; cannot resume")
+        checkpoint.restore(self.engine, self.segments, path)
+        self.step, self.bad, self.run_id = state["step"], state["bad"], state["run_id"]
+        log.info("resumed from %s", path)
+
+    def _open(self) -> Tracker:
+        (self.folder / "config.yaml").write_text(dump_config(self.config))
+        (self.folder / "deepspeed.json").write_text(json.dumps(self._ds_config, indent=1))
+        run_config = self.config.model_dump(mode="json")
+        return Tracker(self.folder, self.config.track, run_config, self.run_id)
+
+    def _picture(self, batch: Any, tracker: Tracker) -> None:
+        picture = self.task.picture(batch)
+        if picture is not None:
+            path = self.folder / "samples" / "views.png"
+            save_picture(picture, path)
+            tracker.image(0, "samples/views", path)
+
+    def _status(self, state: str) -> None:
+        if self.runtime.main:
+            saved = sorted((self.folder / "checkpoints").glob("step-*"))
+            status = {
+                "state": state,
+                "step": self.step,
+                "checkpoint": saved[-1].name if saved else None,
+            }
+            write_atomic(self.folder / "status.json", json.dumps(status).encode())

@@ -1,0 +1,1 @@
+"""Trunks, heads, momentum encoder, queue: the networks of Siamese pretraining."""

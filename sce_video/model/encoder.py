@@ -1,0 +1,65 @@
+"""The encoder that training leaves: a trunk's weights and what its input must look like."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from sce_video.errors import UsageError
+from sce_video.model.trunks import build_trunk
+
+ENCODER_NAME = "encoder.safetensors"
+
+
+class EncoderSpec(BaseModel):
+    """How to build the trunk, and the clips it was trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trunk: str
+    width: int
+    frames: int  # of a clip
+    seconds: float  # span of a clip
+    size: int  # side of a training crop, pixels
+    mean: tuple[float, float, float]  # of [0,1] pixels
+    std: tuple[float, float, float]
+
+
+def save_encoder(path: Path, trunk: nn.Module, spec: EncoderSpec) -> None:
+    """Write the trunk's state dict with ``spec`` in the file's header; atomically."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in trunk.state_dict().items()}
+    partial = path.with_name(path.name + ".tmp")
+    save_file(tensors, partial, metadata={"sce_video": spec.model_dump_json()})
+    partial.replace(path)
+
+
+def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
+    """Open an encoder.
+
+    Args:
+        path: ``encoder.safetensors``, or a run folder that holds one.
+
+    Returns:
+        The trunk in eval mode on the CPU (``[B,3,T,H,W]`` normalised -> ``[B,F]``), and its spec.
+
+    Raises:
+        UsageError: no encoder there, or a file that is not one of ours.
+    """
+    path = Path(path)
+    file = path / ENCODER_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"{file}: no encoder; give a finished run's folder or its {ENCODER_NAME}")
+    try:
+        with safe_open(file, framework="pt") as stream:
+            spec = EncoderSpec.model_validate(json.loads(stream.metadata()["sce_video"]))
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError, ValidationError) as error:
+        raise UsageError(f"{file}: not an encoder of sce-video: {error}") from error
+    trunk = build_trunk(spec.trunk, spec.width)
+    trunk.load_state_dict(tensors)
+    return trunk.eval(), spec

@@ -1,0 +1,78 @@
+"""Trunks by name: clip -> pooled feature, the representation that evaluation uses."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torchvision.models.video import resnet as tv
+
+from sce_video.errors import UsageError
+
+
+class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
+    """torchvision's R(2+1)D-18, every stage ``width / 64`` as wide, without its classifier.
+
+    At ``width=64`` the layers, the initialisation and the state dict are torchvision's own
+    (``r2plus1d_18`` with ``fc = Identity()`` loads it strictly).
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__(
+            block=tv.BasicBlock,
+            conv_makers=[tv.Conv2Plus1D] * 4,
+            layers=[2, 2, 2, 2],
+            stem=tv.R2Plus1dStem,
+        )
+        if width != 64:
+            self._narrow(width)
+        self.fc = nn.Identity()
+        self.features = 8 * width
+
+    def _narrow(self, width: int) -> None:
+        middle = max(1, 45 * width // 64)
+        self.stem = nn.Sequential(
+            nn.Conv3d(3, middle, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
+            nn.BatchNorm3d(middle),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(middle, width, (3, 1, 1), padding=(1, 0, 0), bias=False),
+            nn.BatchNorm3d(width),
+            nn.ReLU(inplace=True),
+        )
+        self.inplanes = width
+        for stage in range(4):
+            layer = self._make_layer(
+                tv.BasicBlock, tv.Conv2Plus1D, width << stage, 2, stride=1 if stage == 0 else 2
+            )
+            setattr(self, f"layer{stage + 1}", layer)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """``[B,3,T,H,W]`` normalised float -> ``[B, 8 * width]``."""
+        feature: Tensor = super().forward(clip)
+        return feature
+
+
+TRUNKS: dict[str, Callable[[int], nn.Module]] = {
+    "r2plus1d_18": R2Plus1D18,
+}
+"""Name -> builder taking the stem's width; a trunk has an int attribute ``features``."""
+
+
+def build_trunk(name: str, width: int = 64) -> nn.Module:
+    """Build a trunk with fresh weights from torch's global generator.
+
+    Args:
+        name: a key of :data:`TRUNKS`.
+        width: channels after the stem; 64 is the published network.
+
+    Raises:
+        UsageError: unknown name, with the nearest known one.
+    """
+    if name not in TRUNKS:
+        near = difflib.get_close_matches(name, TRUNKS, n=1, cutoff=0.0)
+        raise UsageError(f"model.trunk: unknown '{name}'; did you mean '{near[0]}'?")
+    return TRUNKS[name](width)

@@ -1,0 +1,1 @@
+"""Objectives: a pure function each, and a thin module for the trainer."""

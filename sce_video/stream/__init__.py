@@ -1,0 +1,1 @@
+"""Shards -> decoded uint8 clips."""

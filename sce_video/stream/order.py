@@ -1,0 +1,139 @@
+"""The order of samples: a pure function of (seed, epoch, shard set), independent of ranks.
+
+The whole state of streaming is one integer, the global number of samples consumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sce_video.config import Config
+from sce_video.errors import UsageError
+from sce_video.shard.format import IMAGE_EXTENSIONS, ShardIndex
+
+WINDOW = 16
+"""Shards that are mixed with each other; keeps reads near each other on slow storage."""
+
+
+def _generator(seed: int, epoch: int, digest: str) -> np.random.Generator:
+    key = hashlib.sha256(f"order/{seed}/{epoch}/{digest}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
+
+
+def epoch_order(
+    shard_of: NDArray[np.int64], seed: int, epoch: int, digest: str, window: int = WINDOW
+) -> NDArray[np.int64]:
+    """Order in which an epoch visits the samples.
+
+    The shards are permuted and cut into windows of ``window``; samples are permuted inside their
+    window.
+
+    Args:
+        shard_of: shard number of each sample ``[n]``, counted from 0.
+        seed: of the run.
+        epoch: 0-based.
+        digest: of the manifest.
+        window: shards a window, > 0.
+
+    Returns:
+        A permutation of ``0..n-1``.
+    """
+    generator = _generator(seed, epoch, digest)
+    shards = int(shard_of.max()) + 1
+    window_of_shard = generator.permutation(shards) // window
+    shuffled = generator.permutation(len(shard_of))
+    windows = window_of_shard[shard_of[shuffled]]
+    if shards // window < 2**16:
+        windows = windows.astype(np.uint16)  # NumPy sorts 16 bits by radix: 10 M ids in < 1 s
+    order: NDArray[np.int64] = shuffled[np.argsort(windows, kind="stable")]
+    return order
+
+
+@dataclass(frozen=True)
+class Position:
+    """One sample of one batch: where it stands, so that bad samples have a successor."""
+
+    epoch: int
+    place: int  # in the epoch's order
+    row: int  # of the index
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which samples each micro-batch of a rank holds, from any point to the end of training.
+
+    Global batches do not depend on the number of ranks or workers: rank r takes slice r.
+    Samples past the last full batch of an epoch are left out.
+    """
+
+    rows: NDArray[np.int64]  # rows of the index that take part
+    shard_of: NDArray[np.int64]  # their shard numbers
+    digest: str
+    seed: int
+    epochs: int
+    batch_size: int  # global: samples an optimizer step
+    accumulate: int = 1  # micro-batches an optimizer step
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.rows) < self.batch_size:
+            raise UsageError(
+                f"an epoch of {len(self.rows)} samples has no full batch of {self.batch_size}: "
+                "lower train.batch_size"
+            )
+        if self.batch_size % (self.accumulate * self.ranks):
+            raise UsageError(
+                f"train.batch_size {self.batch_size} does not divide by "
+                f"train.accumulate {self.accumulate} x {self.ranks} ranks"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch, the same on every rank."""
+        return len(self.rows) // self.batch_size
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Rows of the index in the order of an epoch."""
+        return self.rows[epoch_order(self.shard_of, self.seed, epoch, self.digest)]
+
+    def micro_batches(self, consumed: int) -> Iterator[list[Position]]:
+        """This rank's micro-batches after ``consumed`` samples (a multiple of the batch size)."""
+        first = consumed // self.batch_size
+        local = self.batch_size // (self.accumulate * self.ranks)
+        for epoch in range(first // self.steps_per_epoch, self.epochs):
+            order = self.order(epoch)
+            start = first % self.steps_per_epoch if epoch == first // self.steps_per_epoch else 0
+            for step in range(start, self.steps_per_epoch):
+                for micro in range(self.accumulate):
+                    slot = (step * self.accumulate + micro) * self.ranks + self.rank
+                    places = range(slot * local, (slot + 1) * local)
+                    yield [Position(epoch, place, int(order[place])) for place in places]
+
+
+def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> BatchPlan:
+    """The plan of a run; checks split, batch size and media before torch is imported.
+
+    Raises:
+        UsageError: an unknown split, no full batch, images where clips are needed.
+    """
+    rows = index.rows(config.data.split)
+    if set(index.strings("ext")) & set(IMAGE_EXTENSIONS):
+        raise UsageError(f"{index.folder}: holds images; clips need videos")
+    _, shard_of = np.unique(np.asarray(index.strings("shard"))[rows], return_inverse=True)
+    return BatchPlan(
+        rows=rows,
+        shard_of=shard_of.astype(np.int64),
+        digest=index.digest,
+        seed=config.run.seed,
+        epochs=config.train.epochs,
+        batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        rank=rank,
+        ranks=ranks,
+    )

@@ -1,0 +1,61 @@
+"""Reading members of shards by the index: positioned reads, no tar parsing."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sce_video.errors import SceVideoError
+from sce_video.shard.format import ShardIndex
+from sce_video.stream.clips import Video
+
+
+class ShardReader:
+    """Media bytes and metadata of a shard set's samples; safe to send to a worker."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self.folder = index.folder
+        names = sorted({shard.name for shard in index.manifest.shards})
+        number = {name: i for i, name in enumerate(names)}
+        self.shard_names = names
+        self.shard_of: NDArray[np.int64] = np.array(
+            [number[name] for name in index.strings("shard")], dtype=np.int64
+        )
+        self.keys = index.strings("key")
+        self.labels = index.numbers("label")
+        self._offset = index.numbers("media_offset")
+        self._size = index.numbers("media_size")
+        self._shape = [index.numbers(name) for name in ("frames", "fps", "height", "width")]
+        self._files: dict[int, int] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_files": {}}  # file descriptors stay in their process
+
+    def video(self, row: int) -> Video:
+        """What the index knows of a video."""
+        frames, fps, height, width = (column[row] for column in self._shape)
+        return Video(int(frames), float(fps), int(height), int(width))
+
+    def name(self, row: int) -> str:
+        """``shard/key`` of a sample, for messages."""
+        return f"{self.shard_names[self.shard_of[row]]}/{self.keys[row]}"
+
+    def media(self, row: int) -> bytes:
+        """A sample's media bytes.
+
+        Raises:
+            SceVideoError: the shard is missing or shorter than its index says.
+        """
+        shard = int(self.shard_of[row])
+        path = self.folder / self.shard_names[shard]
+        try:
+            if shard not in self._files:
+                self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            data = os.pread(self._files[shard], int(self._size[row]), int(self._offset[row]))
+        except OSError as error:
+            raise SceVideoError(f"{path}: {error.strerror}; shard again") from error
+        if len(data) != self._size[row]:
+            raise SceVideoError(f"{path}: shorter than its index says; shard again")
+        return data

@@ -1,0 +1,89 @@
+"""Front door of training: ``deepspeed sce_video/train.py [--config FILE] [key=value ...]``.
+
+The same under ``torchrun``, ``python -m sce_video.train`` and ``python sce_video/train.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __package__ in (None, ""):
+    # Run as a file: make the package importable, installed or not, and keep its modules from
+    # standing in for the standard library's.
+    _here = os.path.dirname(os.path.abspath(__file__))
+    _root = os.path.dirname(_here)
+    sys.path[:] = [_root] + [p for p in sys.path if os.path.abspath(p or ".") not in (_here, _root)]
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Arguments of training."""
+    result = argparse.ArgumentParser(
+        prog=prog, description="Train: pretrain an encoder on shards with SCE through DeepSpeed."
+    )
+    result.add_argument("--config", default=DEFAULT_CONFIG, help="a file, or a name below configs/")
+    result.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=0.1")
+    result.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
+    result.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher's
+    return result
+
+
+def train(config_name: str, overrides: Sequence[str]) -> int:
+    """Check everything that can be wrong before torch is imported, then train."""
+    from sce_video.config import load_config
+    from sce_video.errors import UsageError
+    from sce_video.shard.format import open_shards
+
+    config = load_config(config_name, overrides)
+    folder = Path(config.run.dir)
+    if folder.is_dir() and any(folder.iterdir()) and not config.run.resume:
+        raise UsageError(
+            f"{folder}: not empty; continue that run with run.resume=true, "
+            "or start another with run.dir=..."
+        )
+    if config.run.resume and not (folder / "checkpoints").is_dir():
+        raise UsageError(f"{folder}: nothing to resume (no checkpoints); drop run.resume=true")
+    index = open_shards(config.data.shards)
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    from sce_video.stream.order import batch_plan
+
+    plan = batch_plan(config, index, rank, ranks)
+    # Threads that spin at barriers starve the workers that make their clips (5x slower steps on
+    # two cores); read once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from sce_video.engine.pretrain import PretrainTask
+    from sce_video.engine.runtime import start_runtime, stop_runtime
+    from sce_video.engine.trainer import Trainer
+
+    runtime = start_runtime()
+    try:
+        task = PretrainTask(config, index, plan, runtime)
+        if runtime.main:
+            print(task.summary(), flush=True)
+        Trainer(config, task, runtime, index.digest).run()
+    finally:
+        stop_runtime()
+    return 0
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
+    """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
+    from sce_video.errors import run_command
+
+    arguments = parser(prog).parse_intermixed_args(argv)
+    return run_command(
+        lambda: train(arguments.config, arguments.overrides),
+        verbose=arguments.verbose,
+        quiet=int(os.environ.get("RANK", "0")) > 0,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
