@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 
-def moving_square(frames: int, height: int = 48, width: int = 64, seed: int = 0) -> NDArray[np.uint8]:
+def moving_square(
+    frames: int, height: int = 48, width: int = 64, seed: int = 0
+) -> NDArray[np.uint8]:
     """Frames ``[T,H,W,3]`` uint8: a bright square that moves over a coloured ramp."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 120, width, dtype=np.float32)[None, :, None] * rng.uniform(0.2, 1, 3)
@@ -26,7 +30,7 @@ def write_video(
     """Encode ``video`` (uint8 ``[T,H,W,3]``, even sides) into the container that ``path`` names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps)
+        stream = cast("VideoStream", container.add_stream(codec, rate=fps))
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv420p"
         if codec == "libx264":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -107,7 +108,8 @@ def _root(args: argparse.Namespace, prog: str) -> Path:
     name: str = args.dataset
     default = Path(os.environ.get(RAW_VARIABLE) or "raw") / name
     root: Path = args.root or default
-    if not root.is_dir() and name != "demo":  # the demo renders its own
+    rendered = name == "demo" and not args.dry_run  # on first use, by its source
+    if not root.is_dir() and not rendered:
         raise UsageError(f"{root}: no such folder; give the raw data: {prog} {name} --root RAW")
     return root
 
@@ -129,9 +131,8 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
         return 0
     if not plan.samples:
         raise UsageError(f"{root}: not one file of the data set is there")
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with show.ProgressDisplay(plan) as display:
+        with _terminable(), show.ProgressDisplay(plan) as display:
             manifest, worked = convert(
                 plan,
                 folder,
@@ -148,9 +149,18 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
     return 0
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """A scheduler's SIGTERM is a Ctrl-C."""
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Treat SIGTERM, which schedulers send, as Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

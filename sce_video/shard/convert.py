@@ -109,11 +109,10 @@ def convert(
                     _fail_on_rejects(plan, folder, tally, max_rejects)
             return _finish(plan, output, tally), True
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise SceVideoError(
-            f"{folder}: the disk is full; finished shards are kept, make room and run again"
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "the disk is full; finished shards are kept, make room and run again"
+            raise SceVideoError(f"{folder}: {what}") from error
+        raise SceVideoError(f"{error.filename or folder}: {error.strerror}") from error
 
 
 def _shards(

@@ -161,7 +161,12 @@ class Pool(Generic[Job, Result]):
         process = self._context.Process(
             target=_serve, args=(there, self._function), daemon=True, name="sce-video-shard"
         )
-        process.start()
+        # Blocked, not ignored: a Ctrl-C reaches the parent late, and no worker in its first steps.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         there.close()
         return _Worker(process, here)
 
@@ -196,14 +201,16 @@ def _explain(code: int) -> str:
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     """Body of a worker: answer jobs until the parent closes the pipe."""
-    # Ctrl-C goes to the whole process group; what becomes of the workers is the parent's decision.
+    # Both go to the whole process group; what becomes of the workers is the parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone: nothing left to do
         while True:
             job = pipe.recv()
             try:
                 answer = (True, function(job))
+            except SceVideoError as error:
+                answer = (False, str(error))
             except Exception as error:  # noqa: BLE001 (told to the parent, which ends the run)
                 answer = (False, f"{type(error).__name__}: {error}")
             pipe.send(answer)

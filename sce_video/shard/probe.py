@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import av
 from PIL import Image
 
+from sce_video.shard.truncation import is_cut
+
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
@@ -32,6 +34,7 @@ CONTAINERS = {
 """FFmpeg demuxers that may open a file -> extension in the shard. No playlist is among them."""
 
 _IMAGE_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
+"""Pillow's names; MPO is a JPEG with a second picture behind it, opened as JPEG."""
 _ATTACHED_PICTURE = 1024
 """AV_DISPOSITION_ATTACHED_PIC: a cover picture, which poses as a video stream."""
 
@@ -83,12 +86,17 @@ def probe_video(data: bytes, limits: Limits = Limits()) -> Probe:
         raise Rejected("file too large")
     if not data:
         raise Rejected("empty file")
+    if is_cut(data):
+        raise Rejected("cut off")
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
     try:
         container = av.open(io.BytesIO(data), "r", options=options)
     except (av.FFmpegError, ValueError) as error:
         raise Rejected("not a readable video container") from error
     with container:
+        # An MP4 that lost its index opens, with one data stream.
+        if not (container.streams.video or container.streams.audio):
+            raise Rejected("not a readable video container")
         ext = CONTAINERS[container.format.name]
         if ext == "mkv" and b"webm" in data[:64]:  # the DocType of the EBML header
             ext = "webm"
@@ -192,7 +200,7 @@ def probe_image(data: bytes, limits: Limits = Limits()) -> Probe:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF; the size is judged below, by our limit
-            image = Image.open(io.BytesIO(data), formats=list(_IMAGE_FORMATS))
+            image = Image.open(io.BytesIO(data), formats=["JPEG", "PNG"])
         width, height = image.size
         if width * height > limits.pixels:
             raise Rejected("image too large")

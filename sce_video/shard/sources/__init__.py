@@ -80,13 +80,17 @@ class Source:
         """List the data set below ``root``.
 
         Raises:
-            UsageError: the layout is not the data set's, or an option does not apply.
+            UsageError: the layout is not the data set's, an option does not apply, or a folder
+                cannot be read.
         """
         if wrong := sorted(options.given() - self.flags):
             raise UsageError(f"{name} takes no {wrong[0]}")
         module = importlib.import_module(f"{__name__}.{self.module}")
         scan: Callable[[str, Path, Options], Scan] = module.scan
-        return scan(name, root, options)
+        try:
+            return scan(name, root, options)
+        except OSError as error:
+            raise UsageError(f"{error.filename or root}: {error.strerror}") from error
 
 
 _SPLIT = frozenset({"--split"})
@@ -103,7 +107,6 @@ SOURCES: Mapping[str, Source] = {
         "your own: ROOT/CLASS/*, or --csv path,label[,split], or --unlabelled",
         frozenset({"--split", "--csv", "--unlabelled"}),
     ),
-    "demo": Source("demo", "made videos, rendered on first use"),
 }
 
 

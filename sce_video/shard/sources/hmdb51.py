@@ -65,10 +65,10 @@ def _read_splits(
             continue
         column = f"split{match[2]}"
         for line in read_lines(path):
-            video, _, flag = line.rpartition(" ")
-            if flag not in _VALUES or not video:
+            name, _, flag = line.rpartition(" ")
+            if flag not in _VALUES or not name:
                 raise UsageError(f"{path}: expected 'name.avi 0|1|2', got '{line}'")
-            video = f"{match[1]}/{video.strip()}"
+            video = f"{match[1]}/{name.strip()}"
             splits = listed.setdefault(video, {})
             if flags.setdefault((video, column), flag) != flag:
                 conflicting.add(video)

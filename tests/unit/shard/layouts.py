@@ -1,0 +1,59 @@
+"""Synthetic raw data sets in their makers' layouts; the files need not be videos."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def put(root: Path, *paths: str, data: bytes = b"x") -> None:
+    """Write small files below ``root``."""
+    for name in paths:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def put_text(root: Path, name: str, lines: Iterable[str]) -> None:
+    """Write a text file below ``root``."""
+    put(root, name, data="".join(f"{line}\n" for line in lines).encode())
+
+
+def class_folders(root: Path, clips: Path, classes: int = 3, each: int = 4) -> Path:
+    """``ROOT/classC/vC_N.mp4``, copies of the session's clips."""
+    for number in range(classes * each):
+        label = number // each
+        path = root / f"class{label}" / f"v{label}_{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clips / f"clip{number % 4}.mp4", path)
+    return root
+
+
+def ucf101(root: Path) -> Path:
+    """Two classes, four videos listed in three splits, one of them not there."""
+    put(root, *(f"UCF-101/{c}/v_{c}_g01_c0{n}.avi" for c in ("Archery", "Biking") for n in (1, 2)))
+    (root / "UCF-101/Biking/v_Biking_g01_c02.avi").unlink()
+    put_text(root, "ucfTrainTestlist/classInd.txt", ["1 Archery", "2 Biking"])
+    names = [f"{c}/v_{c}_g01_c0{n}.avi" for c in ("Archery", "Biking") for n in (1, 2)]
+    for split in (1, 2, 3):
+        test = names[split - 1]
+        train = [f"{name} {1 + name.startswith('B')}" for name in names if name != test]
+        put_text(root, f"ucfTrainTestlist/trainlist0{split}.txt", train)
+        put_text(root, f"ucfTrainTestlist/testlist0{split}.txt", [test])
+    return root
+
+
+def kinetics(root: Path) -> Path:
+    """CVDF layout: train lists 3 (one missing), val lists 2 (one replaced); label map of 3."""
+    header = "label,youtube_id,time_start,time_end,split,is_cc"
+    put_text(
+        root,
+        "annotations/train.csv",
+        [header, "yoga,-a_b,3,13,train,0", '"zip, line",cd,0,10,train,0', "yoga,gone,1,11,train,0"],
+    )
+    put_text(root, "annotations/val.csv", [header, "yoga,ef,7,17,val,0", "abseiling,gh,8,18,val,1"])
+    put(root, "train/-a_b_000003_000013.mp4", "train/cd_000000_000010.mp4")
+    put(root, "val/ef_000007_000017.mp4", "val/gh_000008_000018.mp4", "val/stray_000000_000010.mp4")
+    put(root, "replacement/deep/gh_000008_000018.mp4", data=b"replaced")
+    return root

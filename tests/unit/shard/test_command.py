@@ -1,0 +1,164 @@
+"""The command line through a real process: codes, messages, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sce_video.shard.__main__ import main
+from tests.unit.shard import layouts
+
+COMMAND = (sys.executable, "-m", "sce_video.shard")
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    repository = Path(__file__).resolve().parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(repository), "PYTHONWARNINGS": "error"}
+    environment.pop("SCE_VIDEO_RAW", None)
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_is_quick_and_light(tmp_path: Path) -> None:
+    started = time.monotonic()
+    result = run("--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "kinetics400" in result.stdout
+    assert "verify DIR" in result.stdout
+    assert time.monotonic() - started < 5  # 0.1 s on an idle machine
+
+
+def test_default_paths(tmp_path: Path, clips: Path) -> None:
+    layouts.class_folders(tmp_path / "raw" / "folder", clips)
+    result = run("folder", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "12 samples in 1 shards" in result.stdout
+    assert "next: " in result.stdout
+    assert (tmp_path / "shards/folder/folder-000000.tar").is_file()
+    assert "nothing to do" in run("folder", cwd=tmp_path).stdout
+    assert "12 samples: as the manifest says" in run("verify", "shards/folder", cwd=tmp_path).stdout
+    assert "classes  3" in run("info", "shards/folder", cwd=tmp_path).stdout
+    with (tmp_path / "shards/folder/folder-000000.tar").open("r+b") as stream:
+        stream.write(b"x")
+    result = run("verify", "shards/folder", cwd=tmp_path)
+    assert (result.returncode, "sha256 differs" in result.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ucf101"], "raw/ucf101: no such folder; give the raw data:"),
+        (["ucf"], "unknown data set 'ucf'; did you mean ucf101?"),
+        (["ucf101", "--root", "."], "expected UCF-101/CLASS"),
+        (["folder", "--root", ".", "--csv", "no.csv"], "--csv no.csv: no such file"),
+        (["verify", "."], "no finished shard set"),
+        (["info", "nowhere"], "no finished shard set"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SCE_VIDEO_RAW", raising=False)
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert message in output.err
+
+
+def test_the_caller_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ucf101", "--root", str(tmp_path / "x")], prog="sce-video shard") == 2
+    assert "sce-video shard ucf101 --root RAW" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--workers", "0"], ["--max-rejects", "5"], ["--limit", "x"]])
+def test_wrong_values(flag: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["folder", *flag])
+    assert caught.value.code == 2
+
+
+def test_raw_variable_and_dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layouts.ucf101(tmp_path / "ucf101")
+    monkeypatch.setenv("SCE_VIDEO_RAW", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["ucf101", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 videos, 3 B" in shown
+    assert "split1       test 1, train 2" in shown
+    assert "missing: 1\n  UCF-101/Biking/v_Biking_g01_c02.avi" in shown
+    assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_resumable_folder(
+    number: signal.Signals, tmp_path: Path, clips: Path
+) -> None:
+    layouts.class_folders(tmp_path / "raw" / "folder", clips, each=100)
+    repository = Path(__file__).resolve().parents[3]
+    process = subprocess.Popen(
+        [*COMMAND, "folder", "--workers", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    folder = tmp_path / "shards" / "folder"
+    while not (folder / ".plan.json").exists() and process.poll() is None:
+        time.sleep(0.002)
+    os.killpg(process.pid, number)  # as a terminal or a scheduler does: workers too
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.endswith("interrupted; run the same command again to continue shards/folder\n")
+    assert complaint.count("\n") == 1
+    assert not (folder / "manifest.json").exists()
+    result = run("folder", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "300 samples" in result.stdout
+
+
+def test_no_torch(tmp_path: Path, clips: Path) -> None:
+    """Torch takes seconds and gigabytes; nothing here needs it."""
+    layouts.class_folders(tmp_path / "raw", clips, each=1)
+    code = (
+        "import sys, pkgutil, importlib, sce_video.shard as room\n"
+        "for module in pkgutil.walk_packages(room.__path__, 'sce_video.shard.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "from sce_video.shard.__main__ import main\n"
+        "if __name__ == '__main__':\n"
+        f"    assert main(['folder', '--root', {str(tmp_path / 'raw')!r}, '--out', 'o']) == 0\n"
+        "    heavy = {'torch', 'webdataset', 'deepspeed', 'torchvision'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    repository = Path(__file__).resolve().parents[3]
+    subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        check=True,
+        timeout=120,
+        stdout=subprocess.DEVNULL,
+    )

@@ -1,0 +1,279 @@
+"""Conversion: identical bytes for any number of workers and interruptions, rejects, folders."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sce_video.errors import SceVideoError, UsageError, VerificationError
+from sce_video.shard import convert as converter
+from sce_video.shard import writer
+from sce_video.shard.convert import Progress, convert
+from sce_video.shard.format import Manifest, open_shards
+from sce_video.shard.inspect_set import verify
+from sce_video.shard.output import JOURNAL_NAME
+from sce_video.shard.plan import Plan, Settings, make_plan
+from sce_video.shard.sources import Options, find_source
+from sce_video.shard.writer import TarWriter
+from tests.unit.shard.layouts import class_folders, put
+
+
+def plan_of(root: Path, samples_per_shard: int = 4, limit: int | None = None) -> Plan:
+    scan = find_source("folder").scan("folder", root, Options())
+    settings = Settings("toy", samples_per_shard=samples_per_shard, limit=limit)
+    return make_plan(scan, settings)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def run(plan: Plan, folder: Path, workers: int = 1, **options: object) -> Manifest:
+    manifest, _ = convert(plan, folder, workers=workers, **options)  # type: ignore[arg-type]
+    return manifest
+
+
+def interrupt_after(samples: int) -> Callable[[Progress], None]:
+    def on_progress(progress: Progress) -> None:
+        if progress.samples + progress.rejected >= samples:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
+    """12 videos in 3 classes, one of them damaged: 3 shards of 4."""
+    folder = class_folders(tmp_path_factory.mktemp("raw"), clips)
+    (folder / "class1" / "v1_6.mp4").write_bytes(b"no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """The set of :func:`root`, made in one go by one worker."""
+    folder = tmp_path_factory.mktemp("sets") / "toy"
+    run(plan_of(root), folder, max_rejects=0.1)
+    return folder
+
+
+def test_what_a_set_holds(root: Path, reference: Path) -> None:
+    shards = open_shards(reference)
+    assert len(shards) == shards.manifest.samples == 11
+    assert [entry.samples for entry in shards.manifest.shards].count(4) == 2
+    assert shards.manifest.rejected == {"not a readable video container": 1}
+    assert shards.manifest.classes == ("class0", "class1", "class2")
+    raw = {entry.name: (reference / entry.name).read_bytes() for entry in shards.manifest.shards}
+    for row in shards.table.to_pylist():
+        tar = raw[row["shard"]]
+        media = tar[row["media_offset"] :][: row["media_size"]]
+        assert media == (root / row["path"]).read_bytes()
+        fields = json.loads(tar[row["json_offset"] :][: row["json_size"]])
+        assert fields["path"] == row["path"]
+        assert (row["ext"], row["width"], row["height"], row["fps"]) == ("mp4", 64, 48, 25.0)
+        assert (row["class"], row["label"]) == (row["path"][:6], int(row["path"][5]))
+        assert (row["idx_offset"], row["idx_size"]) == (-1, 0)
+    with (reference / "rejects.csv").open(newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["path", "reason"],
+            ["class1/v1_6.mp4", "not a readable video container"],
+        ]
+    assert verify(reference) == 0
+
+
+def test_no_trace_of_place_or_time(root: Path, reference: Path, tmp_path: Path) -> None:
+    for name, data in content(reference).items():
+        assert str(root).encode() not in data, name
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(root, elsewhere, copy_function=shutil.copyfile)
+    run(plan_of(elsewhere), tmp_path / "toy", max_rejects=0.1)
+    assert content(tmp_path / "toy") == content(reference)
+
+
+def test_two_workers_write_the_same_bytes(root: Path, reference: Path, tmp_path: Path) -> None:
+    run(plan_of(root), tmp_path / "toy", workers=2, max_rejects=0.1)
+    assert content(tmp_path / "toy") == content(reference)
+
+
+@pytest.mark.parametrize("samples", [1, 6, 11])
+def test_an_interruption_leaves_no_trace(
+    samples: int, root: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    with pytest.raises(KeyboardInterrupt):
+        run(plan_of(root), folder, workers=2, max_rejects=0.1, on_progress=interrupt_after(samples))
+    assert not (folder / "manifest.json").exists()
+    with pytest.raises(UsageError, match="no finished shard set"):
+        open_shards(folder)
+    finished = {path: path.stat().st_mtime_ns for path in folder.glob("*.tar")}
+    assert len(finished) == samples // 4
+    run(plan_of(root), folder, max_rejects=0.1)
+    assert content(folder) == content(reference)
+    for path, changed in finished.items():
+        assert path.stat().st_mtime_ns == changed  # kept, not made again
+
+
+def test_a_finished_shard_that_was_damaged_is_made_again(
+    root: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    with pytest.raises(KeyboardInterrupt):
+        run(plan_of(root), folder, max_rejects=0.1, on_progress=interrupt_after(9))
+    with (folder / "toy-000001.tar").open("r+b") as stream:
+        stream.seek(700)
+        stream.write(b"damage")
+    (folder / "toy-000002.tar.tmp").write_bytes(b"left by a crash")
+    with (folder / JOURNAL_NAME).open("ab") as journal:
+        journal.write(b'["toy-000002.tar", 4')  # cut by a crash
+    run(plan_of(root), folder, max_rejects=0.1)
+    assert content(folder) == content(reference)
+
+
+def test_a_finished_set_is_left_alone(root: Path, reference: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.iterdir()}
+    manifest, worked = convert(plan_of(root), reference, workers=1)
+    assert not worked
+    assert manifest == open_shards(reference).manifest
+    assert {path: path.stat().st_mtime_ns for path in reference.iterdir()} == before
+
+
+def test_another_plan_is_refused_and_overwrite_starts_again(
+    root: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder, raw = tmp_path / "toy", tmp_path / "raw"
+    shutil.copytree(reference, folder)
+    shutil.copytree(root, raw)
+    (raw / "class2" / "v2_8.mp4").unlink()
+    with pytest.raises(UsageError, match=r"changed number of files \(12 -> 11\), file names.*--ov"):
+        run(plan_of(raw), folder)
+    with pytest.raises(UsageError, match=r"--limit \(None -> 5\)"):
+        run(plan_of(root, limit=5), folder)
+    (folder / ".plan.json").unlink()
+    with pytest.raises(UsageError, match="changed files or settings"):
+        run(plan_of(root, limit=5), folder)
+    (folder / "notes.txt").write_text("mine")
+    manifest = run(plan_of(raw, samples_per_shard=6), folder, overwrite=True, max_rejects=0.1)
+    assert manifest.samples == 10
+    assert sorted(path.name for path in folder.glob("*.tar")) == [
+        "toy-000000.tar",
+        "toy-000001.tar",
+    ]
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_is_not_ours(root: Path, tmp_path: Path) -> None:
+    put(tmp_path, "thesis.tex")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=r"not empty and no shard set \(it has thesis\.tex\)"):
+            run(plan_of(root), tmp_path, overwrite=overwrite)
+    with pytest.raises(UsageError, match="not a folder"):
+        run(plan_of(root), tmp_path / "thesis.tex")
+
+
+def test_two_conversions_at_once(root: Path, tmp_path: Path) -> None:
+    def another(progress: Progress) -> None:
+        run(plan_of(root), tmp_path / "toy")
+
+    with pytest.raises(UsageError, match="another conversion is writing here"):
+        run(plan_of(root), tmp_path / "toy", on_progress=another)
+
+
+def test_too_many_rejects(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(SceVideoError, match=r"1 unreadable files are more than 5.0% of 12 \(1 not"):
+        run(plan_of(root), tmp_path / "toy")
+    assert "class1/v1_6.mp4" in (tmp_path / "toy" / "rejects.csv").read_text()
+    assert run(plan_of(root), tmp_path / "toy", max_rejects=0.1).samples == 11
+
+
+def test_nothing_readable(tmp_path: Path) -> None:
+    put(tmp_path, "raw/a/1.mp4", "raw/a/2.mp4")
+    with pytest.raises(SceVideoError, match="not one readable sample"):
+        run(plan_of(tmp_path / "raw"), tmp_path / "toy", max_rejects=1.0)
+
+
+def test_a_file_that_changes_meanwhile(tmp_path: Path, clips: Path) -> None:
+    root = class_folders(tmp_path / "raw", clips, classes=1, each=2)
+    plan = plan_of(root)
+    (root / "class0" / "v0_1.mp4").write_bytes(b"other")
+    with pytest.raises(SceVideoError, match=r"v0_1\.mp4: changed while it was being sharded"):
+        run(plan, tmp_path / "toy")
+
+
+def test_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: TarWriter, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer.TarWriter, "_write", full)
+    with pytest.raises(SceVideoError, match="the disk is full; finished shards are kept"):
+        run(plan_of(root), tmp_path / "toy")
+    assert not list((tmp_path / "toy").glob("*.tar*"))
+    monkeypatch.undo()
+    assert run(plan_of(root), tmp_path / "toy", max_rejects=0.1).samples == 11
+
+
+def test_a_cut_shard_of_a_finished_set(reference: Path, root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(reference, folder)
+    (folder / "toy-000001.tar").write_bytes(b"")
+    with pytest.raises(VerificationError, match=r"toy-000001\.tar: missing or cut"):
+        run(plan_of(root), folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("toy-000001.tar", "damaged"),
+        ("classes.txt", "not the classes"),
+        ("rejects.csv", "not the rejects"),
+    ],
+)
+def test_verify_finds_one_changed_byte(
+    name: str,
+    complaint: str,
+    reference: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(reference, folder)
+    data = bytearray((folder / name).read_bytes())
+    data[-3] ^= 1
+    (folder / name).write_bytes(data)
+    assert verify(folder) == 3
+    assert complaint in capsys.readouterr().err
+
+
+def test_verify_finds_strays_and_missing(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(reference, folder)
+    (folder / "toy-000001.tar").rename(folder / "toy-000009.tar")
+    assert verify(folder) == 3
+    complaints = capsys.readouterr().err
+    assert "toy-000001.tar: missing" in complaints
+    assert "toy-000009.tar: not named" in complaints
+
+
+def test_webdataset_reads_it(reference: Path) -> None:
+    wds = pytest.importorskip("webdataset")
+    shards = open_shards(reference)
+    urls = [str(reference / entry.name) for entry in shards.manifest.shards]
+    pipeline = wds.WebDataset(urls, shardshuffle=False, empty_check=False)
+    samples = {sample["__key__"]: sample for sample in pipeline}
+    assert list(samples) == shards.strings("key")
+    for row in shards.table.to_pylist():
+        sample = samples[row["key"]]
+        assert len(sample["mp4"]) == row["media_size"]
+        assert json.loads(sample["json"])["label"] == row["label"]
+
+
+def test_wall_limit_is_far_above_the_cpu_limit() -> None:
+    assert plan_of.__defaults__ is not None
+    assert Settings("x").limits.cpu_seconds * 2 < converter.WALL_LIMIT

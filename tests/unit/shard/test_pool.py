@@ -1,0 +1,104 @@
+"""Workers that die, hang or raise; results stay in order."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from sce_video.errors import SceVideoError
+from sce_video.shard.pool import Pool
+
+Job = tuple[str, str]
+"""(what to do, argument)."""
+
+
+def work(job: Job) -> str:
+    """Body of the test workers."""
+    verb, argument = job
+    if verb == "sleep":
+        time.sleep(float(argument))
+    elif verb == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif verb == "die once" and not Path(argument).exists():
+        Path(argument).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif verb == "hang once" and not Path(argument).exists():
+        Path(argument).touch()
+        time.sleep(60)
+    elif verb == "raise":
+        raise SceVideoError(argument)
+    elif verb == "burn":
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 10))
+        while True:
+            pass
+    return f"{verb} {argument}"
+
+
+def pool(workers: int = 2, wall_limit: float = 60.0) -> Pool[Job, str]:
+    return Pool(
+        work,
+        workers=workers,
+        wall_limit=wall_limit,
+        name=lambda job: job[1],
+        on_death=lambda job, code: "too slow" if code == -signal.SIGXCPU else None,
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_order_is_that_of_the_jobs(workers: int) -> None:
+    jobs = [("sleep", "0.2" if n % 5 == 0 else "0.0") for n in range(20)]
+    with pool(workers) as running:
+        assert list(running.map(jobs)) == [f"sleep {argument}" for _, argument in jobs]
+        assert list(running.map([])) == []
+
+
+def test_a_killed_and_a_hanging_worker_are_replaced(tmp_path: Path) -> None:
+    jobs = [("go", str(n)) for n in range(12)]
+    jobs[3] = ("die once", str(tmp_path / "a"))
+    jobs[7] = ("hang once", str(tmp_path / "b"))
+    with pool(wall_limit=3.0) as running:
+        assert list(running.map(jobs)) == [" ".join(job) for job in jobs]
+
+
+def test_a_job_that_kills_twice_is_named() -> None:
+    jobs = [("go", "1"), ("die", "the-culprit.mp4"), ("go", "2")]
+    with pool() as running, pytest.raises(SceVideoError, match=r"the-culprit.*SIGSEGV\), twice"):
+        list(running.map(jobs))
+
+
+def test_a_job_that_hangs_twice_is_named() -> None:
+    with (
+        pool(1, wall_limit=1.5) as running,
+        pytest.raises(SceVideoError, match=r"60: decoding gave no answer within 2 s, twice"),
+    ):
+        list(running.map([("sleep", "60")]))
+
+
+def test_an_exceeded_cpu_limit_is_an_answer_at_once() -> None:
+    with pool() as running:
+        assert list(running.map([("burn", ""), ("go", "1")])) == ["too slow", "go 1"]
+
+
+def test_an_exception_ends_the_run_with_one_line() -> None:
+    with pool() as running, pytest.raises(SceVideoError, match=r"^why: why$"):
+        list(running.map([("go", "1"), ("raise", "why")]))
+
+
+def test_no_process_is_left() -> None:
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pool() as running:
+            answers = running.map([("sleep", "30")] * 4)
+            signal.setitimer(signal.ITIMER_REAL, 1.0)
+            with pytest.raises(KeyboardInterrupt):
+                next(answers)
+            processes = [worker.process for worker in running._workers]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(processes) == 2
+    assert all(process.exitcode is not None for process in processes)
