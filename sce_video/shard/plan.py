@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
 
 from sce_video.shard.format import FORMAT_VERSION
 from sce_video.shard.probe import Limits
@@ -57,7 +56,7 @@ class Plan:
     columns: tuple[str, ...]
     shards: tuple[tuple[Item, ...], ...]
     rejects: tuple[tuple[str, str], ...]
-    """(path, reason) known from the scan alone: missing, unlisted, conflicting."""
+    """(path, reason) known from the scan alone: missing, unlisted and so on."""
     parts: Mapping[str, str]
     """Named digests (and settings in clear) that tell what changed between two plans."""
 
@@ -91,6 +90,7 @@ def make_plan(scan: Scan, settings: Settings) -> Plan:
     rejects = [(path, "missing") for path in scan.missing]
     rejects += [(path, "unlisted") for path in scan.unlisted]
     rejects += [(path, "listed twice with different labels or splits") for path in scan.conflicting]
+    rejects += [(path, "replaced") for path in scan.replaced]
     return Plan(
         settings=settings,
         media=scan.media,
@@ -109,7 +109,7 @@ def make_keys(paths: Sequence[str]) -> list[str]:
     or one too long, a short hash of the path is appended, so that a key depends only on its own
     path and on whether another claims the same.
     """
-    plain = [_NOT_KEY.sub("_", PurePosixPath(path).stem) or "sample" for path in paths]
+    plain = [_NOT_KEY.sub("_", _stem(path)) for path in paths]
     claims = Counter(plain)
     for digits in (8, 16, 64):
         keys = [
@@ -129,6 +129,11 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
         before, after = old.get(name, "none"), new.get(name, "none")
         shown.append(name if _is_digest(before + after) else f"{name} ({before} -> {after})")
     return ", ".join(shown)
+
+
+def _stem(path: str) -> str:
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[0] or name
 
 
 def _is_digest(text: str) -> bool:
@@ -166,7 +171,7 @@ def _parts(
             for column in scan.columns
         ),
         "classes": _digest(scan.classes),
-        "missing or unlisted files": _digest(f"{reason}\t{path}" for path, reason in rejects),
+        "files left out": _digest(f"{reason}\t{path}" for path, reason in rejects),
     }
 
 

@@ -86,6 +86,7 @@ class Pool(Generic[Job, Result]):
             while number not in state.done:
                 self._feed(state, number)
                 self._collect(state)
+            self._collect(state, block=False)
             self._feed(state, number + 1)  # the workers go on while the caller writes
             yield state.done.pop(number)
 
@@ -111,12 +112,14 @@ class Pool(Generic[Job, Result]):
         with contextlib.suppress(BrokenPipeError):
             worker.pipe.send(state.jobs[number])
 
-    def _collect(self, state: _State[Job, Result]) -> None:
-        """Wait for an answer, a death or the wall limit of the worker that is busy longest."""
+    def _collect(self, state: _State[Job, Result], *, block: bool = True) -> None:
+        """Take answers; with ``block`` wait for one, a death or the wall limit of a worker."""
         busy = [worker for worker in self._workers if worker.number >= 0]
+        if not busy:
+            return
         oldest = min(worker.since for worker in busy)
         patience = max(0.0, oldest + self._wall_limit - time.monotonic())
-        ready = wait([worker.pipe for worker in busy], timeout=patience)
+        ready = wait([worker.pipe for worker in busy], timeout=patience if block else 0.0)
         for worker in busy:
             if worker.pipe in ready:
                 self._receive(state, worker)

@@ -49,6 +49,8 @@ class Scan:
     """Present, but in no list, or no media file."""
     conflicting: tuple[str, ...] = ()
     """Listed again with another label or split; the first listing holds."""
+    replaced: tuple[str, ...] = ()
+    """Present, but the data set's makers gave a repaired file for it."""
 
 
 @dataclass(frozen=True)

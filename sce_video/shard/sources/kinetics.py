@@ -68,10 +68,19 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     replaced = {file.stem: file for file in spare}
     records: dict[str, Record] = {}
     missing: list[str] = []
-    for split in present:
-        if not options.splits or split.name in options.splits:
-            records |= _take(split, root, labels, replaced, gather, missing)
-    unlisted = [file.path for file in gather.found if file.path not in records]
+    taken = [split for split in present if not options.splits or split.name in options.splits]
+    for split in taken:
+        records |= _take(split, root, labels, replaced, gather, missing)
+    other_splits = {stem for split in splits if split not in taken for stem in split.listed or ()}
+    left = [file for file in gather.found if file.path not in records]
+    superseded = {f.path for f in left if f.stem in replaced and replaced[f.stem].path in records}
+    spare_paths = {file.path for file in spare}
+    unlisted = [
+        file.path
+        for file in left
+        if file.path not in superseded
+        and not (file.path in spare_paths and file.stem in other_splits)
+    ]
     return Scan(
         media="video",
         records=by_path(records.values()),
@@ -79,7 +88,8 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         columns=("split",),
         missing=tuple(sorted(missing)),
         unlisted=tuple(sorted(unlisted + gather.other)),
-        conflicting=tuple(sorted(path for split in present for path in split.conflicting)),
+        conflicting=tuple(sorted(path for split in taken for path in split.conflicting)),
+        replaced=tuple(sorted(superseded)),
     )
 
 

@@ -6,6 +6,9 @@ import csv
 import errno
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from sce_video.shard.output import JOURNAL_NAME
 from sce_video.shard.plan import Plan, Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.writer import TarWriter
+from tests.conftest import REPOSITORY
 from tests.unit.shard.layouts import class_folders, put
 
 
@@ -117,6 +121,30 @@ def test_an_interruption_leaves_no_trace(
     assert content(folder) == content(reference)
     for path, changed in finished.items():
         assert path.stat().st_mtime_ns == changed  # kept, not made again
+
+
+def convert_slowly(root: Path, folder: Path) -> None:
+    """Body of a process that is going to be killed."""
+    run(plan_of(root), folder, max_rejects=0.1, on_progress=lambda progress: time.sleep(0.1))
+
+
+def test_kill_9(root: Path, reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    for shards in (1, 2):
+        # A script in its own right, as `python -m` is; its workers end with it.
+        code = (
+            "from pathlib import Path\n"
+            "from tests.unit.shard.test_convert import convert_slowly\n"
+            f"convert_slowly(Path({str(root)!r}), Path({str(folder)!r}))\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
+        while len(list(folder.glob("*.tar"))) < shards and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert not (folder / "manifest.json").exists()
+    run(plan_of(root), folder, max_rejects=0.1)
+    assert content(folder) == content(reference)
 
 
 def test_a_finished_shard_that_was_damaged_is_made_again(

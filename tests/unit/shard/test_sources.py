@@ -97,7 +97,8 @@ def test_kinetics_cvdf(tmp_path: Path) -> None:
     }
     assert {r.splits["split"] for r in found.records if r.path.startswith("rep")} == {"val"}
     assert found.missing == ("train/gone_000001_000011.mp4",)
-    assert found.unlisted == ("val/gh_000008_000018.mp4", "val/stray_000000_000010.mp4")
+    assert found.unlisted == ("val/stray_000000_000010.mp4",)
+    assert found.replaced == ("val/gh_000008_000018.mp4",)
 
 
 def test_kinetics_labels_do_not_depend_on_the_split(tmp_path: Path) -> None:
@@ -109,6 +110,8 @@ def test_kinetics_labels_do_not_depend_on_the_split(tmp_path: Path) -> None:
         r.path: r.label for r in both.records
     }.items()
     assert val.missing == ()
+    train = scan("kinetics600", tmp_path, splits=("train",))
+    assert (len(train.records), train.unlisted, train.replaced) == (2, (), ())
 
 
 def test_kinetics_class_folders(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What people see: sizes, progress lines, the summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sce_video.shard import show
+from sce_video.shard.convert import Progress
+from sce_video.shard.format import Manifest, ShardEntry
+from sce_video.shard.plan import make_plan
+from tests.unit.shard.test_plan import SETTINGS, some_scan
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (3 << 40, "3.0 TiB"),
+        (5 << 50, "5120.0 TiB"),
+    ],
+)
+def test_human_bytes(count: int, text: str) -> None:
+    assert show.human_bytes(count) == text
+
+
+def test_plain_lines_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(show, "_LINE_EVERY", 0.0)
+    with show.ProgressDisplay(make_plan(some_scan(200), SETTINGS)) as display:
+        display.update(Progress(samples=120, rejected=3, shards=1))
+    line = capsys.readouterr().err
+    assert line.startswith("123 of 200 samples, shard 2 of 2, 3 rejected, 0.0/s")
+    assert line.count("\n") == 1
+
+
+def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = Manifest(
+        dataset="toy",
+        plan_digest="0",
+        encode={"mode": "copy"},
+        classes=("a", "b"),
+        splits={"split": {"train": 7, "val": 3}},
+        samples=10,
+        rejected={"missing": 4, "decode error": 1},
+        index_sha256="0",
+        shards=(ShardEntry(name="toy-000000.tar", samples=10, bytes=2048, sha256="0"),),
+    )
+    show.print_summary(manifest, Path("shards/toy"), worked=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "10 samples in 1 shards, 2.0 KiB, 2 classes: shards/toy",
+        "  split: train 7, val 3",
+        "left out (named in shards/toy/rejects.csv):",
+        "          4  missing",
+        "          1  decode error",
+        "next: deepspeed sce_video/train.py data.shards=shards/toy",
+    ]
