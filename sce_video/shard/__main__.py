@@ -131,6 +131,7 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
         return 0
     if not plan.samples:
         raise UsageError(f"{root}: not one file of the data set is there")
+    show.warn_of_space(plan, folder)
     try:
         with _terminable(), show.ProgressDisplay(plan) as display:
             manifest, worked = convert(

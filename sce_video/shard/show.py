@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,16 @@ def print_plan(plan: Plan, folder: Path) -> None:
             print(f"  {path}")
         if len(paths) > 10:
             print(f"  ... and {len(paths) - 10:,} more")
+
+
+def warn_of_space(plan: Plan, folder: Path) -> None:
+    """Say on standard error, before hours of work, that the disk is too small for the plan."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    own = sum(path.stat().st_size for path in folder.glob("*.tar"))  # an earlier run's
+    room = shutil.disk_usage(existing).free + own
+    if plan.bytes > room:
+        needed, free = human_bytes(plan.bytes), human_bytes(room)
+        print(f"warning: {folder} needs {needed}, there is room for {free}", file=sys.stderr)
 
 
 class ProgressDisplay:

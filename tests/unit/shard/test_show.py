@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_plain_lines_without_a_terminal(
     line = capsys.readouterr().err
     assert line.startswith("123 of 200 samples, shard 2 of 2, 3 rejected, 0.0/s")
     assert line.count("\n") == 1
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = some_scan(10)
+    show.warn_of_space(make_plan(scan, SETTINGS), tmp_path / "not/there/yet")
+    assert capsys.readouterr().err == ""
+    huge = (replace(scan.records[0], size=1 << 60), *scan.records[1:])
+    show.warn_of_space(make_plan(replace(scan, records=huge), SETTINGS), tmp_path / "toy")
+    assert "toy needs 1048576.0 TiB, there is room for " in capsys.readouterr().err
 
 
 def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
