@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -122,6 +123,10 @@ class Output:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(f"{self.folder}: another conversion is writing here") from error
+        except OSError as error:
+            # Some network file systems have no locks: two at once are the user's care there.
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
 
     def _open(self) -> None:
         names = sorted(path.name for path in self.folder.iterdir())

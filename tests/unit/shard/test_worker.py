@@ -1,0 +1,51 @@
+"""What one worker does with one file."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from pathlib import Path
+
+import pytest
+
+from sce_video.errors import SceVideoError
+from sce_video.shard.probe import Limits
+from sce_video.shard.sources import Media
+from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
+
+
+def job(
+    source: Path, media: Media = "video", size: int = -1, limits: Limits | None = None
+) -> FileJob:
+    known = source.stat().st_size if size < 0 else size
+    return FileJob(source, known, media, limits or Limits())
+
+
+def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
+    for source, media in ((clips / "clip.avi", "video"), (picture, "image")):
+        answer = process_file(job(source, media))  # type: ignore[arg-type]
+        assert isinstance(answer, Accepted)
+        assert answer.data == source.read_bytes()
+        assert answer.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def test_refusals_are_values(tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert process_file(job(tmp_path / "empty.mp4")) == Refused("empty file")
+    assert process_file(job(picture)) == Refused("not a readable video container")
+    huge = job(tmp_path / "never opened", size=1 << 40)
+    assert process_file(huge) == Refused("file too large")
+
+
+def test_a_file_that_cannot_be_read_is_no_refusal(tmp_path: Path, picture: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        process_file(job(tmp_path / "gone.mp4", size=10))
+    with pytest.raises(SceVideoError, match="changed while it was being sharded"):
+        process_file(job(picture, "image", size=10))
+
+
+def test_only_the_cpu_limit_speaks_for_the_kernel(picture: Path) -> None:
+    slow = refused_by_kernel(job(picture), -signal.SIGXCPU)
+    assert slow == Refused("takes too long to decode")
+    for code in (-signal.SIGKILL, -signal.SIGSEGV, 0, 1):
+        assert refused_by_kernel(job(picture), code) is None
