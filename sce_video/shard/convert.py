@@ -12,7 +12,8 @@ import errno
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,12 @@ def convert(
                 return output.manifest, False
             tally = _Tally()
             budget = max_rejects * plan.samples
-            for shard, table in _shards(plan, output, workers, wall_limit, on_progress):
-                tally.add(shard, table)
-                if len(tally.rejects) > budget:
-                    _fail_on_rejects(plan, folder, tally, max_rejects)
+            # Closed, so that no worker outlives an error on this side.
+            with closing(_shards(plan, output, workers, wall_limit, on_progress)) as shards:
+                for shard, table in shards:
+                    tally.add(shard, table)
+                    if len(tally.rejects) > budget:
+                        _fail_on_rejects(plan, folder, tally, max_rejects)
             return _finish(plan, output, tally), True
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -121,7 +124,7 @@ def _shards(
     workers: int,
     wall_limit: float,
     on_progress: Callable[[Progress], None],
-) -> Iterator[tuple[Journal, pa.Table]]:
+) -> Generator[tuple[Journal, pa.Table], None, None]:
     """Yield each shard's journal entry and index rows: finished ones first, then new ones."""
     seen = Progress(0, 0, 0)
     kept = 0

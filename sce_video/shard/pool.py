@@ -24,6 +24,8 @@ from sce_video.errors import SceVideoError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+_LAST_STEPS = 60.0
+"""Seconds that a process which closed its pipe has to end (it may be writing a core file)."""
 LOOK_AHEAD = 4
 """Jobs a worker may be ahead of the oldest unfinished one; bounds the memory."""
 
@@ -130,7 +132,7 @@ class Pool(Generic[Job, Result]):
         try:
             ok, answer = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
-            worker.process.join()
+            worker.process.join(_LAST_STEPS)
             code = worker.process.exitcode or 0
             meaning = self._on_death(state.jobs[worker.number], code)
             if meaning is None:
