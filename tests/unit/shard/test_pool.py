@@ -27,9 +27,23 @@ def work(job: Job) -> str:
     elif verb == "die once" and not Path(argument).exists():
         Path(argument).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    elif verb == "log then die once":
+        mark = Path(argument + ".died")
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        started = time.monotonic()
+        time.sleep(0.2)
+        with Path(argument).open("a") as stream:
+            stream.write(f"{started} {time.monotonic()} retried\n")
     elif verb == "hang once" and not Path(argument).exists():
         Path(argument).touch()
         time.sleep(60)
+    elif verb == "log":
+        started = time.monotonic()
+        time.sleep(0.2)
+        with Path(argument).open("a") as stream:
+            stream.write(f"{started} {time.monotonic()} first\n")
     elif verb == "raise":
         raise SceVideoError(argument)
     elif verb == "burn":
@@ -63,6 +77,18 @@ def test_a_killed_and_a_hanging_worker_are_replaced(tmp_path: Path) -> None:
     jobs[7] = ("hang once", str(tmp_path / "b"))
     with pool(wall_limit=3.0) as running:
         assert list(running.map(jobs)) == [" ".join(job) for job in jobs]
+
+
+def test_a_lost_job_is_tried_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    jobs = [("log", str(log))] * 4 + [("log then die once", str(log))] + [("log", str(log))] * 6
+    with pool(3) as running:
+        assert len(list(running.map(jobs))) == 11
+    lines = [line.split() for line in log.read_text().splitlines()]
+    (start, end), *_ = [(float(a), float(b)) for a, b, try_ in lines if try_ == "retried"]
+    others = [(float(a), float(b)) for a, b, try_ in lines if try_ == "first"]
+    assert len(others) == 10
+    assert all(b <= start or end <= a for a, b in others)
 
 
 def test_a_job_that_kills_twice_is_named() -> None:
