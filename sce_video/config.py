@@ -107,9 +107,7 @@ class OptimConfig(_Section):
 
     name: Literal["lars", "sgd", "adamw"] = "lars"
     lr: Positive = 2.4  # before scaling
-    lr_scaling: Literal["linear", "sqrt", "none"] = (
-        "linear"  # linear: x batch/256; sqrt: x sqrt(batch)
-    )
+    lr_scaling: Literal["linear", "sqrt", "none"] = "linear"  # x batch/256, x sqrt(batch), x 1
     weight_decay: float = Field(default=1e-6, ge=0)
     momentum: Share = 0.9  # of lars and sgd
     warmup_epochs: float = Field(default=35, ge=0)
@@ -189,7 +187,8 @@ def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[An
                 None, None, f"key '{key}' is given twice", key_node.start_mark
             )
         seen.add(key)
-    return loader.construct_mapping(node)
+    mapping: dict[Any, Any] = loader.construct_mapping(node)
+    return mapping
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
@@ -215,9 +214,8 @@ def find_config(name: str) -> Path:
             return path
     known = sorted(p.relative_to(shipped).as_posix() for p in shipped.rglob("*.yaml"))
     near = difflib.get_close_matches(relative, known, n=1, cutoff=0.0)
-    raise UsageError(
-        f"{name}: no such config" + (f"; did you mean configs/{near[0]}?" if near else "")
-    )
+    hint = f"; did you mean configs/{near[0]}?" if near else ""
+    raise UsageError(f"{name}: no such config{hint}")
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
@@ -287,4 +285,5 @@ def _keys(sections: Sequence[str]) -> list[str]:
 
 def dump_config(config: Config) -> str:
     """The whole resolved configuration as YAML, defaults included."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return text

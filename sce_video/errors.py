@@ -34,7 +34,7 @@ class VerificationError(SceVideoError):
     exit_code = EXIT_VERIFY
 
 
-class Interrupted(SceVideoError):
+class Interrupted(SceVideoError):  # noqa: N818  (not a failure)
     """Stopped by a signal after everything was saved."""
 
     exit_code = EXIT_INTERRUPTED

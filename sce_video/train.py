@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 if __package__ in (None, ""):
     # Run as a file: make the package importable, installed or not, and keep its modules from
     # standing in for the standard library's.
-    _here = os.path.dirname(os.path.abspath(__file__))
-    _root = os.path.dirname(_here)
-    sys.path[:] = [_root] + [p for p in sys.path if os.path.abspath(p or ".") not in (_here, _root)]
+    _here = Path(__file__).resolve().parent
+    _others = [p for p in sys.path if Path(p or ".").resolve() not in (_here, _here.parent)]
+    sys.path[:] = [str(_here.parent), *_others]
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sce_video.config import Config
 
 DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
 
@@ -34,13 +38,10 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return result
 
 
-def train(config_name: str, overrides: Sequence[str]) -> int:
-    """Check everything that can be wrong before torch is imported, then train."""
-    from sce_video.config import load_config
+def check_run_folder(config: Config) -> None:
+    """Refuse to write into another run, or to resume nothing."""
     from sce_video.errors import UsageError
-    from sce_video.shard.format import open_shards
 
-    config = load_config(config_name, overrides)
     folder = Path(config.run.dir)
     if folder.is_dir() and any(folder.iterdir()) and not config.run.resume:
         raise UsageError(
@@ -49,6 +50,12 @@ def train(config_name: str, overrides: Sequence[str]) -> int:
         )
     if config.run.resume and not (folder / "checkpoints").is_dir():
         raise UsageError(f"{folder}: nothing to resume (no checkpoints); drop run.resume=true")
+
+
+def train(config: Config) -> None:
+    """Train; everything that can be wrong is checked before torch is imported."""
+    from sce_video.shard.format import open_shards
+
     index = open_shards(config.data.shards)
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     from sce_video.stream.order import batch_plan
@@ -70,16 +77,23 @@ def train(config_name: str, overrides: Sequence[str]) -> int:
         Trainer(config, task, runtime, index.digest).run()
     finally:
         stop_runtime()
-    return 0
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
+    from sce_video.config import load_config
     from sce_video.errors import run_command
 
     arguments = parser(prog).parse_intermixed_args(argv)
+
+    def command() -> int:
+        config = load_config(arguments.config, arguments.overrides)
+        check_run_folder(config)
+        train(config)
+        return 0
+
     return run_command(
-        lambda: train(arguments.config, arguments.overrides),
+        command,
         verbose=arguments.verbose,
         quiet=int(os.environ.get("RANK", "0")) > 0,
     )

@@ -39,15 +39,15 @@ def saturation(x: Tensor, factor_B: Tensor) -> Tensor:
     return _blend(x, luma(x), factor_B)
 
 
-def hue(x: Tensor, shift_B: Tensor) -> Tensor:
-    """Turn the hue by ``shift`` in turns, in [-0.5, 0.5]."""
+def hue(x: Tensor, factor_B: Tensor) -> Tensor:
+    """Turn the hue by ``factor`` in turns, in [-0.5, 0.5]."""
     highest, which = x.max(2)
     span = highest - x.amin(2)
     r, g, b = x.unbind(2)
     safe = torch.where(span > 0, span, 1.0)
     sector = torch.where(which == 0, (g - b) / safe, (b - r) / safe + 2)
     sector = torch.where(which == 2, (r - g) / safe + 4, sector)
-    turned = sector + 6 * shift_B.view(-1, 1, 1, 1)
+    turned = sector + 6 * factor_B.view(-1, 1, 1, 1)
     # HSV to RGB without cases: channel n falls off around its own sector.
     channels = []
     for n in (5.0, 3.0, 1.0):

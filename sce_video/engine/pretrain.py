@@ -112,7 +112,7 @@ class PretrainTask:
         output: SiameseOutput = engine(self._views(batch))
         self._keys.append(output.keys)
         names = [self._reader.name(int(row)) for row in batch.rows]
-        return StepLoss(output.loss, output.parts, batch.bad, names)
+        return StepLoss(output.loss, output.parts, batch.bad, names, batch.cpu)
 
     def end_step(self, step: int) -> dict[str, float]:
         """Momentum encoder and queue, once per optimizer step and after it."""

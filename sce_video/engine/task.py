@@ -17,15 +17,19 @@ class StepLoss(NamedTuple):
     parts: dict[str, Tensor]  # detached scalars to log
     bad: list[tuple[str, str]]  # (shard/key, reason) of samples that were replaced
     keys: list[str]  # shard/key of the samples
+    cpu: float  # seconds of CPU that making the batch took in a worker
 
 
 class Task(Protocol):
     """A thing to train. ``module`` goes into the engine with all that a checkpoint must hold."""
 
-    module: nn.Module
     spec: EncoderSpec
     steps_per_epoch: int
     total_steps: int
+
+    @property
+    def module(self) -> nn.Module:
+        """The network, its memory included."""
 
     def batches(self, consumed: int) -> Iterator[Any]:
         """This rank's micro-batches after ``consumed`` global samples."""

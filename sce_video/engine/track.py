@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sce_video.config import TrackConfig
 
@@ -81,14 +81,15 @@ class Tracker:
         print(f"sce-video: W&B switched off ({reason}); {METRICS_NAME} goes on", file=sys.stderr)
 
 
-def _wandb_mode(configured: str) -> str:
-    mode = os.environ.get("WANDB_MODE") or {"off": "disabled"}.get(configured, configured)
-    if mode == "online" and not (
-        os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
-    ):
+def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
+    mode = os.environ.get("WANDB_MODE") or configured
+    has_key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
+    if mode == "online" and not has_key:
         print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
         return "offline"
-    return mode
+    if mode == "online":
+        return "online"
+    return "offline" if mode == "offline" else "disabled"
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

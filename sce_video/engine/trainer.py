@@ -21,7 +21,6 @@ from sce_video.engine.diagnostics import save_picture
 from sce_video.engine.ds_config import deepspeed_config, initialize
 from sce_video.engine.optim.lars import LARS
 from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
-from sce_video.engine.progress import Progress
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
@@ -29,6 +28,7 @@ from sce_video.engine.track import Tracker
 from sce_video.engine.zero_layout import Segment, zero_layout
 from sce_video.errors import Interrupted, SceVideoError
 from sce_video.model.encoder import ENCODER_NAME, save_encoder
+from sce_video.progress import Progress
 from sce_video.shard.format import write_atomic
 
 log = logging.getLogger("sce_video")
@@ -68,6 +68,7 @@ class Trainer:
         self.folder = Path(config.run.dir)
         self.step = 0
         self.bad = 0
+        self._data_cpu = 0.0
         self.run_id = uuid.uuid4().hex[:8]
         self._data_digest = data_digest
         self._ds_config = deepspeed_config(config, runtime.ranks)
@@ -97,7 +98,9 @@ class Trainer:
         tracker = self._open() if self.runtime.main else None
         self._status("running")
         try:
-            with StopFlag() as stop, Progress(self.step, self.last_step, self.runtime.main) as bar:
+            shown = self.runtime.main
+            bar = Progress(self.last_step, "step", start=self.step, shown=shown)
+            with StopFlag() as stop, bar:
                 self._loop(batches, stop, tracker, bar)
         except Interrupted:
             self._status("interrupted")
@@ -124,9 +127,10 @@ class Trainer:
                 values = {f"train/{name}": float(value) for name, value in row.items()}
                 now = time.perf_counter()
                 values["time/step"], values["time/data"] = now - clock, waited
+                values["time/data_cpu"] = self._data_cpu  # of this rank's workers, so far
                 values["train/epoch"] = self.step / self.task.steps_per_epoch
                 tracker.log(self.step, values)
-                bar.update(self.step, values["train/loss"])
+                bar.update(self.step, f"loss {values['train/loss']:.3f}")
             clock = time.perf_counter()
             finished = self.step == self.last_step
             if stopping or finished or self._save_due():
@@ -152,6 +156,7 @@ class Trainer:
             outcome = self.task.loss(self.engine, batch)
             self.engine.backward(outcome.loss)
             outcomes.append(outcome._replace(loss=outcome.loss.detach()))
+            self._data_cpu += outcome.cpu
             if micro + 1 < self.config.train.accumulate:
                 self.engine.step()
         row = self._agree(outcomes, stop)

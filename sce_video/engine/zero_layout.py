@@ -62,10 +62,8 @@ def zero_layout(engine: Any) -> list[Segment]:
         for p, offset in zip(optimizer.round_robin_bit16_groups[i], offsets, strict=True):
             low, high = max(offset, begin), min(offset + p.numel(), end)
             if low < high:
-                name = names[id(p)]
-                segments.append(
-                    Segment(name, p.shape, buffer, low - begin, low - offset, high - low)
-                )
+                where = (low - begin, low - offset, high - low)
+                segments.append(Segment(names[id(p)], p.shape, buffer, *where))
     _verify(engine, segments)
     return segments
 

@@ -78,10 +78,13 @@ class SyncBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         y, mean_C, var_C, total = _Normalise.apply(input, self.weight, self.bias, self.eps)
         if self.running_mean is not None and self.running_var is not None:
+            # torch: momentum None means a cumulative average
+            count = 1.0 + float(self.num_batches_tracked or 0)
+            share = 1 / count if self.momentum is None else self.momentum
             with torch.no_grad():
                 unbiased_C = var_C * (total / (total - 1)).float()
-                self.running_mean.lerp_(mean_C, self.momentum)
-                self.running_var.lerp_(unbiased_C, self.momentum)
+                self.running_mean.lerp_(mean_C, share)
+                self.running_var.lerp_(unbiased_C, share)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         normalised: Tensor = y

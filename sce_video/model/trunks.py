@@ -14,8 +14,10 @@ from sce_video.errors import UsageError
 class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     """torchvision's R(2+1)D-18, every stage ``width / 64`` as wide, without its classifier.
 
-    At ``width=64`` the layers, the initialisation and the state dict are torchvision's own
-    (``r2plus1d_18`` with ``fc = Identity()`` loads it strictly).
+    At ``width=64`` the layers and the state dict are torchvision's own (``r2plus1d_18`` with
+    ``fc = Identity()`` loads it strictly). Initialised as SCE's video trunks: Kaiming-normal
+    convolutions, and zero for the scale of the last BN of each residual branch, without which an
+    untrained trunk loses most of what tells two videos apart.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -27,6 +29,9 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
         )
         if width != 64:
             self._narrow(width)
+        for module in self.modules():
+            if isinstance(module, tv.BasicBlock):
+                nn.init.zeros_(module.conv2[1].weight)
         self.fc = nn.Identity()
         self.features = 8 * width
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class ClipBatch:
     epochs: NDArray[np.int64]  # [B]
     labels: Tensor  # [B] int64, -1 = none
     bad: list[tuple[str, str]] = field(default_factory=list)  # (shard/key, reason)
+    cpu: float = 0.0  # seconds of CPU it took to make
 
 
 def make_clips(data: bytes, specs: Sequence[ClipSpec], *, antialias: bool = True) -> list[Tensor]:
@@ -119,6 +121,7 @@ class ClipDataset(Dataset[ClipBatch]):
 
     def __getitems__(self, positions: list[Position]) -> ClipBatch:
         """Make one micro-batch; called in a worker."""
+        began = time.process_time()
         batch = ClipBatch([], np.zeros(0, np.int64), np.zeros(0, np.int64), torch.zeros(0))
         samples = [found for p in positions if (found := self._sample(p, batch.bad)) is not None]
         batch.rows = np.array([row for row, _, _ in samples], dtype=np.int64)
@@ -127,6 +130,7 @@ class ClipDataset(Dataset[ClipBatch]):
         if samples:
             columns = zip(*(clips for _, _, clips in samples), strict=True)
             batch.views = [torch.stack(clips) for clips in columns]
+        batch.cpu = time.process_time() - began
         return batch
 
     def _sample(
@@ -147,7 +151,7 @@ class ClipDataset(Dataset[ClipBatch]):
             row = int(self.substitutes[(place + 1) % len(self.substitutes)])
 
 
-def _whole(batch: ClipBatch) -> ClipBatch:
+def _whole(batch: Any) -> Any:
     return batch
 
 
@@ -167,11 +171,11 @@ def load(
         context.set_forkserver_preload(["sce_video.stream.loader"])
     loader: DataLoader[ClipBatch] = DataLoader(
         dataset,
-        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of lists will do
+        batch_sampler=batches,  # any iterable of lists will do
         num_workers=workers,
         collate_fn=_whole,
         worker_init_fn=_worker_init,
         multiprocessing_context=context,
         pin_memory=pin,
     )
-    yield from loader
+    return iter(loader)  # starts the workers now

@@ -94,7 +94,8 @@ class LARS(torch.optim.Optimizer):
                 row.index_copy_(0, index, torch.stack(_norms(part)).square())
         dist.all_reduce(squares)  # also on a rank that owns no piece
         if pieces:
-            ratios = _ratio(*squares.sqrt().unbind(), trust)
+            weight, update = squares.sqrt().unbind()
+            ratios = _ratio(weight, update, trust)
             torch._foreach_mul_(pieces, list(ratios[index].unbind()))
 
 

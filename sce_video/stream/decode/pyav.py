@@ -36,7 +36,7 @@ def decode_frames(data: bytes, numbers: Sequence[int] | NDArray[np.int64]) -> ND
     wanted = [int(number) for number in numbers]
     images: list[NDArray[np.uint8]] = []
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             if not container.streams.video:
                 raise DecodeError("no video stream")
             stream = container.streams.video[0]
@@ -59,5 +59,6 @@ def decode_frames(data: bytes, numbers: Sequence[int] | NDArray[np.int64]) -> ND
 
 def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """RGB pixels ``[H,W,3]`` as a player shows them."""
-    image = _REFORMATTER.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    rgb = _REFORMATTER.reformat(frame, format="rgb24", threads=1)
+    image = rgb.to_ndarray().astype(np.uint8, copy=False)
     return np.rot90(image, frame.rotation // 90) if frame.rotation else image

@@ -1,0 +1,272 @@
+"""``sce-video demo``: the whole path on videos it makes itself, in minutes on two CPU cores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sce_video.errors import SceVideoError, UsageError, run_command
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sce_video.config import Config
+    from sce_video.evals.features import Features
+
+_MARKER = ".sce-video-demo"
+"""A folder with this file is the demo's own, and may be replaced."""
+
+_CLIPS = 3  # evaluation clips a video, one centre crop each
+_NEIGHBOURS = 10  # of kNN
+_COLUMNS = ("R@1", "kNN")
+
+
+@dataclass
+class _Clock:
+    """Wall and CPU seconds since the start; CPU of finished children included."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> _Clock:
+        usage = [
+            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        ]
+        return cls(time.monotonic(), sum(u.ru_utime + u.ru_stime for u in usage))
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Arguments of the demo."""
+    result = argparse.ArgumentParser(
+        prog=prog,
+        description="Make a labelled video set, shard it, pretrain with SCE without its labels, "
+        "and compare retrieval with raw pixels and the untrained trunk.",
+        allow_abbrev=False,
+    )
+    result.add_argument("--out", type=Path, help="folder (default runs/demo; study: runs/study)")
+    result.add_argument("--seed", type=int, default=0, help="of the videos and of the training")
+    result.add_argument("--study", type=int, metavar="N", help="run seeds 0..N-1, print a table")
+    result.add_argument("--dry-run", action="store_true", help="say what would be done")
+    result.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of configs/demo.yaml, e.g. train.epochs=5",
+    )
+    result.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
+    return result
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "sce-video demo") -> int:
+    """Run the command line; returns the exit code."""
+    args = parser(prog).parse_intermixed_args(argv)
+
+    def command() -> int:
+        if args.study:
+            return study(args.out or Path("runs/study"), args.study, args.overrides)
+        out = args.out or Path("runs/demo")
+        config = _config(out, args.seed, args.overrides)
+        if args.dry_run:
+            _explain(out, config)
+        else:
+            run(out, args.seed, config)
+        return 0
+
+    return run_command(command, verbose=args.verbose)
+
+
+def _config(out: Path, seed: int, overrides: Sequence[str]) -> Config:
+    from sce_video.config import load_config
+
+    own = [f"run.dir={out}", f"run.seed={seed}", f"data.shards={out / 'shards'}"]
+    return load_config("demo.yaml", [*own, *overrides])
+
+
+def _explain(out: Path, config: Config) -> None:
+    from sce_video.config import find_config
+    from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS
+
+    videos = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
+    print(f"config   {find_config('demo.yaml')}")
+    print(f"render   {videos} videos of {len(CLASSES)} classes into {out / 'raw'}")
+    print(f"shard    {out / 'raw'} into {out / 'shards'}")
+    print(f"train    {config.model.trunk} width {config.model.width}, {config.train.epochs} epochs")
+    print(f"compare  chance, raw pixels, untrained and trained trunk; {out / 'report.html'}")
+
+
+def run(out: Path, seed: int, config: Config) -> dict[str, Any]:
+    """The demo itself; returns what ``results.json`` holds.
+
+    Args:
+        out: folder, absent or the demo's own; replaced.
+        seed: of the videos.
+        config: of the training; ``run.dir`` is ``out``.
+    """
+    began = _Clock.now()
+    _claim(out)
+    _make_shards(out, seed)
+    from sce_video.train import train
+
+    train(config)
+    results = _compare(out, config)
+    cpu = _Clock.now().cpu - began.cpu + _worker_cpu(out)
+    wall = time.monotonic() - began.wall
+    results["notes"].append(f"{wall:.0f} s wall, {cpu:.0f} s CPU, everything included")
+    (out / "results.json").write_text(json.dumps(results, indent=1))
+
+    from sce_video.report import write_report
+
+    page = write_report(out)
+    print(_table(results))
+    print(f"{page}\n{wall:.0f} s wall, {cpu:.0f} s CPU")
+    return results
+
+
+def _claim(out: Path) -> None:
+    """An empty folder with our mark; only a folder that has it is replaced."""
+    if out.exists():
+        if any(out.iterdir()) and not (out / _MARKER).is_file():
+            raise UsageError(f"{out}: not made by the demo; give another folder with --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / _MARKER).write_text("made by sce-video demo, which may replace this folder\n")
+
+
+def _make_shards(out: Path, seed: int) -> None:
+    from sce_video.progress import Progress
+    from sce_video.shard.__main__ import main as shard
+    from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS, render_set
+
+    videos = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
+    with Progress(videos, "rendered") as bar:
+        render_set(
+            out / "raw",
+            seed=seed,
+            train_per_class=TRAIN_PER_CLASS,
+            test_per_class=TEST_PER_CLASS,
+            progress=lambda done, _: bar.update(done),
+        )
+    if shard(["demo", "--root", str(out / "raw"), "--out", str(out / "shards")]) != 0:
+        raise SceVideoError("the demo's videos could not be sharded")
+
+
+def _compare(out: Path, config: Config) -> dict[str, Any]:
+    """Retrieval and kNN of raw pixels, the untrained and the trained trunk."""
+    from sce_video.engine.pretrain import build_siamese
+    from sce_video.evals.commands import EvalRequest, Extracted, protocol, write_retrieval
+    from sce_video.evals.features import extract
+    from sce_video.evals.views import eval_views
+    from sce_video.model.encoder import load_encoder
+    from sce_video.shard.format import open_shards
+
+    trained, spec = load_encoder(out)
+    trunks = {
+        "raw pixels": _raw_pixels(),
+        "untrained trunk": build_siamese(config, None).online.trunk,
+        "trained trunk": trained,
+    }
+    request = EvalRequest(out, out / "shards", "train", "test", _CLIPS, 1, config.clip.size, 1)
+    index = open_shards(request.shards)
+    views = eval_views(spec, request.clips, request.crops, request.size)
+    bank, queries = (
+        extract(
+            trunks,
+            index,
+            index.rows(split),
+            views,
+            mean=spec.mean,
+            std=spec.std,
+            workers=request.workers,
+            title=title,
+        )
+        for title, split in (("bank", "train"), ("queries", "test"))
+    )
+    rows: list[dict[str, Any]] = [{"name": "chance", **_chance(bank, queries)}]
+    for name in trunks:
+        scores, result = _score(bank[name], queries[name])
+        rows.append({"name": name, **scores})
+    data = Extracted(
+        index, bank["trained trunk"], queries["trained trunk"], protocol(request, index, views)
+    )
+    write_retrieval(out / "retrieval", result, data)  # of the trained trunk, the last
+    return {
+        "title": "Is the trained trunk better than none?",
+        "columns": list(_COLUMNS),
+        "rows": rows,
+        "notes": [
+            f"{len(queries['trained trunk'].rows)} held-out videos as queries, "
+            f"{len(bank['trained trunk'].rows)} training videos as bank; labels were not used "
+            "in training",
+        ],
+    }
+
+
+def _raw_pixels() -> nn.Module:
+    from torch import nn
+
+    return nn.Flatten()
+
+
+def _score(bank: Features, queries: Features) -> tuple[dict[str, float], Any]:
+    from sce_video.evals.knn import knn_accuracy
+    from sce_video.evals.retrieval import prepare, retrieve
+
+    result = retrieve(queries.values, queries.labels, bank.values, bank.labels)
+    knn = knn_accuracy(
+        prepare(queries.values), queries.labels, prepare(bank.values), bank.labels, k=_NEIGHBOURS
+    )
+    return {"R@1": result.recall[1], "kNN": knn}, result
+
+
+def _chance(bank: dict[str, Features], queries: dict[str, Features]) -> dict[str, float]:
+    """Expected hit of a bank item drawn at random; of kNN, of a class so drawn."""
+    b, q = bank["raw pixels"].labels, queries["raw pixels"].labels
+    share: Tensor = (b[None, :] == q[:, None]).double().mean()
+    return dict.fromkeys(_COLUMNS, share.item())
+
+
+def _worker_cpu(out: Path) -> float:
+    """CPU seconds of the loader's workers, which are no children of ours."""
+    from sce_video.engine.track import read_metrics
+
+    return read_metrics(out)[-1]["time/data_cpu"]
+
+
+def _table(results: dict[str, Any]) -> str:
+    lines = [f"{'':<18}" + "".join(f"{column:>8}" for column in results["columns"])]
+    for row in results["rows"]:
+        values = "".join(f"{row[column]:>8.3f}" for column in results["columns"])
+        lines.append(f"{row['name']:<18}{values}")
+    return "\n".join(lines)
+
+
+def study(out: Path, seeds: int, overrides: Sequence[str]) -> int:
+    """The demo for several seeds, each in a process of its own; a table and ``study.json``."""
+    _claim(out)
+    rows = []
+    for seed in range(seeds):
+        folder = out / f"seed-{seed}"
+        command = [sys.executable, "-m", "sce_video", "demo", "--seed", str(seed)]
+        command += ["--out", str(folder), *overrides]
+        if subprocess.run(command, check=False).returncode != 0:  # noqa: S603  our own command
+            raise SceVideoError(f"seed {seed} failed; see above")
+        results = json.loads((folder / "results.json").read_text())
+        r1 = {row["name"]: row["R@1"] for row in results["rows"]}
+        ratio = r1["trained trunk"] / max(r1["raw pixels"], r1["untrained trunk"])
+        rows.append({"seed": seed, **r1, "ratio": ratio})
+    (out / "study.json").write_text(json.dumps(rows, indent=1))
+    print("R@1 by seed; ratio = trained / better of raw pixels and untrained")
+    print("  ".join(f"{name:>15}" for name in rows[0]))
+    for row in rows:
+        print("  ".join(f"{value:>15.3g}" for value in row.values()))
+    return 0

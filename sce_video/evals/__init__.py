@@ -1,0 +1,1 @@
+"""Evaluation heads: features, retrieval, kNN."""

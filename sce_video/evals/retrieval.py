@@ -1,0 +1,82 @@
+"""Video retrieval: queries against a bank, by the published protocol. Pure functions.
+
+Shapes: Q queries, B bank items, F feature width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+RANKS = (1, 5, 10, 15, 20, 25, 50)
+_ROWS_AT_ONCE = 1024
+
+
+def prepare(features: Tensor, *, center: bool = True, normalize: bool = True) -> Tensor:
+    """Subtract the set's own mean, then L2-normalise; ``[n,F]``."""
+    if center:
+        features = features - features.mean(0)
+    return F.normalize(features, dim=1) if normalize else features
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Result over all queries."""
+
+    recall: dict[int, float]  # k -> share of queries with a same-class item among the k nearest
+    mean_ap: float  # mean average precision over the whole ranking; 0 for a class not in the bank
+    nearest: Tensor  # [Q,k] int64 bank positions, nearest first
+    scores: Tensor  # [Q,k] cosines
+
+
+def retrieve(
+    query: Tensor,
+    query_labels: Tensor,
+    bank: Tensor,
+    bank_labels: Tensor,
+    *,
+    ranks: tuple[int, ...] = RANKS,
+    center: bool = True,
+    normalize: bool = True,
+) -> Retrieval:
+    """Rank the bank for every query by dot product of prepared features.
+
+    Args:
+        query: ``[Q,F]``.
+        query_labels: ``[Q]`` int64.
+        bank: ``[B,F]``.
+        bank_labels: ``[B]`` int64.
+        ranks: the k of R@k; a k beyond the bank counts the whole bank.
+        center: subtract each set's own mean.
+        normalize: L2-normalise.
+
+    Raises:
+        ValueError: no queries or an empty bank.
+    """
+    if len(query) == 0 or len(bank) == 0:
+        raise ValueError(f"retrieval needs queries and a bank, got {len(query)} and {len(bank)}")
+    query = prepare(query, center=center, normalize=normalize)
+    bank = prepare(bank, center=center, normalize=normalize)
+    keep = min(max(ranks), len(bank))
+    nearest, scores, precision = [], [], []
+    chunks = (torch.split(x, _ROWS_AT_ONCE) for x in (query, query_labels))
+    for rows, labels in zip(*chunks, strict=True):
+        similarity, order = (rows @ bank.T).sort(dim=1, descending=True, stable=True)
+        hits = bank_labels[order] == labels[:, None]
+        precision.append(_average_precision(hits))
+        nearest.append(order[:, :keep])
+        scores.append(similarity[:, :keep])
+    found = torch.cat(nearest)
+    hit = bank_labels[found] == query_labels[:, None]
+    recall = {k: hit[:, :k].any(1).double().mean().item() for k in ranks}
+    return Retrieval(recall, torch.cat(precision).mean().item(), found, torch.cat(scores))
+
+
+def _average_precision(hits: Tensor) -> Tensor:
+    """AP of each ranking ``[Q,B]`` bool -> ``[Q]`` float64."""
+    place = torch.arange(1, hits.shape[1] + 1, device=hits.device, dtype=torch.float64)
+    precision = hits.cumsum(1) / place
+    return (precision * hits).sum(1) / hits.sum(1).clamp(min=1)

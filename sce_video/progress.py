@@ -1,0 +1,48 @@
+"""Progress on standard error: a bar on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+_LINES_EVERY = 15.0  # seconds between plain lines
+
+
+class Progress:
+    """Context that shows how much of ``total`` is done; silent where not ``shown``."""
+
+    def __init__(self, total: int, unit: str, *, start: int = 0, shown: bool = True) -> None:
+        self._total, self._unit, self._shown = total, unit, shown
+        self._first, self._began = start, time.monotonic()
+        self._last = self._began
+        terminal = shown and sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=start, unit=unit) if terminal else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, done: int, note: str = "") -> None:
+        """``done`` units are finished; ``note`` says how it goes."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._bar.n)
+            return
+        now = time.monotonic()
+        if self._shown and (now - self._last >= _LINES_EVERY or done == self._total):
+            self._last = now
+            pace = (now - self._began) / max(done - self._first, 1)
+            left = pace * (self._total - done)
+            line = f"{self._unit} {done:,}/{self._total:,}  {note}  {left:.0f} s left"
+            print(" ".join(line.split()), file=sys.stderr, flush=True)

@@ -1,0 +1,88 @@
+"""Schedules and LARS against the reference implementation's numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from sce_video.engine.optim.lars import LARS
+from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr, warmup_cosine
+from tests.conftest import GOLDEN
+
+SCHEDULES = json.loads((GOLDEN / "schedules.json").read_text())["cases"]
+LARS_CASES = json.loads((GOLDEN / "lars.json").read_text())
+
+
+def named(prefix: str) -> list[Any]:
+    found = [c for c in SCHEDULES if c["name"].startswith(prefix)]
+    assert found
+    return [pytest.param(c, id=c["name"]) for c in found]
+
+
+@pytest.mark.parametrize("case", named("momentum_cosine"))
+def test_momentum_golden(case: dict[str, Any]) -> None:
+    p = case["params"]
+    total = p.get("total_steps", p["max_epochs"])  # the epoch variant counts epochs
+    for step, expected in zip(case.get("steps", case.get("epochs")), case["expected"], strict=True):
+        assert cosine_momentum(step, total, p["initial"]) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in named("lr_") if c.values[0]["params"]["warmup_start_lr"] == 0]
+)
+def test_warmup_cosine_golden(case: dict[str, Any]) -> None:
+    p = case["params"]
+    for step, expected in zip(case["steps"], case["expected"], strict=True):
+        lr = warmup_cosine(step, p["warmup_steps"], p["total_steps"], p["base_lr"])
+        assert lr == pytest.approx(expected, rel=1e-9, abs=2e-12)
+
+
+def test_warmup_of_one_step() -> None:
+    assert [warmup_cosine(s, 1, 5, 2.0) for s in (0, 1)] == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("case", named("scale_lr"))
+def test_scaled_lr_golden(case: dict[str, Any]) -> None:
+    p = case["params"]
+    lr = scaled_lr(p["initial_lr"], p["scaler"] or "none", p["batch_size"])
+    assert lr == pytest.approx(case["expected"], rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", LARS_CASES["cases"], ids=lambda c: c["name"])
+def test_lars_golden(case: dict[str, Any], dtype: str) -> None:
+    p, tolerance = case["params"], LARS_CASES["tolerance"][dtype]
+    to = {"dtype": getattr(torch, dtype)}
+    weights = {
+        name: torch.nn.Parameter(torch.tensor(value, **to))
+        for name, value in case["inputs"]["params"].items()
+    }
+    groups = [
+        {"params": [w for w in weights.values() if w.ndim > 1]},
+        {"params": [w for w in weights.values() if w.ndim <= 1], "adapt": False},
+    ]
+    optimizer = LARS(
+        groups,
+        lr=0.0,
+        momentum=p["momentum"],
+        weight_decay=p["weight_decay"],
+        trust=p["trust_coefficient"],
+    )
+    for step, gradients in enumerate(case["inputs"]["grads_per_step"]):
+        for name, weight in weights.items():
+            value = gradients.get(name)
+            weight.grad = None if value is None else torch.tensor(value, **to)
+        for group in optimizer.param_groups:
+            group["lr"] = p["lr_per_step"][step]
+        optimizer.step()
+        for name, expected in case["expected_after_step"][dtype][step]["params"].items():
+            torch.testing.assert_close(
+                weights[name].detach(),
+                torch.tensor(expected, **to),
+                rtol=tolerance["rtol"],
+                atol=tolerance["atol"],
+                msg=lambda text, name=name, step=step: f"{name} after step {step}: {text}",
+            )

@@ -1,0 +1,118 @@
+"""Clip sampling against the reference implementation's numbers, and its borders."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sce_video.stream.clips import (
+    RandomClips,
+    Video,
+    crop_boxes,
+    frame_range,
+    random_resized_crop,
+    subsample,
+    uniform_starts,
+)
+from sce_video.stream.draws import uniforms
+from sce_video.stream.loader import temporal_difference
+from tests.conftest import GOLDEN
+
+CASES = json.loads((GOLDEN / "video_sampling.json").read_text())["cases"]
+
+
+def named(prefix: str) -> list[Any]:
+    found = [c for c in CASES if c["name"].startswith(prefix)]
+    assert found
+    return [pytest.param(c, id=c["name"]) for c in found]
+
+
+@pytest.mark.parametrize("case", named("uniform_subsample") + named("pytorchvideo_uniform"))
+def test_subsample_golden(case: dict[str, Any]) -> None:
+    p = case["params"]
+    indices = subsample(p.get("first_index", 0), p["num_frames"], p["num_samples"])
+    assert indices.tolist() == case["expected_indices"]
+
+
+@pytest.mark.parametrize("case", named("constant_clips"))
+def test_uniform_clips_golden(case: dict[str, Any]) -> None:
+    p = case["params"]
+    video = Video(p["video_frames"], p["fps"], 256, 340)
+    starts = uniform_starts(video, p["clip_duration"], p["clips_per_video"])
+    expected = [e for e in case["expected"] if e["aug_index"] == 0]
+    assert len(starts) == len(expected)
+    for start, clip in zip(starts, expected, strict=True):
+        first, count = frame_range(video, start, p["clip_duration"])
+        assert float(start) == pytest.approx(clip["start"], abs=1e-9)
+        assert (first, first + count) == (clip["first_frame"], clip["one_past_last_frame"])
+
+
+@pytest.mark.parametrize("case", named("uniform_crop"))
+def test_crop_boxes_golden(case: dict[str, Any]) -> None:
+    p = case["params"]
+    box = crop_boxes(p["height"], p["width"], p["size"], 3)[p["spatial_idx"]]
+    assert list(box[:2]) == case["expected_top_left_yx"]
+
+
+def test_temporal_difference_golden() -> None:
+    case = next(c for c in CASES if c["name"] == "temporal_difference_u8True_grayTrue_absFalse")
+    frames = np.array(case["inputs"]["frames"], dtype=np.uint8).transpose(1, 2, 3, 0)  # CTHW
+    expected = np.array(case["expected"]).transpose(1, 2, 3, 0)
+    following = np.concatenate([frames[1:], frames[-1:]])
+    ours = temporal_difference(frames[:-1], following[:-1])
+    np.testing.assert_array_equal(ours, expected[:-1])
+    np.testing.assert_array_equal(expected[-1], expected[-2])  # why the last pair is repeated
+
+
+def test_short_videos_repeat_frames_and_never_leave_the_video() -> None:
+    one = Video(frames=1, fps=25, height=10, width=10)
+    assert subsample(*frame_range(one, 0.0, 2.56), 8).tolist() == [0] * 8
+    short = Video(frames=5, fps=25, height=10, width=10)
+    assert subsample(*frame_range(short, 0.0, 2.56), 8).tolist() == [0, 0, 1, 1, 2, 2, 3, 4]
+    for u in np.linspace(0, 0.999999, 50):
+        video = Video(frames=301, fps=29.97, height=10, width=10)
+        start = u * (video.duration - 2.56)
+        first, count = frame_range(video, start, 2.56)
+        assert first >= 0
+        assert first + count <= 301
+
+
+def test_random_clips_are_pure_and_views_are_independent() -> None:
+    sampler = RandomClips(2, 8, 1.0, 32, (0.2, 0.766), (0.75, 4 / 3), 0.2, seed=0)
+    video = Video(300, 30.0, 120, 160)
+    first = [sampler(video, 0, row) for row in range(500)]
+    again = [sampler(video, 0, row) for row in range(500)]
+    for a, b in zip(first, again, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert x.frames.tolist() == y.frames.tolist()
+            assert (x.box, x.difference) == (y.box, y.difference)
+    starts = np.array([[view.frames[0] for view in views] for views in first])
+    assert abs(np.corrcoef(starts.T)[0, 1]) < 0.15
+    share = np.mean([view.difference for views in first for view in views])
+    assert abs(share - 0.2) < 0.05
+    for views in first:
+        for view in views:
+            top, left, height, width = view.box
+            assert 0 <= top <= 120 - height
+            assert 0 <= left <= 160 - width
+            assert 0.18 < height * width / (120 * 160) < 0.79
+    other_epoch = sampler(video, 1, 0)
+    assert other_epoch[0].box != first[0][0].box
+
+
+def test_crop_falls_back_to_the_centre_of_extreme_frames() -> None:
+    wide = Video(10, 25, height=10, width=1000)
+    box = random_resized_crop(wide, (0.9, 1.0), (0.75, 4 / 3), uniforms(0, 0, 0, 0, "crop", 40))
+    assert box == (0, 493, 10, 13)
+
+
+def test_uniforms_look_uniform() -> None:
+    u = np.concatenate([uniforms(0, 0, s, 0, "crop", 40) for s in range(1000)])
+    assert u.min() >= 0
+    assert u.max() < 1
+    counts, _ = np.histogram(u, bins=20, range=(0, 1))
+    chi2 = float(((counts - 2000) ** 2 / 2000).sum())
+    assert chi2 < 50  # 19 degrees of freedom: p < 1e-4 beyond

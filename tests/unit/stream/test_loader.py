@@ -1,0 +1,98 @@
+"""Clips from real shards: right pixels, the same from any worker, bad samples replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sce_video.shard.__main__ import main as shard
+from sce_video.shard.format import ShardIndex, open_shards
+from sce_video.stream.clips import ClipSpec, RandomClips
+from sce_video.stream.decode import DecodeError, decode_frames
+from sce_video.stream.loader import ClipBatch, ClipDataset, load, make_clips, temporal_difference
+from sce_video.stream.order import Position
+from sce_video.stream.shards import ShardReader
+from tests.videos import moving_square, write_video
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> ShardIndex:
+    root = tmp_path_factory.mktemp("loader")
+    for i in range(6):
+        write_video(root / f"raw/c{i % 2}/v{i}.mp4", moving_square(20, seed=i))
+    out = root / "shards"
+    assert shard(["folder", "--root", str(root / "raw"), "--out", str(out), "--workers", "1"]) == 0
+    return open_shards(out)
+
+
+SAMPLER = RandomClips(2, 4, 0.4, 32, (0.2, 0.766), (0.75, 4 / 3), 0.5, seed=0)
+
+
+def test_frames_by_number_are_those_of_a_full_decode(index: ShardIndex) -> None:
+    data = ShardReader(index).media(0)
+    everything = decode_frames(data, range(20))
+    assert everything.shape == (20, 48, 64, 3)
+    picked = decode_frames(data, [3, 4, 11, 19])
+    np.testing.assert_array_equal(picked, everything[[3, 4, 11, 19]])
+    with pytest.raises(DecodeError, match="ends before frame 20"):
+        decode_frames(data, [0, 20])
+    with pytest.raises(DecodeError, match="does not decode"):
+        decode_frames(b"<html>not a video</html>" * 50, [0])
+
+
+def test_clips_are_cut_from_the_right_pixels(index: ShardIndex) -> None:
+    data = ShardReader(index).media(1)
+    frames = decode_frames(data, range(20))
+    numbers = np.array([2, 5, 5, 9])
+    plain = ClipSpec(numbers, (8, 10, 32, 32), 32)
+    difference = ClipSpec(numbers, (8, 10, 32, 32), 32, difference=True)
+    a, b = make_clips(data, [plain, difference])
+    crop = frames[:, 8:40, 10:42]
+    np.testing.assert_array_equal(a.permute(0, 2, 3, 1), crop[numbers])
+    expected = temporal_difference(crop[[2, 5, 5, 8]], crop[[3, 6, 6, 9]])
+    np.testing.assert_array_equal(b.permute(0, 2, 3, 1), expected)
+
+
+def batches(index: ShardIndex, workers: int) -> list[ClipBatch]:
+    positions = [[Position(0, 2 * i + j, 2 * i + j) for j in range(2)] for i in range(3)]
+    dataset = ClipDataset(ShardReader(index), SAMPLER, substitutes=np.arange(6))
+    return list(load(dataset, positions, workers=workers))
+
+
+def test_batches_do_not_depend_on_workers(index: ShardIndex) -> None:
+    here, there = batches(index, 0), batches(index, 2)
+    assert len(here) == len(there) == 3
+    for a, b in zip(here, there, strict=True):
+        assert a.rows.tolist() == b.rows.tolist()
+        assert a.views[0].shape == (2, 4, 3, 32, 32)
+        for x, y in zip(a.views, b.views, strict=True):
+            assert torch.equal(x, y)
+
+
+def test_a_bad_sample_is_named_and_replaced_or_left_out(
+    index: ShardIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ShardReader(index)
+    media = reader.media
+    monkeypatch.setattr(reader, "media", lambda row: b"x" * 100 if row == 1 else media(row))
+    positions = [Position(0, 0, 0), Position(0, 1, 1)]
+    batch = ClipDataset(reader, SAMPLER, substitutes=np.arange(6)).__getitems__(positions)
+    assert batch.rows.tolist() == [0, 2]
+    (name, reason), *others = batch.bad
+    assert not others
+    assert name == reader.name(1)
+    assert "does not decode" in reason
+    kept = ClipDataset(reader, SAMPLER).__getitems__(positions)
+    assert kept.rows.tolist() == [0]
+    assert len(kept.views[0]) == 1
+
+
+def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
+    copy = ShardReader(index)
+    copy.folder = tmp_path
+    (tmp_path / copy.shard_names[0]).write_bytes(b"short")
+    with pytest.raises(Exception, match=r"shorter than its index says; shard again"):
+        copy.media(5)
