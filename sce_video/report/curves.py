@@ -1,0 +1,96 @@
+"""Metrics as series to draw; pure functions to JSON values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+POINTS = 300
+"""Points of a curve at most; more steps are averaged in stretches of equal length."""
+
+_LOSS = "train/loss"
+_EPOCH = "train/epoch"
+_SERIES = {
+    _LOSS: ("Loss", "what training minimises"),
+    "train/infonce": ("InfoNCE part", "how well a clip finds its own other view"),
+    "train/relational": ("Relational part", "how well it copies the target's similarities"),
+    "train/ceiling": ("Ceiling part", "pull away from the positive by the relational part"),
+    "train/target_entropy": ("Target entropy", "nats; low: the target is nearly one-hot"),
+    "train/positive": ("Similarity to the positive", "mean cosine; rises as training succeeds"),
+    "train/negative": ("Similarity to the others", "mean cosine; near 0 when spread out"),
+    "train/top1": ("Pretext top-1", "share of clips nearest to their own other view"),
+    "train/embedding_std": ("Embedding spread", "near 0 means collapse"),
+    "train/lr": ("Learning rate", "of the optimizer"),
+    "train/momentum": ("Momentum", "of the target network"),
+    "train/bad_samples": ("Bad samples", "so far, replaced by the next"),
+    "time/step": ("Time per step", "seconds"),
+    "time/data": ("Waiting for data", "seconds per step"),
+    "time/data_cpu": ("Loading, CPU time", "seconds so far"),
+}
+"""Series in the order they are shown, with title and meaning; unknown ones follow by name."""
+
+Point = tuple[float, float | None, float | None, float | None]
+"""Step, mean, lowest, highest; None where no value is finite."""
+
+
+def curves(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """The loss, the other series that change, and the ones that do not."""
+    present = {key for row in rows for key in row} - {"step", _EPOCH}
+    keys = [key for key in _SERIES if key in present] + sorted(present - _SERIES.keys())
+    loss, others, constant = None, [], []
+    for key in keys:
+        found = [(row["step"], row[key]) for row in rows if _is_number(row.get(key))]
+        if not found:
+            continue
+        title, about = _SERIES.get(key, (key, ""))
+        drawn = {"key": key, "title": title, "about": about, "points": thin(found)}
+        if key == _LOSS:
+            loss = drawn
+        elif len({value for _, value in found}) == 1:
+            constant.append([title, found[0][1] if math.isfinite(found[0][1]) else None])
+        else:
+            others.append(drawn)
+    return {
+        "loss": loss,
+        "others": others,
+        "constant": constant,
+        "steps_per_epoch": _steps_per_epoch(rows),
+        "thinned": len(rows) > POINTS,
+    }
+
+
+def thin(values: Sequence[tuple[float, float]], points: int = POINTS) -> list[Point]:
+    """At most ``points`` of a series: equal stretches with their mean, lowest and highest.
+
+    Args:
+        values: ``(step, value)`` by ascending step; values that are not finite leave a gap.
+        points: how many to keep.
+    """
+    count = min(points, len(values))
+    edges = [i * len(values) // count for i in range(count + 1)]
+    result: list[Point] = []
+    for begin, end in pairwise(edges):
+        step = values[(begin + end - 1) // 2][0]
+        finite = [value for _, value in values[begin:end] if math.isfinite(value)]
+        if finite:
+            mean = math.fsum(finite) / len(finite)
+            result.append((step, _short(mean), _short(min(finite)), _short(max(finite))))
+        else:
+            result.append((step, None, None, None))
+    return result
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _steps_per_epoch(rows: Sequence[dict[str, float]]) -> float | None:
+    last = rows[-1]
+    epoch = last.get(_EPOCH)
+    return last["step"] / epoch if epoch else None

@@ -1,0 +1,63 @@
+"""The page's file: template, style, script and data in one text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+_SCRIPTS = ("dom.js", "charts.js", "gallery.js", "page.js")
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+def render(document: Mapping[str, Any], clips: Mapping[int, str]) -> str:
+    """The page as HTML.
+
+    Args:
+        document: what it shows; JSON values with a ``title``.
+        clips: row -> mp4 in base64.
+    """
+    style = _asset("page.css")
+    script = '"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS)
+    parts = {
+        "title": html.escape(document["title"]),
+        "policy": _policy(style, script),
+        "style": style,
+        "script": script,
+        "data": script_json(document),
+        "clips": script_json(clips),
+    }
+    # One pass, so that data which look like a placeholder stay data.
+    return _PLACE.sub(lambda found: parts[found[1]], _asset("page.html"))
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, nor open a comment there."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """``data`` as a URI of media type ``kind``."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _policy(style: str, script: str) -> str:
+    """Content security policy: our own script and style, embedded media, no network at all."""
+    return (
+        "default-src 'none'; img-src data:; media-src blob:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath("assets", name).read_text(encoding="utf-8").strip()

@@ -1,0 +1,88 @@
+"""A small finished run with shards and a retrieval result, made for the tests of its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sce_video.shard.__main__ import main as shard
+from sce_video.shard.format import open_shards
+from tests.videos import moving_square, write_video
+
+EVIL = "</script><script>document.title='owned'</script>"
+"""A class name that would run if it got into the page as markup."""
+QUOTED = "\"cut\" & 'paste'"
+CLASSES = ("Archery", EVIL, QUOTED)
+EACH = 4  # videos a class, the last one a query
+
+
+def make_run(root: Path) -> Path:
+    """``ROOT/shards`` and ``ROOT/run``; query i's nearest is right for the first class only."""
+    lines = []
+    for number in range(len(CLASSES) * EACH):
+        write_video(root / "raw" / f"v{number}.mp4", moving_square(12, seed=number))
+        label = CLASSES[number // EACH].replace('"', '""')
+        split = "test" if number % EACH == EACH - 1 else "train"
+        lines.append(f'v{number}.mp4,"{label}",{split}')
+    table = root / "list.csv"
+    table.write_text("path,label,split\n" + "\n".join(lines) + "\n")
+    shards = root / "shards"
+    command = ["folder", "--root", str(root / "raw"), "--csv", str(table), "--out", str(shards)]
+    assert shard([*command, "--workers", "1"]) == 0
+    run = root / "run"
+    write_metrics(run)
+    write_retrieval(run, shards)
+    return run
+
+
+def write_metrics(run: Path, steps: int = 20) -> None:
+    """``metrics.jsonl``, ``status.json`` and ``config.yaml``."""
+    run.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"step": s, "train/loss": 5 / s, "train/lr": s / 100, "train/bad_samples": 0.0}
+        for s in range(1, steps + 1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "status.json").write_text(json.dumps({"state": "done", "step": steps}))
+    (run / "config.yaml").write_text("model:\n  trunk: r2plus1d_18\n  width: 8\n")
+
+
+def write_retrieval(run: Path, shards: Path) -> None:
+    """``retrieval.json`` and ``neighbours.json`` of the shards' split column."""
+    index = open_shards(shards)
+    bank, queries = index.rows("train").tolist(), index.rows("test").tolist()
+    classes = index.strings("class")
+    found: list[dict[str, Any]] = []
+    for query in queries:
+        own = [row for row in bank if classes[row] == classes[query]]
+        other = [row for row in bank if classes[row] != classes[query]]
+        nearest = own + other if classes[query] == CLASSES[0] else other + own
+        scores = [round(0.9 - 0.05 * i, 4) for i in range(len(nearest))]
+        found.append({"query": query, "nearest": nearest, "scores": scores})
+    summary = {
+        "R@1": 1 / 3,
+        "R@5": 1.0,
+        "mAP": 0.5,
+        "protocol": {
+            "encoder": "runs/<b>",
+            "encoder_sha256": "ab" * 32,
+            "shards": str(shards),
+            "dataset": "folder",
+            "manifest_sha256": index.digest,
+            "not_in_shards": {"missing": 7},
+            "bank": "train",
+            "queries": "test",
+            "views": "2 clips x 3 crops, features averaged",
+            "frames": 8,
+            "seconds": 2.0,
+            "size": 37,
+        },
+        "samples": len(queries),
+        "bank_samples": len(bank),
+        "missing": 1,
+        "missing_samples": ["x.tar/key: <broken>"],
+    }
+    (run / "retrieval").mkdir(parents=True, exist_ok=True)
+    (run / "retrieval" / "retrieval.json").write_text(json.dumps(summary))
+    (run / "retrieval" / "neighbours.json").write_text(json.dumps(found))
