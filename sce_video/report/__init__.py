@@ -11,7 +11,7 @@ from typing import Any
 from sce_video.report.curves import curves
 from sce_video.report.gallery import gallery
 from sce_video.report.inputs import RunFiles, read_run
-from sce_video.report.page import data_uri, render
+from sce_video.report.page import picture_uri, render
 from sce_video.report.tables import facts, headline, knn_table, retrieval_table
 from sce_video.shard.format import write_atomic
 
@@ -46,6 +46,6 @@ def _document(files: RunFiles) -> dict[str, Any]:
         "retrieval": retrieval_table(files.retrieval) if files.retrieval else None,
         "knn": knn_table(files.knn) if files.knn else None,
         "curves": curves(files.metrics) if files.metrics else None,
-        "views": data_uri("image/png", files.views) if files.views else None,
+        "views": picture_uri(files.views) if files.views else None,
         "config": files.config,
     }

@@ -22,7 +22,8 @@ class RunFiles:
     metrics: list[dict[str, float]]
     config: str | None
     status: dict[str, Any] | None
-    views: bytes | None
+    views: Path | None
+    """The picture of what the net sees."""
     retrieval: dict[str, Any] | None
     neighbours: list[dict[str, Any]] | None
     knn: dict[str, Any] | None
@@ -51,7 +52,7 @@ def read_run(folder: Path) -> RunFiles:
         metrics=_metrics(folder),
         config=config.read_text() if config.is_file() else None,
         status=_json(folder / "status.json"),
-        views=views.read_bytes() if views.is_file() else None,
+        views=views if views.is_file() else None,
         retrieval=_json(retrieval),
         neighbours=_json(retrieval.with_name("neighbours.json")),
         knn=_json(folder / "knn" / "knn.json"),

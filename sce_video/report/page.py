@@ -5,11 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
+
+from sce_video.errors import VerificationError
+
+PICTURE_SIDE = 2000
+"""Of what the net sees, at most: a real batch as PNG has tens of megabytes."""
 
 _SCRIPTS = ("dom.js", "charts.js", "gallery.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -42,9 +51,21 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
-def data_uri(kind: str, data: bytes) -> str:
-    """``data`` as a URI of media type ``kind``."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+def picture_uri(path: Path) -> str:
+    """A picture as a data URI: JPEG, reduced to a side of :data:`PICTURE_SIDE` where larger.
+
+    Raises:
+        VerificationError: not a picture.
+    """
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+    except OSError as error:
+        raise VerificationError(f"{path}: damaged: not a picture") from error
+    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    small.save(buffer, "JPEG", quality=85, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _policy(style: str, script: str) -> str:

@@ -87,20 +87,65 @@ def test_address_filters(url: str, tmp_path: Path, fragment: str, expected: int)
     assert f"{expected} of 3 queries match" in text
 
 
-def test_page_fits_a_phone(url: str, tmp_path: Path) -> None:
-    """At 360 px nothing sticks out: a frame that wide around the page has no sideways scroll."""
-    frame = tmp_path / "frame.html"
+def inside(folder: Path, url: str, script: str) -> str:
+    """What ``script`` returns, run around the report (``page``) in a frame 360 px wide."""
+    frame = folder / "frame.html"
     frame.write_text(
-        f'<iframe src="{url}" width="360" height="2000"></iframe><script>onload = () => '
-        "{ const root = frames[0].document.documentElement;"
-        ' document.title = "width " + root.scrollWidth; }</script>'
+        f'<iframe src="{url}" width="360" height="2000"></iframe><script>'
+        "onload = async () => { const page = frames[0].document;"
+        f" document.title = await (async () => {{ {script} }})(); }};</script>"
     )
-    text = browse(
-        tmp_path / "profile", "--allow-file-access-from-files", "--dump-dom", frame.as_uri()
-    )
-    found = re.search(r"<title>width (\d+)</title>", text)
+    flags = ("--allow-file-access-from-files", "--dump-dom")
+    text = browse(folder / "profile", *flags, frame.as_uri())
+    found = re.search(r"<title>(.*?)</title>", text)
     assert found is not None
-    assert int(found[1]) <= 360
+    return found[1]
+
+
+def test_page_fits_a_phone(url: str, tmp_path: Path) -> None:
+    assert int(inside(tmp_path, url, "return page.documentElement.scrollWidth;")) <= 360
+
+
+def test_clips_play_when_asked(url: str, tmp_path: Path) -> None:
+    script = """
+      const wait = () => new Promise((done) => setTimeout(done, 300));
+      page.getElementById("gallery").scrollIntoView();
+      await wait();
+      const playing = () => [...page.querySelectorAll("video")].filter((v) => !v.paused).length;
+      const counts = [playing()];
+      const [first] = page.querySelectorAll("button.player");
+      const all = page.querySelector(".switch");
+      for (const button of [first, first, all, all]) {
+        button.click();
+        await wait();
+        counts.push(playing());
+      }
+      return counts.join(" ");"""
+    rest, one, none, several, silent = map(int, inside(tmp_path, url, script).split())
+    assert (rest, one, none, silent) == (0, 1, 0, 0)
+    assert several > 1
+
+
+def test_filters_follow_the_controls_and_the_address(url: str, tmp_path: Path) -> None:
+    script = """
+      const bar = page.querySelector(".filters");
+      bar.elements.q.value = "v3.mp4";
+      bar.elements.q.dispatchEvent(new Event("input", { bubbles: true }));
+      const found = page.querySelectorAll(".query-row").length;
+      return found + frames[0].location.hash;"""
+    assert inside(tmp_path, url, script) == "1#q=v3.mp4"
+
+
+def test_curve_tells_its_values(url: str, tmp_path: Path) -> None:
+    script = """
+      const loss = page.querySelector(".chart");
+      const svg = loss.querySelector("svg");
+      const x = svg.getBoundingClientRect().left + 46;
+      svg.dispatchEvent(new frames[0].PointerEvent("pointermove", { clientX: x }));
+      const pointed = loss.querySelector("figcaption").innerText;
+      svg.dispatchEvent(new frames[0].KeyboardEvent("keydown", { key: "ArrowRight" }));
+      return (pointed + " " + loss.querySelector("figcaption").innerText).replace(/\\s+/g, " ");"""
+    assert inside(tmp_path, url, script) == "Loss 5 step 1 Loss 2.5 step 2"
 
 
 def test_clips_are_visible(url: str, tmp_path: Path) -> None:

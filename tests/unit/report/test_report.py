@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -10,7 +11,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sce_video.errors import UsageError, VerificationError
 from sce_video.report import write_report
@@ -79,12 +82,12 @@ def test_data_cannot_become_markup(run: Path) -> None:
 
 def test_nothing_is_loaded_from_elsewhere(run: Path) -> None:
     (run / "samples").mkdir()
-    (run / "samples" / "views.png").write_bytes(b"\x89PNG")
+    Image.new("RGB", (60, 40)).save(run / "samples" / "views.png")
     written = page(run)
     for tag, attributes in written.elements:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             assert (attributes.get(name) or "data:").startswith(("data:", "#")), (tag, name)
-    assert written.document()["views"].startswith("data:image/png;base64,")
+    assert written.document()["views"].startswith("data:image/jpeg;base64,")
     style = re.search(r"<style>(.*?)</style>", write_report(run).read_text(), re.DOTALL)
     assert style is not None
     assert not re.search(r"url\(|@import", style[1])
@@ -189,6 +192,22 @@ def test_neither_is_an_error(tmp_path: Path) -> None:
 def test_damaged_file_is_named(run: Path, name: str) -> None:
     (run / name).write_text("{")
     with pytest.raises(VerificationError, match=f"{name}: damaged"):
+        write_report(run)
+
+
+def test_large_picture_is_reduced(run: Path) -> None:
+    (run / "samples").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (900, 3600, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(run / "samples" / "views.png")
+    picture = page(run).document()["views"]
+    with Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))) as image:
+        assert image.size == (2000, 500)
+
+
+def test_damaged_picture_is_named(run: Path) -> None:
+    (run / "samples").mkdir()
+    (run / "samples" / "views.png").write_bytes(b"\x89PNG")
+    with pytest.raises(VerificationError, match=r"views\.png: damaged"):
         write_report(run)
 
 
