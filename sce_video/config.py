@@ -81,7 +81,7 @@ class ModelConfig(_Section):
     trunk: Literal["r2plus1d_18"] = "r2plus1d_18"
     width: Count = 64  # channels after the stem; 64 = the published trunk
     projector: HeadConfig = HeadConfig()
-    predictor: PredictorConfig = PredictorConfig()
+    predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections
     momentum: Share = 0.99  # of the momentum encoder at step 0; cosine to 1
 
 

@@ -39,7 +39,9 @@ def build_siamese(config: Config, autocast: torch.dtype | None) -> Siamese:
     head = projector(features, model.projector.hidden, model.projector.dim)
     siamese = Siamese(
         Encoder(trunk, head),
-        predictor(model.projector.dim, model.predictor.hidden),
+        predictor(model.projector.dim, model.predictor.hidden)
+        if model.predictor
+        else nn.Identity(),
         Queue(model.projector.dim, objective.queue, config.run.seed),
         SCE(objective.coeff, objective.temp, objective.temp_m, objective.positive_in_target),
         autocast,

@@ -11,6 +11,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from sce_video.errors import SceVideoError
+from sce_video.shard.probe import Rejected, main_stream
 
 # One reformatter, one thread: the default starts a pool of threads at each call.
 _REFORMATTER = VideoReformatter()
@@ -37,9 +38,7 @@ def decode_frames(data: bytes, numbers: Sequence[int] | NDArray[np.int64]) -> ND
     images: list[NDArray[np.uint8]] = []
     try:
         with av.open(io.BytesIO(data), "r") as container:
-            if not container.streams.video:
-                raise DecodeError("no video stream")
-            stream = container.streams.video[0]
+            stream = main_stream(container)
             stream.codec_context.thread_count = 1
             for number, frame in enumerate(container.decode(stream)):
                 if frame.is_corrupt:
@@ -48,6 +47,8 @@ def decode_frames(data: bytes, numbers: Sequence[int] | NDArray[np.int64]) -> ND
                     images.append(_upright(frame))
                     if len(images) == len(wanted):
                         break
+    except Rejected as error:
+        raise DecodeError(str(error)) from error
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"does not decode: {error}") from error
     if len(images) < len(wanted):

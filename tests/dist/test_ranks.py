@@ -1,0 +1,123 @@
+"""One run, whatever starts it and however it is sharded; resume continues it exactly."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import REPOSITORY
+from tests.runs import (
+    BIN,
+    TRAIN,
+    environment,
+    final_weights,
+    make_shards,
+    relative_difference,
+    run,
+    write_config,
+)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ranks")
+    return write_config(root / "tiny.yaml", make_shards(root))
+
+
+@pytest.fixture(scope="module")
+def alone(config: Path) -> Path:
+    """Eight steps on one rank with ZeRO-0."""
+    return train(config, "alone", [sys.executable, "-m", "sce_video.train"], stage=0)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def train(
+    config: Path, name: str, command: list[str], *more: str, stage: int = 1, cwd: Path = REPOSITORY
+) -> Path:
+    folder = config.parent / name
+    overrides = [f"run.dir={folder}", f"deepspeed.zero_optimization.stage={stage}", *more]
+    done = run(*command, "--config", str(config), *overrides, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((folder / "status.json").read_text())["state"] == "done"
+    return folder
+
+
+def test_deepspeed_with_two_ranks_equals_one(config: Path, alone: Path) -> None:
+    launcher = [str(BIN / "deepspeed"), "--num_gpus", "2", "--master_port", free_port(), TRAIN]
+    folder = train(config, "deepspeed", launcher)
+    assert relative_difference(final_weights(folder), final_weights(alone)) < 1e-4
+
+
+def test_torchrun_with_two_ranks_and_accumulation_runs(config: Path, alone: Path) -> None:
+    launcher = [str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port(), TRAIN]
+    batch = ["train.batch_size=6", "train.accumulate=1"]
+    folder = train(config, "torchrun", launcher, *batch, stage=2)
+    assert relative_difference(final_weights(folder), final_weights(alone)) < 1e-4
+
+
+def test_plain_python_from_another_folder_and_resume_is_bit_exact(
+    config: Path, tmp_path: Path
+) -> None:
+    plain = [sys.executable, TRAIN]
+    whole = train(config, "whole", plain, cwd=tmp_path)
+    part = train(config, "part", plain, "run.max_steps=3", cwd=tmp_path)
+    again = run(
+        *plain,
+        *("--config", str(config), f"run.dir={part}", "run.resume=true"),
+        cwd=tmp_path,
+    )
+    assert again.returncode == 0, again.stderr
+    a, b = final_weights(whole), final_weights(part)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+    rows = [json.loads(line) for line in (part / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_signal_saves_and_says_so(config: Path) -> None:
+    folder = config.parent / "stopped"
+    command = [sys.executable, TRAIN, "--config", str(config), f"run.dir={folder}"]
+    process = subprocess.Popen(
+        [*command, "train.epochs=2000"], env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "run.resume=true" in errors.strip().splitlines()[-1]
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "interrupted"
+    assert status["checkpoint"] == f"step-{status['step']:08d}"
+
+
+def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
+    folder = config.parent / "damaged"
+    train(config, "damaged", [sys.executable, TRAIN], "run.max_steps=5")
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    with (newest / "model.safetensors").open("r+b") as stream:
+        stream.seek(2000)
+        stream.write(b"\xff\xff\xff\xff")
+    done = run(
+        *(sys.executable, TRAIN, "--config", str(config), f"run.dir={folder}"),
+        "run.resume=true",
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"passing over {newest}" in done.stderr
+    assert relative_difference(final_weights(folder), final_weights(alone)) < 1e-4

@@ -1,0 +1,81 @@
+"""Configurations: complete, checked, with errors that say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sce_video.config import Config, configs_folder, dump_config, find_config, load_config
+from sce_video.errors import UsageError
+from tests.conftest import REPOSITORY
+
+SHIPPED = sorted(configs_folder().rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_shipped_configs_are_valid_short_and_say_what_they_are(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 60
+    assert lines[0].startswith("# ")
+    config = load_config(str(path))
+    assert Config.model_validate(yaml.safe_load(dump_config(config))) == config
+
+
+def test_configs_are_found_by_path_and_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert configs_folder() == REPOSITORY / "configs"  # of a checkout, never a copy
+    monkeypatch.chdir(tmp_path)
+    assert find_config("demo.yaml") == find_config("configs/demo.yaml")
+    (tmp_path / "demo.yaml").write_text("data: {shards: mine}")
+    assert load_config("demo.yaml").data.shards == "mine"
+    with pytest.raises(UsageError, match=r"demmo.yaml: no such config; did you mean configs/demo"):
+        load_config("demmo.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lrr=1", "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+        ("optm.lr=1", "unknown key 'optm'; did you mean 'optim'?"),
+        ("model.predictor.hiden=1", "did you mean 'model.predictor.hidden'?"),
+        ("optim.lr=fast", "optim.lr: .* got 'fast'"),
+        ("optim.lr=-1", "optim.lr: .* greater than 0, got -1"),
+        ("model.trunk=r2plus1d18", "model.trunk: .*'r2plus1d_18', got 'r2plus1d18'"),
+        ("objective.temp_m=0.2", "temp_m 0.2 must be below temp 0.1"),
+        ("objective.queue=8", "objective.queue 8 is below the 64 keys of a step"),
+        ("optim.lr", "expected key=value"),
+        ("optim.lr.x=1", "'lr' is a value, not a section"),
+        ("optim.lr=[", "optim.lr: not valid YAML"),
+    ],
+)
+def test_wrong_overrides_say_what_to_do(override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_config("demo.yaml", ["train.batch_size=32", override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {shards: a}\ndata: {shards: b}", "key 'data' is given twice"),
+        ("data: {shards: a, shards: b}", "key 'shards' is given twice"),
+        ("run: {dir: x}", "'data' is missing"),
+        ("- a", "must be a mapping"),
+        ("a: [", "not valid YAML"),
+        ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_wrong_files_say_what_to_do(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides_are_yaml(tmp_path: Path) -> None:
+    config = load_config("demo.yaml", ["optim.lr=1e-3", "model.predictor=null", "run.max_steps=5"])
+    assert (config.optim.lr, config.model.predictor, config.run.max_steps) == (1e-3, None, 5)
