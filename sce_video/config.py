@@ -78,7 +78,7 @@ class PredictorConfig(_Section):
 class ModelConfig(_Section):
     """The networks."""
 
-    trunk: Literal["r2plus1d_18"] = "r2plus1d_18"
+    trunk: Literal["r2plus1d_18", "r2plus1d_18_small"] = "r2plus1d_18"
     width: Count = 64  # channels after the stem; 64 = the published trunk
     projector: HeadConfig = HeadConfig()
     predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -86,18 +87,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "sce-video demo") -> int
 
 
 def _config(out: Path, seed: int, overrides: Sequence[str]) -> Config:
-    from sce_video.config import load_config
+    from sce_video.config import configs_folder, load_config
 
     own = [f"run.dir={out}", f"run.seed={seed}", f"data.shards={out / 'shards'}"]
-    return load_config("demo.yaml", [*own, *overrides])
+    return load_config(str(configs_folder() / "demo.yaml"), [*own, *overrides])
 
 
 def _explain(out: Path, config: Config) -> None:
-    from sce_video.config import find_config
+    from sce_video.config import configs_folder
     from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS
 
     videos = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
-    print(f"config   {find_config('demo.yaml')}")
+    print(f"config   {configs_folder() / 'demo.yaml'}")
     print(f"render   {videos} videos of {len(CLASSES)} classes into {out / 'raw'}")
     print(f"shard    {out / 'raw'} into {out / 'shards'}")
     print(f"train    {config.model.trunk} width {config.model.width}, {config.train.epochs} epochs")
@@ -144,7 +145,9 @@ def _claim(out: Path) -> None:
 
 def _make_shards(out: Path, seed: int) -> None:
     from sce_video.progress import Progress
-    from sce_video.shard.__main__ import main as shard
+    from sce_video.shard.convert import convert
+    from sce_video.shard.plan import Settings, make_plan
+    from sce_video.shard.sources import Options, find_source
     from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS, render_set
 
     videos = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
@@ -156,8 +159,14 @@ def _make_shards(out: Path, seed: int) -> None:
             test_per_class=TEST_PER_CLASS,
             progress=lambda done, _: bar.update(done),
         )
-    if shard(["demo", "--root", str(out / "raw"), "--out", str(out / "shards")]) != 0:
-        raise SceVideoError("the demo's videos could not be sharded")
+    plan = make_plan(find_source("demo").scan("demo", out / "raw", Options()), Settings("demo"))
+    with Progress(videos, "sharded") as bar:
+        convert(
+            plan,
+            out / "shards",
+            workers=os.cpu_count() or 1,
+            on_progress=lambda state: bar.update(state.samples + state.rejected),
+        )
 
 
 def _compare(out: Path, config: Config) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class Progress:
     def __init__(self, total: int, unit: str, *, start: int = 0, shown: bool = True) -> None:
         self._total, self._unit, self._shown = total, unit, shown
         self._first, self._began = start, time.monotonic()
-        self._last = self._began
+        self._last, self._told = self._began, -1
         terminal = shown and sys.stderr.isatty()
         self._bar = tqdm(total=total, initial=start, unit=unit) if terminal else None
 
@@ -40,8 +40,9 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if self._shown and (now - self._last >= _LINES_EVERY or done == self._total):
-            self._last = now
+        due = now - self._last >= _LINES_EVERY or done == self._total
+        if self._shown and due and done != self._told:
+            self._last, self._told = now, done
             pace = (now - self._began) / max(done - self._first, 1)
             left = pace * (self._total - done)
             line = f"{self._unit} {done:,}/{self._total:,}  {note}  {left:.0f} s left"

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 def moving_square(
     frames: int, height: int = 48, width: int = 64, seed: int = 0
 ) -> NDArray[np.uint8]:
-    """Frames ``[T,H,W,3]`` uint8: a bright square that moves over a coloured ramp."""
+    """Frames ``[T,H,W,3]`` uint8: a bright square that moves over patches of random colours."""
     rng = np.random.default_rng(seed)
-    ramp = np.linspace(0, 120, width, dtype=np.float32)[None, :, None] * rng.uniform(0.2, 1, 3)
-    video = np.repeat(np.broadcast_to(ramp, (height, width, 3))[None], frames, 0).astype(np.uint8)
+    patches = rng.uniform(0, 200, (-(-height // 8), -(-width // 8), 3)).repeat(8, 0).repeat(8, 1)
+    video = np.repeat(patches[None, :height, :width], frames, 0).astype(np.uint8)
     for t in range(frames):
         x, y = (3 * t + seed) % (width - 12), (2 * t + 3 * seed) % (height - 12)
         video[t, y : y + 12, x : x + 12] = rng.integers(180, 255, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torchvision.models.video import resnet as tv
@@ -14,28 +15,30 @@ from sce_video.errors import UsageError
 class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     """torchvision's R(2+1)D-18, every stage ``width / 64`` as wide, without its classifier.
 
+    ``strides`` are those of the four stages, in time and space; the stem halves the space before.
+
     At ``width=64`` the layers and the state dict are torchvision's own (``r2plus1d_18`` with
     ``fc = Identity()`` loads it strictly). Initialised as SCE's video trunks: Kaiming-normal
     convolutions, and zero for the scale of the last BN of each residual branch, without which an
     untrained trunk loses most of what tells two videos apart.
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, strides: tuple[int, int, int, int] = (1, 2, 2, 2)) -> None:
         super().__init__(
             block=tv.BasicBlock,
             conv_makers=[tv.Conv2Plus1D] * 4,
             layers=[2, 2, 2, 2],
             stem=tv.R2Plus1dStem,
         )
-        if width != 64:
-            self._narrow(width)
+        if width != 64 or strides != (1, 2, 2, 2):
+            self._build(width, strides)
         for module in self.modules():
             if isinstance(module, tv.BasicBlock):
                 nn.init.zeros_(module.conv2[1].weight)
         self.fc = nn.Identity()
         self.features = 8 * width
 
-    def _narrow(self, width: int) -> None:
+    def _build(self, width: int, strides: tuple[int, int, int, int]) -> None:
         middle = max(1, 45 * width // 64)
         self.stem = nn.Sequential(
             nn.Conv3d(3, middle, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
@@ -46,10 +49,8 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
             nn.ReLU(inplace=True),
         )
         self.inplanes = width
-        for stage in range(4):
-            layer = self._make_layer(
-                tv.BasicBlock, tv.Conv2Plus1D, width << stage, 2, stride=1 if stage == 0 else 2
-            )
+        for stage, stride in enumerate(strides):
+            layer = self._make_layer(tv.BasicBlock, tv.Conv2Plus1D, width << stage, 2, stride)
             setattr(self, f"layer{stage + 1}", layer)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -63,6 +64,9 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
 
 TRUNKS: dict[str, Callable[[int], nn.Module]] = {
     "r2plus1d_18": R2Plus1D18,
+    # For clips of some 8 frames and 32 pixels, of which the full strides leave 1 x 2 x 2: too little
+    # for an untrained trunk to tell videos apart, and contrastive training stands still for long.
+    "r2plus1d_18_small": partial(R2Plus1D18, strides=(2, 2, 1, 1)),
 }
 """Name -> builder taking the stem's width; a trunk has an int attribute ``features``."""
 

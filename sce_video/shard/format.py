@@ -180,6 +180,15 @@ def write_atomic(path: Path, data: bytes) -> None:
     partial.replace(path)
 
 
+def _command(folder: Path) -> str:
+    """The command that makes a shard set in ``folder``."""
+    from sce_video.shard.sources import SOURCES
+
+    dataset = folder.name if folder.name in SOURCES else "DATASET"
+    out = "" if folder == Path("shards") / dataset else f" --out {folder}"
+    return f"python -m sce_video.shard {dataset}{out}"
+
+
 def open_shards(folder: str | Path) -> ShardIndex:
     """Open a shard set for reading; the tars themselves are not touched.
 
@@ -191,8 +200,7 @@ def open_shards(folder: str | Path) -> ShardIndex:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UsageError(
-            f"{folder}: no finished shard set (no {MANIFEST_NAME}); "
-            f"make one: python -m sce_video.shard DATASET --out {folder}"
+            f"{folder}: no finished shard set (no {MANIFEST_NAME}); make one: {_command(folder)}"
         )
     data = path.read_bytes()
     try:

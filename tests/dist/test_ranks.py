@@ -18,7 +18,7 @@ from tests.runs import (
     BIN,
     TRAIN,
     environment,
-    final_weights,
+    final_state,
     make_shards,
     relative_difference,
     run,
@@ -55,17 +55,31 @@ def train(
     return folder
 
 
-def test_deepspeed_with_two_ranks_equals_one(config: Path, alone: Path) -> None:
+@pytest.fixture(scope="module")
+def two_ranks(config: Path) -> Path:
+    """The same on two ranks with ZeRO-1, under the deepspeed launcher."""
     launcher = [str(BIN / "deepspeed"), "--num_gpus", "2", "--master_port", free_port(), TRAIN]
-    folder = train(config, "deepspeed", launcher)
-    assert relative_difference(final_weights(folder), final_weights(alone)) < 1e-4
+    return train(config, "deepspeed", launcher)
 
 
-def test_torchrun_with_two_ranks_and_accumulation_runs(config: Path, alone: Path) -> None:
+def test_two_ranks_equal_one(two_ranks: Path, alone: Path) -> None:
+    # This small network amplifies a rounding error about a hundredfold a step; a gradient that
+    # is not averaged, a norm of half a parameter or a BN that is not synced shows as order one.
+    assert relative_difference(final_state(two_ranks), final_state(alone)) < 1e-2
+
+
+def test_zero_2_under_torchrun_equals_zero_1(config: Path, two_ranks: Path) -> None:
     launcher = [str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port(), TRAIN]
-    batch = ["train.batch_size=6", "train.accumulate=1"]
-    folder = train(config, "torchrun", launcher, *batch, stage=2)
-    assert relative_difference(final_weights(folder), final_weights(alone)) < 1e-4
+    folder = train(config, "torchrun", launcher, stage=2)
+    assert relative_difference(final_state(folder), final_state(two_ranks)) < 1e-6
+
+
+def test_accumulation_takes_the_same_samples(config: Path, alone: Path) -> None:
+    folder = train(config, "accumulated", [sys.executable, TRAIN], "train.accumulate=2")
+    queue = final_state(folder)["queue.keys"]
+    assert int(final_state(folder)["queue.pointer"]) == int(final_state(alone)["queue.pointer"])
+    # BN sees half the batch at a time, so the keys differ, but they are keys of the same clips.
+    assert (queue * final_state(alone)["queue.keys"]).sum(0).mean() > 0.5
 
 
 def test_plain_python_from_another_folder_and_resume_is_bit_exact(
@@ -80,7 +94,7 @@ def test_plain_python_from_another_folder_and_resume_is_bit_exact(
         cwd=tmp_path,
     )
     assert again.returncode == 0, again.stderr
-    a, b = final_weights(whole), final_weights(part)
+    a, b = final_state(whole), final_state(part)
     assert a.keys() == b.keys()
     for name in a:
         assert torch.equal(a[name], b[name]), name
@@ -120,4 +134,4 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"passing over {newest}" in done.stderr
-    assert relative_difference(final_weights(folder), final_weights(alone)) < 1e-4
+    assert relative_difference(final_state(folder), final_state(alone)) < 1e-6

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from sce_video.model.syncbn import SyncBatchNorm, convert_sync_bn
 
-SIZES = (3, 5)  # samples of rank 0 and 1: unequal on purpose
+SIZES = [3, 5]  # samples of rank 0 and 1: unequal on purpose
 
 
 def data(shift: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,16 +24,16 @@ def data(shift: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.BatchNorm3d(4), nn.Conv3d(4, 4, 1), nn.BatchNorm3d(4, affine=False))
-    nn.init.uniform_(layers[0].weight)
-    return layers
+    first = nn.BatchNorm3d(4)
+    nn.init.uniform_(first.weight)
+    return nn.Sequential(first, nn.Conv3d(4, 4, 1), nn.BatchNorm3d(4, affine=False))
 
 
 def worker(rank: int, port: int, shift: float, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     net = convert_sync_bn(network())
-    x, weight = (t.split(SIZES)[rank] for t in data(shift))
+    x, weight = (torch.split(t, SIZES)[rank] for t in data(shift))
     x = x.clone().requires_grad_()
     y = net(x)
     (y * weight).sum().backward()
@@ -54,7 +54,7 @@ def test_two_ranks_equal_the_whole_batch(shift: float, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(worker, (port, shift, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(worker, (port, shift, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     net = network().double()
     x, weight = (t.double() for t in data(shift))
@@ -62,10 +62,10 @@ def test_two_ranks_equal_the_whole_batch(shift: float, tmp_path: Path) -> None:
     y = net(x)
     (y * weight).sum().backward()
     # Inputs near 3000 carry 2e-4 of rounding in fp32 before any layer.
-    close = {"rtol": 1e-4, "atol": 1e-5 if shift == 0 else 5e-3}
-    torch.testing.assert_close(torch.cat([p["y"] for p in parts]).double(), y.detach(), **close)
+    atol = 1e-5 if shift == 0 else 5e-3
+    torch.testing.assert_close(torch.cat([p["y"] for p in parts]).double(), y.detach(), rtol=1e-4, atol=atol)
     assert x.grad is not None
-    torch.testing.assert_close(torch.cat([p["x"] for p in parts]).double(), x.grad, **close)
+    torch.testing.assert_close(torch.cat([p["x"] for p in parts]).double(), x.grad, rtol=1e-4, atol=atol)
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None
         expected = parameter.grad

@@ -104,6 +104,7 @@ SOURCES: Mapping[str, Source] = {
     "ucf101": Source("ucf101", "UCF101 with its three splits"),
     "hmdb51": Source("hmdb51", "HMDB51 with its three splits"),
     "imagenet": Source("imagenet", "ImageNet: {train,val}/WNID/*.JPEG", _SPLIT),
+    "demo": Source("demo", "videos it makes itself where --root is absent", _SPLIT),
     "folder": Source(
         "folder",
         "your own: ROOT/CLASS/*, or --csv path,label[,split], or --unlabelled",

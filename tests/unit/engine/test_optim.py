@@ -26,7 +26,7 @@ def named(prefix: str) -> list[Any]:
 def test_momentum_golden(case: dict[str, Any]) -> None:
     p = case["params"]
     total = p.get("total_steps", p["max_epochs"])  # the epoch variant counts epochs
-    for step, expected in zip(case.get("steps", case.get("epochs")), case["expected"], strict=True):
+    for step, expected in zip(case.get("steps") or case["epochs"], case["expected"], strict=True):
         assert cosine_momentum(step, total, p["initial"]) == pytest.approx(expected, abs=1e-12)
 
 
@@ -60,7 +60,7 @@ def test_lars_golden(case: dict[str, Any], dtype: str) -> None:
         name: torch.nn.Parameter(torch.tensor(value, **to))
         for name, value in case["inputs"]["params"].items()
     }
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [w for w in weights.values() if w.ndim > 1]},
         {"params": [w for w in weights.values() if w.ndim <= 1], "adapt": False},
     ]
@@ -84,5 +84,5 @@ def test_lars_golden(case: dict[str, Any], dtype: str) -> None:
                 torch.tensor(expected, **to),
                 rtol=tolerance["rtol"],
                 atol=tolerance["atol"],
-                msg=lambda text, name=name, step=step: f"{name} after step {step}: {text}",
+                msg=f"{name} after step {step}",
             )

@@ -107,7 +107,7 @@ def test_symmetric_steps_and_queue_golden(number: int) -> None:
     case = json.loads((GOLDEN / "sce_symmetric_step.json").read_text())["cases"][number]
     params = case["params"]
     initial = torch.tensor(case["inputs"]["queue_initial_DxK"], dtype=torch.float64)
-    queue = Queue(*initial.shape, seed=0).double()
+    queue = Queue(initial.shape[0], initial.shape[1], seed=0).double()
     queue.keys.copy_(initial)
     ranks, n = params["world_size"], params["batch_size"]
     for step in case["steps"]:
