@@ -64,8 +64,9 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
 
 TRUNKS: dict[str, Callable[[int], nn.Module]] = {
     "r2plus1d_18": R2Plus1D18,
-    # For clips of some 8 frames and 32 pixels, of which the full strides leave 1 x 2 x 2: too little
-    # for an untrained trunk to tell videos apart, and contrastive training stands still for long.
+    # For clips of some 8 frames and 32 pixels: the full strides leave 1 x 2 x 2 of them (these 2 x
+    # 4 x 4), too little for an untrained trunk to tell videos apart: contrastive training stands
+    # still for hundreds of steps.
     "r2plus1d_18_small": partial(R2Plus1D18, strides=(2, 2, 1, 1)),
 }
 """Name -> builder taking the stem's width; a trunk has an int attribute ``features``."""
