@@ -69,7 +69,7 @@ def train(config: Config) -> None:
     from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.trainer import Trainer
 
-    runtime = start_runtime()
+    runtime = start_runtime(config.data.workers)
     try:
         task = PretrainTask(config, index, plan, runtime)
         if runtime.main:

@@ -26,10 +26,11 @@ class Runtime:
         return self.rank == 0
 
 
-def start_runtime() -> Runtime:
+def start_runtime(workers: int) -> Runtime:
     """Join the process group that the launcher's environment describes; alone without one.
 
-    Takes NCCL on CUDA, gloo elsewhere. Threads of a rank: its share of the node's cores.
+    Takes NCCL on CUDA, gloo elsewhere. Threads of a rank on a CPU: its share of the node's cores
+    less the ``workers`` that make its clips, at least one.
     """
     if "RANK" not in os.environ:
         # deepspeed would look for MPI; a single process is its own launcher.
@@ -44,7 +45,7 @@ def start_runtime() -> Runtime:
     else:
         os.environ["DS_ACCELERATOR"] = "cpu"
         cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(max(1, cores // local_ranks))
+        torch.set_num_threads(max(1, cores // local_ranks - workers))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks)
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
