@@ -66,10 +66,11 @@ def train(config: Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from sce_video.engine.pretrain import PretrainTask
-    from sce_video.engine.runtime import start_runtime, stop_runtime
+    from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
     from sce_video.engine.trainer import Trainer
 
     runtime = start_runtime(config.data.workers)
+    log_to(Path(config.run.dir), runtime)
     try:
         task = PretrainTask(config, index, plan, runtime)
         if runtime.main:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -50,6 +52,21 @@ def start_runtime(workers: int) -> Runtime:
         dist.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks)
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     return Runtime(rank, local_rank, ranks, device)
+
+
+def log_to(folder: Path, runtime: Runtime) -> None:
+    """Log to ``folder/run.log`` from every rank, to standard error from the main one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = logging.getLogger("sce_video")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handlers: list[logging.Handler] = [logging.FileHandler(folder / "run.log", delay=True)]
+    if runtime.main:
+        handlers.append(logging.StreamHandler())
+    for handler in handlers:
+        rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
+        handler.setFormatter(logging.Formatter(f"%(levelname)s{rank}: %(message)s"))
+        log.addHandler(handler)
 
 
 def stop_runtime() -> None:

@@ -90,8 +90,6 @@ class Trainer:
             Interrupted: a signal came; everything was saved.
             SceVideoError: a non-finite loss, or too many bad samples.
         """
-        if self.runtime.main:
-            self.folder.mkdir(parents=True, exist_ok=True)
         if self.config.run.resume:
             self._restore()
         batches = self.task.batches(self.step * self.config.train.batch_size)  # starts the workers
@@ -177,8 +175,11 @@ class Trainer:
         values = torch.cat([torch.stack(list(row.values())), flags.to(row["loss"].dtype)])
         dist.all_reduce(values)
         if values[-1] > 0:
-            names = "" if finite else f"; samples {', '.join(k for o in outcomes for k in o.keys)}"
-            raise SceVideoError(f"the loss of step {self.step + 1} is not finite{names}")
+            if not finite:  # the rank that has them names them
+                log.error("not finite: samples %s", ", ".join(k for o in outcomes for k in o.keys))
+            raise SceVideoError(
+                f"the loss of step {self.step + 1} is not finite: see {self.folder / 'run.log'}"
+            )
         self._bound_bad(int(values[-2]))
         mean = dict(zip(row, values[:-3] / self.runtime.ranks, strict=True))
         return {**mean, "stop": float(values[-3]), "bad_samples": float(self.bad)}

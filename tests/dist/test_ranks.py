@@ -135,3 +135,17 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"passing over {newest}" in done.stderr
     assert relative_difference(final_state(folder), final_state(alone)) < 1e-6
+
+
+def test_a_non_finite_loss_stops_before_the_step(config: Path) -> None:
+    folder = config.parent / "nan"
+    done = run(
+        *(sys.executable, TRAIN, "--config", str(config), f"run.dir={folder}"),
+        *("optim.lr=1.0e+38", "train.save_every=1"),
+    )
+    assert done.returncode == 1
+    assert "is not finite: see" in done.stderr.strip().splitlines()[-1]
+    assert "not finite: samples" in (folder / "run.log").read_text()
+    assert json.loads((folder / "status.json").read_text())["state"] == "failed"
+    for name, tensor in final_state(folder).items():
+        assert torch.isfinite(tensor).all(), name

@@ -12,6 +12,8 @@ import webdataset
 from tests.conftest import REPOSITORY
 from tests.runs import BIN, TRAIN, make_shards, run, sce_video, write_config
 
+HERE = str(REPOSITORY)
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -97,7 +99,9 @@ def test_usage_errors_are_one_line_and_exit_2(
 
 
 def test_bare_commands_without_data_name_the_next_one(tmp_path: Path) -> None:
-    shard = run(sys.executable, "-m", "sce_video.shard", "kinetics400", cwd=tmp_path, **path())
+    shard = run(
+        sys.executable, "-m", "sce_video.shard", "kinetics400", cwd=tmp_path, PYTHONPATH=HERE
+    )
     assert shard.returncode == 2
     assert "--root" in shard.stderr
     train = run(sys.executable, TRAIN, cwd=tmp_path)
@@ -106,10 +110,6 @@ def test_bare_commands_without_data_name_the_next_one(tmp_path: Path) -> None:
     deepspeed = run(str(BIN / "deepspeed"), TRAIN, "optim.lrr=1", cwd=tmp_path)
     assert deepspeed.returncode == 2
     assert deepspeed.stderr.count("did you mean 'optim.lr'?") == 1
-
-
-def path() -> dict[str, str]:
-    return {"PYTHONPATH": str(REPOSITORY)}
 
 
 def test_a_foreign_encoder_and_a_used_folder_are_refused(finished: Path) -> None:
@@ -131,14 +131,20 @@ def test_real_ucf101_and_kinetics_go_the_whole_path(real_data: Path, tmp_path: P
     shards = tmp_path / "ucf101"
     module = (sys.executable, "-m", "sce_video.shard")
     done = run(
-        *module, "ucf101", "--root", str(real_data / "ucf101"), "--out", str(shards), **path()
+        *module,
+        "ucf101",
+        "--root",
+        str(real_data / "ucf101"),
+        "--out",
+        str(shards),
+        PYTHONPATH=HERE,
     )
     assert done.returncode == 0, done.stderr
     kinetics = run(
         *module,
         *("kinetics400", "--root", str(real_data / "kinetics400"), "--split", "val"),
         *("--out", str(tmp_path / "k400")),
-        **path(),
+        PYTHONPATH=HERE,
     )
     assert kinetics.returncode == 0, kinetics.stderr
     manifest = json.loads((tmp_path / "k400/manifest.json").read_text())
