@@ -118,6 +118,7 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
     options = Options(tuple(args.split), args.csv, args.unlabelled)
+    from sce_video.progress import Progress
     from sce_video.shard import show
     from sce_video.shard.convert import convert
     from sce_video.shard.plan import Settings, make_plan
@@ -133,14 +134,16 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
         raise UsageError(f"{root}: not one file of the data set is there")
     show.warn_of_space(plan, folder)
     try:
-        with _terminable(), show.ProgressDisplay(plan) as display:
+        with _terminable(), Progress(plan.samples, plan.media) as bar:
             manifest, worked = convert(
                 plan,
                 folder,
                 workers=args.workers or len(os.sched_getaffinity(0)),
                 max_rejects=args.max_rejects,
                 overwrite=args.overwrite,
-                on_progress=display.update,
+                on_progress=lambda now: bar.update(
+                    now.samples + now.rejected, f"{now.rejected:,} rejected"
+                ),
             )
     except KeyboardInterrupt as error:
         raise Interrupted(

@@ -1,21 +1,13 @@
-"""What the converter tells people: plan, progress, summary."""
+"""What the converter tells people: plan and summary."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import time
 from pathlib import Path
-from types import TracebackType
 
-from tqdm import tqdm
-
-from sce_video.shard.convert import Progress
 from sce_video.shard.format import REJECTS_NAME, Manifest
 from sce_video.shard.plan import Plan
-
-_LINE_EVERY = 30.0
-"""Seconds between progress lines where there is no terminal."""
 
 
 def human_bytes(count: int) -> str:
@@ -59,50 +51,6 @@ def warn_of_space(plan: Plan, folder: Path) -> None:
     if plan.bytes > room:
         needed, free = human_bytes(plan.bytes), human_bytes(room)
         print(f"warning: {folder} needs {needed}, there is room for {free}", file=sys.stderr)
-
-
-class ProgressDisplay:
-    """A bar on a terminal, a line every half minute elsewhere; on standard error."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._total = plan.samples
-        self._shards = len(plan.shards)
-        self._bar = tqdm(
-            total=plan.samples, unit=plan.media, disable=not sys.stderr.isatty(), smoothing=0.05
-        )
-        self._started = self._printed = time.monotonic()
-        self._seen = 0
-        self._first: int | None = None
-
-    def update(self, progress: Progress) -> None:
-        """Show where the conversion stands."""
-        done = progress.samples + progress.rejected
-        if self._first is None:
-            self._first = done
-        self._bar.update(done - self._seen)
-        self._bar.set_postfix(rejected=progress.rejected, refresh=False)
-        self._seen = done
-        now = time.monotonic()
-        if self._bar.disable and now - self._printed >= _LINE_EVERY:
-            self._printed = now
-            rate = (done - self._first) / (now - self._started)
-            print(
-                f"{done:,} of {self._total:,} samples, shard {progress.shards + 1} of "
-                f"{self._shards}, {progress.rejected:,} rejected, {rate:.1f}/s",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def __enter__(self) -> ProgressDisplay:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._bar.close()
 
 
 def print_summary(manifest: Manifest, folder: Path, *, worked: bool) -> None:

@@ -1,4 +1,4 @@
-"""What people see: sizes, progress lines, the summary."""
+"""What people see: sizes, warnings, the summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from sce_video.shard import show
-from sce_video.shard.convert import Progress
 from sce_video.shard.format import Manifest, ShardEntry
 from sce_video.shard.plan import make_plan
 from tests.unit.shard.test_plan import SETTINGS, some_scan
@@ -26,17 +25,6 @@ from tests.unit.shard.test_plan import SETTINGS, some_scan
 )
 def test_human_bytes(count: int, text: str) -> None:
     assert show.human_bytes(count) == text
-
-
-def test_plain_lines_without_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(show, "_LINE_EVERY", 0.0)
-    with show.ProgressDisplay(make_plan(some_scan(200), SETTINGS)) as display:
-        display.update(Progress(samples=120, rejected=3, shards=1))
-    line = capsys.readouterr().err
-    assert line.startswith("123 of 200 samples, shard 2 of 2, 3 rejected, 0.0/s")
-    assert line.count("\n") == 1
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
