@@ -40,7 +40,8 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        due = now - self._last >= _LINES_EVERY or done == self._total
+        # The last line closes a list of lines; what is over in seconds needs none.
+        due = now - self._last >= _LINES_EVERY or (done == self._total and self._told >= 0)
         if self._shown and due and done != self._told:
             self._last, self._told = now, done
             pace = (now - self._began) / max(done - self._first, 1)

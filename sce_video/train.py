@@ -55,14 +55,12 @@ def check_run_folder(config: Config) -> None:
 def train(config: Config) -> None:
     """Train; everything that can be wrong is checked before torch is imported."""
     from sce_video.shard.format import open_shards
+    from sce_video.stream.order import batch_plan
 
     index = open_shards(config.data.shards)
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    from sce_video.stream.order import batch_plan
-
     plan = batch_plan(config, index, rank, ranks)
-    # Threads that spin at barriers starve the workers that make their clips (5x slower steps on
-    # two cores); read once, when torch is imported.
+    # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from sce_video.engine.pretrain import PretrainTask
@@ -76,16 +74,17 @@ def train(config: Config) -> None:
         if runtime.main:
             print(task.summary(), flush=True)
         Trainer(config, task, runtime, index.digest).run()
+        if runtime.main:
+            print(f"done: {config.run.dir} (encoder.safetensors, metrics.jsonl)", flush=True)
     finally:
         stop_runtime()
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
+    arguments = parser(prog).parse_intermixed_args(argv)
     from sce_video.config import load_config
     from sce_video.errors import run_command
-
-    arguments = parser(prog).parse_intermixed_args(argv)
 
     def command() -> int:
         config = load_config(arguments.config, arguments.overrides)
@@ -93,11 +92,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         train(config)
         return 0
 
-    return run_command(
-        command,
-        verbose=arguments.verbose,
-        quiet=int(os.environ.get("RANK", "0")) > 0,
-    )
+    quiet = int(os.environ.get("RANK", "0")) > 0
+    return run_command(command, verbose=arguments.verbose, quiet=quiet)
 
 
 if __name__ == "__main__":
