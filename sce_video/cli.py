@@ -25,6 +25,24 @@ def _train(arguments: Sequence[str]) -> int:
     return train(arguments, prog=f"{PROG} train")
 
 
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return int(text)
+
+
+def _above_zero(text: str) -> float:
+    if not float(text) > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return float(text)
+
+
 def _eval_parser(verb: str, about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"{PROG} {verb}", description=about, allow_abbrev=False)
     parser.add_argument(
@@ -34,10 +52,12 @@ def _eval_parser(verb: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument("--split", help="N: bank = split N's train list, queries = its test list")
     parser.add_argument("--bank", help="split of the bank, e.g. train or split1:train")
     parser.add_argument("--queries", help="split of the queries")
-    parser.add_argument("--clips", type=int, default=10, help="clips a video (default 10)")
+    parser.add_argument("--clips", type=_positive, default=10, help="clips a video (default 10)")
     parser.add_argument("--crops", type=int, choices=(1, 3), default=3, help="default 3")
-    parser.add_argument("--size", type=int, help="crop side (default 8/7 of the training size)")
-    parser.add_argument("--workers", type=int, default=2, help="decoding processes (default 2)")
+    parser.add_argument(
+        "--size", type=_positive, help="crop side (default 8/7 of the training size)"
+    )
+    parser.add_argument("--workers", type=_count, default=2, help="decoding processes (default 2)")
     parser.add_argument("--out", type=Path, help=f"default: {verb} beside the encoder")
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
     return parser
@@ -100,8 +120,10 @@ def _retrieve(arguments: Sequence[str]) -> int:
 
 def _knn(arguments: Sequence[str]) -> int:
     parser = _eval_parser("knn", "Weighted k-nearest-neighbour accuracy of frozen features.")
-    parser.add_argument("--k", type=int, default=20, help="neighbours (default 20)")
-    parser.add_argument("--temp", type=float, default=0.07, help="of the votes (default 0.07)")
+    parser.add_argument("--k", type=_positive, default=20, help="neighbours (default 20)")
+    parser.add_argument(
+        "--temp", type=_above_zero, default=0.07, help="of the votes (default 0.07)"
+    )
     args = parser.parse_args(arguments)
 
     def command() -> int:

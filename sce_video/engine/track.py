@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ class Tracker:
     ) -> None:
         self._file = (folder / METRICS_NAME).open("a", buffering=1)
         self._run: Any = None
+        self._failed = False
         mode = _wandb_mode(config.wandb)
         if mode == "disabled":
             return
@@ -74,9 +76,16 @@ class Tracker:
                 self._run.finish()
             except Exception as error:  # noqa: BLE001
                 self._give_up(error)
+        if self._failed:
+            import wandb
+
+            # Its service may be gone (launchers end it with the ranks): without this, W&B's own
+            # exit hook prints a traceback.
+            with contextlib.suppress(Exception):
+                wandb.teardown()
 
     def _give_up(self, error: Exception) -> None:
-        self._run = None
+        self._run, self._failed = None, True
         reason = " ".join(str(error).split())
         print(f"sce-video: W&B switched off ({reason}); {METRICS_NAME} goes on", file=sys.stderr)
 
