@@ -71,6 +71,7 @@ def extract_both(request: EvalRequest) -> Extracted:
     """Features of bank and queries from the request's encoder."""
     trunk, spec = load_encoder(request.encoder)
     index = open_shards(request.shards)
+    index.require_videos()
     views = eval_views(spec, request.clips, request.crops, request.size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = []

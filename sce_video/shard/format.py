@@ -160,6 +160,15 @@ class ShardIndex:
                 return found.astype(np.int64)
         raise UsageError(f"{self.folder}: no split '{split}'; it has {', '.join(known) or 'none'}")
 
+    def require_videos(self) -> None:
+        """Refuse a set of images where clips are needed.
+
+        Raises:
+            UsageError: the set holds images.
+        """
+        if set(self.strings("ext")) & set(IMAGE_EXTENSIONS):
+            raise UsageError(f"{self.folder}: holds images; clips need videos")
+
     def _values(self, column: str) -> list[str]:
         return sorted({value for value in self.strings(column) if value})
 

@@ -5,6 +5,7 @@ This module is what workers import: no deepspeed here.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import signal
 import time
@@ -178,4 +179,9 @@ def load(
         multiprocessing_context=context,
         pin_memory=pin,
     )
-    return iter(loader)  # starts the workers now
+    iterator = iter(loader)  # starts the workers now
+    if workers:
+        # After an error the iterator outlives us, and Python's own exit would wait for workers that
+        # it ends by SIGTERM, which they ignore. Exit hooks run last in, first out.
+        atexit.register(iterator._shutdown_workers)  # type: ignore[attr-defined]
+    return iterator

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sce_video.config import Config
 from sce_video.errors import UsageError
-from sce_video.shard.format import IMAGE_EXTENSIONS, ShardIndex
+from sce_video.shard.format import ShardIndex
 
 WINDOW = 16
 """Shards that are mixed with each other; keeps reads near each other on slow storage."""
@@ -123,8 +123,7 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
         UsageError: an unknown split, no full batch, images where clips are needed.
     """
     rows = index.rows(config.data.split)
-    if set(index.strings("ext")) & set(IMAGE_EXTENSIONS):
-        raise UsageError(f"{index.folder}: holds images; clips need videos")
+    index.require_videos()
     _, shard_of = np.unique(np.asarray(index.strings("shard"))[rows], return_inverse=True)
     return BatchPlan(
         rows=rows,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from sce_video.stream.decode import DecodeError, decode_frames
 from sce_video.stream.loader import ClipBatch, ClipDataset, load, make_clips, temporal_difference
 from sce_video.stream.order import Position
 from sce_video.stream.shards import ShardReader
+from tests.conftest import REPOSITORY
 from tests.videos import moving_square, write_video
 
 
@@ -96,3 +99,25 @@ def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
     (tmp_path / copy.shard_names[0]).write_bytes(b"short")
     with pytest.raises(Exception, match=r"shorter than its index says; shard again"):
         copy.media(5)
+
+
+def test_an_error_in_a_worker_ends_the_process(index: ShardIndex, tmp_path: Path) -> None:
+    script = tmp_path / "fails.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "from sce_video.shard.format import open_shards\n"
+        "from sce_video.stream.loader import ClipDataset, load\n"
+        "from sce_video.stream.order import Position\n"
+        "from sce_video.stream.shards import ShardReader\n"
+        "from sce_video.evals.views import EvalViews\n"
+        "if __name__ == '__main__':\n"
+        f"    reader = ShardReader(open_shards({str(index.folder)!r}))\n"
+        "    dataset = ClipDataset(reader, EvalViews(0, 1, 4, 1.0, 32))  # no view: a bug\n"
+        "    list(load(dataset, [[Position(0, 0, 0)]] * 4, workers=2))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 1
+    assert "need at least one array" in done.stderr
