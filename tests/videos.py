@@ -34,7 +34,7 @@ def write_video(
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv420p"
         if codec == "libx264":
-            stream.options = {"crf": str(crf), "threads": "1"}
+            stream.options = {"crf": str(crf), "threads": "1", "x264-params": "asm=SSE4.2"}
         for image in video:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
