@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sce_video.errors import UsageError, VerificationError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 INDEX_NAME = "index.parquet"
 REJECTS_NAME = "rejects.csv"
@@ -46,6 +46,7 @@ _FIXED_FIELDS = (
     ("media_size", pa.int64()),
     ("json_offset", pa.int64()),
     ("json_size", pa.int64()),
+    ("json_crc32", pa.uint32()),
     ("idx_offset", pa.int64()),  # -1 = no packet index
     ("idx_size", pa.int64()),
     ("sha256", pa.string()),  # of the media member

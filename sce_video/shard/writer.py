@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +21,12 @@ PARTIAL = ".tmp"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where a member's data lie in its tar."""
+    """Where a member's data lie in its tar. Read back, only ``json`` members have their CRC-32."""
 
     name: str
     offset: int
     size: int
+    crc32: int
 
 
 class TarWriter:
@@ -45,7 +47,7 @@ class TarWriter:
         header = tarfile.TarInfo(name)
         header.size, header.mode = len(data), 0o644
         self._write(header.tobuf(tarfile.USTAR_FORMAT))
-        member = Member(name, self._offset, len(data))
+        member = Member(name, self._offset, len(data), zlib.crc32(data))
         self._write(data)
         self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
         return member
@@ -127,6 +129,7 @@ def index_row(
         "media_size": media.size,
         "json_offset": info.offset,
         "json_size": info.size,
+        "json_crc32": info.crc32,
         "idx_offset": packets.offset if packets else -1,
         "idx_size": packets.size if packets else 0,
         **{name: fields[name] for name in ("label", "class", "sha256", "duration", "fps")},
@@ -146,9 +149,12 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
         for info in tar:
             key, _, ext = info.name.partition(".")
             fields, members = samples.setdefault(key, ({}, {}))
-            members[ext] = Member(info.name, info.offset_data, info.size)
+            crc32 = 0
             if ext == "json" and (stream := tar.extractfile(info)) is not None:
-                fields.update(json.loads(stream.read()))
+                text = stream.read()
+                crc32 = zlib.crc32(text)
+                fields.update(json.loads(text))
+            members[ext] = Member(info.name, info.offset_data, info.size, crc32)
     return [
         index_row(path.name, key, fields, members, columns)
         for key, (fields, members) in samples.items()

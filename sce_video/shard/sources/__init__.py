@@ -24,13 +24,15 @@ class Record:
     path: str
     """Relative POSIX path below the root: the identity of the sample."""
     source: Path
-    """The file to read; appears in no output."""
+    """The file to read, or the archive it lies in; appears in no output."""
     size: int
     """Bytes."""
     label: int
     """Index into the classes; -1 = none."""
     splits: Mapping[str, str]
     """Split column -> value; a column may be absent (the sample is in none of its values)."""
+    offset: int | None = None
+    """None = ``source`` itself; else where its bytes begin in the tar, as stored or unzipped."""
 
 
 @dataclass(frozen=True)
