@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from sce_video.stream.clips import Video
-from sce_video.stream.decode.pyav import decode_frames
+from sce_video.stream.decode import decode_frames
 
 FRAMES = 24
 SECONDS = 3.0

@@ -10,33 +10,23 @@ from __future__ import annotations
 import io
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
 
 import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from PIL import Image
 
+from sce_video.media import CONTAINERS, MediaError, open_video
+from sce_video.shard.indexer import Indexer, Unindexable
+from sce_video.shard.packets import PacketIndex
 from sce_video.shard.truncation import is_cut
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
-
-CONTAINERS = {
-    "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
-    "matroska,webm": "mkv",
-    "avi": "avi",
-    "mpeg": "mpg",
-    "mpegvideo": "mpg",
-}
-"""FFmpeg demuxers that may open a file -> extension in the shard. No playlist is among them."""
 
 _IMAGE_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 """Pillow's names; MPO is a JPEG with a second picture behind it, opened as JPEG."""
-_ATTACHED_PICTURE = 1024
-"""AV_DISPOSITION_ATTACHED_PIC: a cover picture, which poses as a video stream."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +56,25 @@ class Probe:
     height: int
     duration: float
     """Seconds from the first frame's start to the last one's end; 0 for images."""
+    packets: PacketIndex | None = field(default=None, compare=False)
+    unindexed: str = ""
+    """Why a video has no packet index."""
 
 
 class Rejected(Exception):  # noqa: N818 (a verdict, not an error)
     """The file does not qualify; the message is the reason, the same for the same bytes."""
 
 
-def probe_video(data: bytes, limits: Limits = Limits()) -> Probe:
+Sink = Callable[[VideoFrame], None]
+
+
+def probe_video(data: bytes, limits: Limits = Limits(), sink: Sink | None = None) -> Probe:
     """Decode every frame of a video.
 
     Args:
         data: the whole file.
         limits: what it may cost.
+        sink: given every frame as it is decoded.
 
     Raises:
         Rejected: it is damaged, no video, or over a limit.
@@ -88,99 +85,98 @@ def probe_video(data: bytes, limits: Limits = Limits()) -> Probe:
         raise Rejected("empty file")
     if is_cut(data):
         raise Rejected("cut off")
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
     try:
-        container = av.open(io.BytesIO(data), "r", options=options)
-    except (av.FFmpegError, ValueError) as error:
-        raise Rejected("not a readable video container") from error
-    with container:
-        # An MP4 that lost its index opens, with one data stream.
-        if not (container.streams.video or container.streams.audio):
-            raise Rejected("not a readable video container")
-        ext = CONTAINERS[container.format.name]
-        if ext == "mkv" and b"webm" in data[:64]:  # the DocType of the EBML header
-            ext = "webm"
-        stream = main_stream(container)
-        frames = _decode(container, stream, limits)
-        return frames.probe(ext, stream.codec_context.name)
+        with open_video(data) as (container, stream):
+            ext = CONTAINERS[container.format.name]
+            if ext == "mkv" and b"webm" in data[:64]:  # the DocType of the EBML header
+                ext = "webm"
+            return _Video(data, stream, sink).decode(container, limits).probe(ext)
+    except MediaError as error:
+        raise Rejected(str(error)) from error
 
 
-def main_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is no cover picture.
+class _Video:
+    """Decodes one stream and accumulates what its frames have in common."""
 
-    Raises:
-        Rejected: there is none.
-    """
-    for stream in container.streams.video:
-        if not int(stream.disposition) & _ATTACHED_PICTURE:
-            return stream
-    raise Rejected("no video stream")
+    def __init__(self, data: bytes, stream: VideoStream, sink: Sink | None) -> None:
+        self._stream = stream
+        self._sink = sink
+        self._indexer = Indexer(data, stream)
+        self._shown: list[int] = []
+        self._pts: list[int] = []
+        self._first: VideoFrame | None = None
+        self._last_duration = 0
 
+    def decode(self, container: InputContainer, limits: Limits) -> _Video:
+        context = self._stream.codec_context
+        if context.width * context.height > limits.pixels:
+            raise Rejected("frames too large")
+        context.options = {"max_pixels": str(limits.pixels)}
+        stop = time.process_time() + limits.cpu_seconds
+        try:
+            for packet in container.demux(self._stream):
+                if packet.is_corrupt:
+                    raise Rejected("damaged packets")
+                if packet.size:
+                    packet.opaque = self._indexer.add(packet)
+                for frame in packet.decode():
+                    self._add(frame)
+                if len(self._pts) > limits.frames:
+                    raise Rejected("too many frames")
+                if time.process_time() > stop:
+                    raise Rejected("takes too long to decode")
+        except (av.FFmpegError, ValueError) as error:
+            raise Rejected("decode error") from error
+        if not self._pts:
+            raise Rejected("no frames")
+        if len(self._pts) < limits.min_frames:
+            raise Rejected("too short")
+        return self
 
-class _Frames:
-    """Accumulates what the decoded frames have in common."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self.last_duration = 0.0
-        self.size = (0, 0)
-        self.rotation = 0
-
-    def add(self, frame: VideoFrame) -> None:
-        size = (frame.width, frame.height)
-        if not self.times:
-            self.size, self.rotation = size, int(frame.rotation)
+    def _add(self, frame: VideoFrame) -> None:
+        first = self._first = self._first or frame
         if frame.is_corrupt:
             raise Rejected("damaged frames")
-        if size != self.size:
+        if (frame.width, frame.height) != (first.width, first.height):
             raise Rejected("frame size changes")
-        if frame.time is None:
+        if frame.pts is None:
             raise Rejected("frames without a time")
-        self.times.append(frame.time)
-        if frame.duration and frame.time_base is not None:
-            self.last_duration = float(frame.duration * frame.time_base)
+        if frame.rotation % 90:
+            raise Rejected("rotated by less than a quarter turn")
+        self._shown.append(frame.opaque)
+        self._pts.append(frame.pts)
+        self._last_duration = frame.duration or self._last_duration
+        if self._sink is not None:
+            self._sink(frame)
 
-    def probe(self, ext: str, codec: str) -> Probe:
-        span = max(self.times) - min(self.times)
-        steps = [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
+    def probe(self, ext: str) -> Probe:
+        """What was found."""
+        first, pts = self._first, self._pts
+        assert first is not None
+        steps = [b - a for a, b in zip(pts, pts[1:], strict=False)]
         # Matroska gives the last frame no duration; then it lasts as long as most others.
-        duration = span + (self.last_duration or median(steps or [0.0]))
-        if span < 0 or duration <= 0:
+        ticks = max(pts) - min(pts) + (self._last_duration or median(steps or [0]))
+        if ticks <= 0:
             raise Rejected("frames without a time")
-        width, height = self.size if self.rotation % 180 == 0 else self.size[::-1]
-        count = len(self.times)
+        duration = float(ticks * first.time_base)
+        upright = first.rotation % 180 == 0
+        width, height = (first.width, first.height) if upright else (first.height, first.width)
+        packets, reason = None, ""
+        try:
+            packets = self._indexer.finish(self._shown, pts, first.time_base, first.rotation % 360)
+        except Unindexable as unindexable:
+            reason = str(unindexable)
         return Probe(
-            ext, codec, count, round(count / duration, 6), width, height, round(duration, 6)
+            ext=ext,
+            codec=self._stream.codec_context.name,
+            frames=len(pts),
+            fps=round(len(pts) / duration, 6),
+            width=width,
+            height=height,
+            duration=round(duration, 6),
+            packets=packets,
+            unindexed=reason,
         )
-
-
-def _decode(container: InputContainer, stream: VideoStream, limits: Limits) -> _Frames:
-    context = stream.codec_context
-    if context is None:
-        raise Rejected("unknown codec")
-    if context.width * context.height > limits.pixels:
-        raise Rejected("frames too large")
-    context.thread_count = 1
-    context.options = {"max_pixels": str(limits.pixels)}
-    stop = time.process_time() + limits.cpu_seconds
-    frames = _Frames()
-    try:
-        for packet in container.demux(stream):
-            if packet.is_corrupt:
-                raise Rejected("damaged packets")
-            for frame in packet.decode():
-                frames.add(frame)
-            if len(frames.times) > limits.frames:
-                raise Rejected("too many frames")
-            if time.process_time() > stop:
-                raise Rejected("takes too long to decode")
-    except (av.FFmpegError, ValueError) as error:
-        raise Rejected("decode error") from error
-    if not frames.times:
-        raise Rejected("no frames")
-    if len(frames.times) < limits.min_frames:
-        raise Rejected("too short")
-    return frames
 
 
 def probe_image(data: bytes, limits: Limits = Limits()) -> Probe:

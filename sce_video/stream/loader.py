@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from sce_video.shard.packets import PacketIndex
 from sce_video.stream.clips import ClipSpec, ViewSampler
 from sce_video.stream.decode import DecodeError, decode_frames
 from sce_video.stream.order import Position
@@ -40,12 +41,19 @@ class ClipBatch:
     cpu: float = 0.0  # seconds of CPU it took to make
 
 
-def make_clips(data: bytes, specs: Sequence[ClipSpec], *, antialias: bool = True) -> list[Tensor]:
+def make_clips(
+    data: bytes,
+    specs: Sequence[ClipSpec],
+    index: PacketIndex | None = None,
+    *,
+    antialias: bool = True,
+) -> list[Tensor]:
     """Decode once what all ``specs`` of a video need, and cut them.
 
     Args:
         data: the video file's bytes.
         specs: the clips to make.
+        index: the video's packet index, if it has one.
         antialias: low-pass before shrinking; the published code does not.
 
     Returns:
@@ -55,7 +63,7 @@ def make_clips(data: bytes, specs: Sequence[ClipSpec], *, antialias: bool = True
         DecodeError: the video does not give the frames.
     """
     needed = np.unique(np.concatenate([numbers for spec in specs for numbers in _needed(spec)]))
-    frames = decode_frames(data, needed)
+    frames = decode_frames(data, needed, index)
     resized: dict[tuple[bytes, bool, tuple[int, int]], Tensor] = {}
     clips = []
     for spec in specs:
@@ -142,7 +150,8 @@ class ClipDataset(Dataset[ClipBatch]):
         while True:
             try:
                 specs = self.sampler(self.reader.video(row), position.epoch, row)
-                clips = make_clips(self.reader.media(row), specs, antialias=self.antialias)
+                media, index = self.reader.media(row), self.reader.packets(row)
+                clips = make_clips(media, specs, index, antialias=self.antialias)
                 return row, position.epoch, clips
             except DecodeError as error:
                 bad.append((self.reader.name(row), str(error)))

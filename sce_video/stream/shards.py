@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sce_video.errors import SceVideoError
 from sce_video.shard.format import ShardIndex
+from sce_video.shard.packets import IdxError, PacketIndex
 from sce_video.stream.clips import Video
 
 
@@ -25,8 +26,10 @@ class ShardReader:
         )
         self.keys = index.strings("key")
         self.labels = index.numbers("label")
-        self._offset = index.numbers("media_offset")
-        self._size = index.numbers("media_size")
+        self._places = {
+            member: (index.numbers(f"{member}_offset"), index.numbers(f"{member}_size"))
+            for member in ("media", "idx")
+        }
         self._shape = [index.numbers(name) for name in ("frames", "fps", "height", "width")]
         self._files: dict[int, int] = {}
 
@@ -48,14 +51,31 @@ class ShardReader:
         Raises:
             SceVideoError: the shard is missing or shorter than its index says.
         """
+        return self._read(row, "media")
+
+    def packets(self, row: int) -> PacketIndex | None:
+        """A video's packet index, if it has one.
+
+        Raises:
+            SceVideoError: as :meth:`media`, or the member is damaged.
+        """
+        if self._places["idx"][0][row] < 0:
+            return None
+        try:
+            return PacketIndex.from_bytes(self._read(row, "idx"))
+        except IdxError as error:
+            raise SceVideoError(f"{self.name(row)}.idx: {error}; shard again") from error
+
+    def _read(self, row: int, member: str) -> bytes:
+        offset, size = (int(column[row]) for column in self._places[member])
         shard = int(self.shard_of[row])
         path = self.folder / self.shard_names[shard]
         try:
             if shard not in self._files:
                 self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            data = os.pread(self._files[shard], int(self._size[row]), int(self._offset[row]))
+            data = os.pread(self._files[shard], size, offset)
         except OSError as error:
             raise SceVideoError(f"{path}: {error.strerror}; shard again") from error
-        if len(data) != self._size[row]:
+        if len(data) != size:
             raise SceVideoError(f"{path}: shorter than its index says; shard again")
         return data

@@ -19,7 +19,7 @@ from sce_video.errors import UsageError, VerificationError
 from sce_video.report import write_report
 from sce_video.report.gallery import gallery
 from sce_video.report.inputs import read_run
-from sce_video.stream.decode.pyav import decode_frames
+from sce_video.stream.decode import decode_frames
 from tests.report_run import EVIL, QUOTED, make_run, write_metrics
 
 

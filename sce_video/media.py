@@ -1,0 +1,83 @@
+"""Opening video bytes safely with PyAV: which containers, which stream, which way is up.
+
+Input is bytes, never a name, and no demuxer that reads playlists may open them: nothing outside of
+a file can be reached through it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+CONTAINERS = {
+    "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
+    "matroska,webm": "mkv",
+    "avi": "avi",
+    "mpeg": "mpg",
+    "mpegvideo": "mpg",
+}
+"""FFmpeg demuxers that may open a file -> extension in the shard. No playlist is among them."""
+
+_ATTACHED_PICTURE = 1024
+"""AV_DISPOSITION_ATTACHED_PIC: a cover picture, which poses as a video stream."""
+
+# One reformatter, one thread: the default starts a pool of threads at each call.
+_REFORMATTER = VideoReformatter()
+
+
+class MediaError(Exception):
+    """The bytes are no video that may be opened; the message says why, the same for the same bytes."""
+
+
+@contextmanager
+def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video file's bytes: its container and its main stream, set to decode in one thread.
+
+    Frames and packets carry what is put into ``packet.opaque``, so a frame's packet can be told.
+
+    Raises:
+        MediaError: not a container of :data:`CONTAINERS`, no video stream, or an unknown codec.
+    """
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
+    try:
+        container = av.open(io.BytesIO(data), "r", options=options)
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError("not a readable video container") from error
+    with container:
+        stream = _main_stream(container)
+        if stream.codec_context is None:
+            raise MediaError("unknown codec")
+        stream.codec_context.thread_count = 1
+        stream.codec_context.copy_opaque = True
+        yield container, stream
+
+
+def _main_stream(container: InputContainer) -> VideoStream:
+    """The first video stream that is no cover picture."""
+    for stream in container.streams.video:
+        if not int(stream.disposition) & _ATTACHED_PICTURE:
+            return stream
+    # An MP4 that lost its index opens, with one data stream.
+    audio = bool(container.streams.video or container.streams.audio)
+    raise MediaError("no video stream" if audio else "not a readable video container")
+
+
+def upright_rgb(frame: VideoFrame, rotation: int) -> NDArray[np.uint8]:
+    """RGB pixels ``[H,W,3]`` uint8 as a player shows them.
+
+    Args:
+        frame: decoded, of any pixel format.
+        rotation: degrees counter-clockwise, a multiple of 90 (``frame.rotation`` of a container's).
+    """
+    rgb = _REFORMATTER.reformat(frame, format="rgb24", threads=1)
+    image = rgb.to_ndarray().astype(np.uint8, copy=False)
+    return np.rot90(image, rotation // 90) if rotation else image

@@ -1,0 +1,134 @@
+"""The packet index ``idx``: how to decode any frame of a video without opening its container.
+
+For each packet: where its bytes lie in the media file, which frame it gives, and who needs it. The
+byte layout is written down in ``shards/README.md``; nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+IDX_VERSION = 1
+_MAGIC = b"SVIX"
+_HEAD = struct.Struct("<4sHHIIiiII4B4sII")
+_COLUMNS = (("pts", "<i8"), ("offset", "<u4"), ("size", "<u4"), ("number", "<i4"), ("kind", "u1"))
+
+KEY = 1
+"""Bit of ``kind``: decoding may start here for frames shown at or after this packet's own."""
+LAYER_SHIFT = 1
+"""``kind >> LAYER_SHIFT``: 0 = later packets need it; 1 = only packets up to the next of layer 0
+do; 2 = nobody does."""
+
+
+class IdxError(ValueError):
+    """Bytes that are no packet index of this version."""
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """Packets of one video in decode order; columns of N entries."""
+
+    codec: str
+    codec_tag: str
+    extradata: bytes
+    width: int
+    """As decoded: before rotation."""
+    height: int
+    rotation: int
+    """Degrees counter-clockwise that make frames upright: 0, 90, 180 or 270."""
+    colour: tuple[int, int, int, int]
+    """Range, primaries, transfer and matrix as the container gives them (FFmpeg's numbers)."""
+    time_base: Fraction
+    """Seconds a tick of ``pts``."""
+    pts: NDArray[np.int64]
+    """Ticks from the first frame's start to this one's; 0 where a packet gives no frame."""
+    offset: NDArray[np.uint32]
+    """Bytes from the start of the media file."""
+    size: NDArray[np.uint32]
+    number: NDArray[np.int32]
+    """Place of its frame in display order, from 0; -1 = it gives none."""
+    kind: NDArray[np.uint8]
+    """:data:`KEY` and layer."""
+
+    @property
+    def frames(self) -> int:
+        """How many frames the video shows."""
+        return len(self.packet_of)
+
+    @cached_property
+    def packet_of(self) -> NDArray[np.int64]:
+        """Display number -> packet, ``[frames]``."""
+        order = np.argsort(self.number, kind="stable")
+        return order[np.count_nonzero(self.number < 0) :]
+
+    @cached_property
+    def keys(self) -> NDArray[np.int64]:
+        """Packets where decoding may start, ascending; the first packet always is one."""
+        keys = np.flatnonzero((self.kind & KEY) & (self.number >= 0))
+        return keys if len(keys) and keys[0] == 0 else np.concatenate([[0], keys])
+
+    @cached_property
+    def layer(self) -> NDArray[np.uint8]:
+        """Layer of each packet, ``[N]``."""
+        return self.kind >> LAYER_SHIFT
+
+    def to_bytes(self) -> bytes:
+        """The ``idx`` member."""
+        name = self.codec.encode("ascii")
+        head = _HEAD.pack(
+            _MAGIC,
+            IDX_VERSION,
+            self.rotation,
+            len(self.number),
+            self.frames,
+            self.time_base.numerator,
+            self.time_base.denominator,
+            self.width,
+            self.height,
+            *self.colour,
+            self.codec_tag.encode("latin-1").ljust(4, b"\0"),
+            len(name),
+            len(self.extradata),
+        )
+        columns = [getattr(self, column).astype(form).tobytes() for column, form in _COLUMNS]
+        body = b"".join([head, name, self.extradata, *columns])
+        return body + struct.pack("<I", zlib.crc32(body))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PacketIndex:
+        """Read an ``idx`` member.
+
+        Raises:
+            IdxError: damaged, or of another version.
+        """
+        if len(data) < _HEAD.size + 4 or data[:4] != _MAGIC:
+            raise IdxError("no packet index")
+        if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
+            raise IdxError("packet index damaged")
+        _, version, rotation, count, _, num, den, width, height, *rest = _HEAD.unpack_from(data)
+        colour, tag, name, extra = tuple(rest[:4]), *rest[4:]
+        if version != IDX_VERSION:
+            raise IdxError(f"packet index of version {version}; this reads {IDX_VERSION}")
+        at = _HEAD.size + name + extra
+        columns = {}
+        for column, form in _COLUMNS:
+            columns[column] = np.frombuffer(data, form, count, at)
+            at += columns[column].nbytes
+        return cls(
+            codec=data[_HEAD.size :][:name].decode("ascii"),
+            codec_tag=tag.rstrip(b"\0").decode("latin-1"),
+            extradata=data[_HEAD.size + name :][:extra],
+            width=width,
+            height=height,
+            rotation=rotation,
+            colour=colour,
+            time_base=Fraction(num, den),
+            **columns,
+        )

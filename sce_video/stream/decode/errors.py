@@ -1,0 +1,9 @@
+"""What every backend raises."""
+
+from __future__ import annotations
+
+from sce_video.errors import SceVideoError
+
+
+class DecodeError(SceVideoError):
+    """A video that does not give the frames its index row promises."""
