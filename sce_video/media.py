@@ -35,7 +35,7 @@ _REFORMATTER = VideoReformatter()
 
 
 class MediaError(Exception):
-    """The bytes are no video that may be opened; the message says why, the same for the same bytes."""
+    """The bytes are no video that may be opened; the message is the reason, fixed."""
 
 
 @contextmanager

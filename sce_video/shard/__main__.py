@@ -10,9 +10,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from sce_video.errors import Interrupted, UsageError, run_command
 from sce_video.shard.sources import SOURCES, Options, find_source
+
+if TYPE_CHECKING:
+    from sce_video.shard.encode import Encoding
 
 RAW_VARIABLE = "SCE_VIDEO_RAW"
 
@@ -55,6 +59,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--csv", type=Path, help="folder: a list path,label[,split]")
     parser.add_argument("--unlabelled", action="store_true", help="folder: any files, no labels")
+    parser.add_argument(
+        "--encode",
+        choices=("copy", "layered"),
+        default="copy",
+        help="keep every byte (default), or transcode for fast random clips",
+    )
+    parser.add_argument("--short-side", type=_positive, help="layered: pixels at most (256)")
+    parser.add_argument(
+        "--quality", choices=("high", "fast"), help="layered: medium crf 23 (default), veryfast 21"
+    )
     parser.add_argument(
         "--workers", type=_positive, help="decoding processes (default: one a core)"
     )
@@ -114,6 +128,23 @@ def _root(args: argparse.Namespace, prog: str) -> Path:
     return root
 
 
+def _encoding(args: argparse.Namespace) -> Encoding | None:
+    """The transcoding that the arguments ask for.
+
+    Raises:
+        UsageError: its options without ``--encode layered``.
+    """
+    from sce_video.shard.encode import Encoding
+
+    asked = {"short_side": args.short_side, "quality": args.quality}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if args.encode == "layered":
+        return Encoding(**given)
+    if given:
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} needs --encode layered")
+    return None
+
+
 def _convert(args: argparse.Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
@@ -123,9 +154,8 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
     from sce_video.shard.convert import convert
     from sce_video.shard.plan import Settings, make_plan
 
-    plan = make_plan(
-        source.scan(args.dataset, root, options), Settings(args.dataset, limit=args.limit)
-    )
+    settings = Settings(args.dataset, limit=args.limit, encoding=_encoding(args))
+    plan = make_plan(source.scan(args.dataset, root, options), settings)
     folder = args.out or Path("shards") / args.dataset
     if args.dry_run:
         show.print_plan(plan, folder)

@@ -137,7 +137,13 @@ def _shards(
         yield journal, table
     output.forget(kept)
     jobs = [
-        FileJob(item.record.source, item.record.size, plan.media, plan.settings.limits)
+        FileJob(
+            item.record.source,
+            item.record.size,
+            plan.media,
+            plan.settings.limits,
+            plan.settings.encoding,
+        )
         for shard in plan.shards[kept:]
         for item in shard
     ]
@@ -196,11 +202,9 @@ def _add_sample(
     tar: TarWriter, plan: Plan, shard: str, item: Item, answer: Accepted
 ) -> dict[str, Any]:
     """Append one sample; returns its index row."""
-    info = sample_json(plan, item, answer.probe, answer.sha256)
-    members = {
-        ext: tar.add(f"{item.key}.{ext}", data)
-        for ext, data in ((answer.probe.ext, answer.data), ("json", info))
-    }
+    info = sample_json(plan, item, answer)
+    contents = {answer.probe.ext: answer.data, "json": info, "idx": answer.idx}
+    members = {ext: tar.add(f"{item.key}.{ext}", data) for ext, data in contents.items() if data}
     return index_row(shard, item.key, json.loads(info), members, plan.columns)
 
 
@@ -248,7 +252,7 @@ def _finish(plan: Plan, output: Output, tally: _Tally) -> Manifest:
     manifest = Manifest(
         dataset=plan.settings.dataset,
         plan_digest=plan.digest,
-        encode={"mode": plan.settings.encode},
+        encode=plan.settings.encode,
         classes=plan.classes,
         splits={column: _counts(table, column) for column in plan.columns},
         samples=tally.samples,

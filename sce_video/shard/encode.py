@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from sce_video.media import open_video
 from sce_video.shard.indexer import Indexer
 from sce_video.shard.packets import PacketIndex
-from sce_video.shard.probe import Probe
+from sce_video.shard.probe import Probe, Rejected
 
 FPS = 25
 Quality = Literal["high", "fast"]
@@ -73,23 +73,37 @@ class LayeredEncoder:
         self._start = 0
 
     def add(self, frame: VideoFrame) -> None:
-        """Encode a frame; it must have a time."""
-        if self._graph is None:
-            self._graph = _filters(frame, self._encoding.short_side)
-            self._start = frame.pts or 0
-        frame.pts = (frame.pts or 0) - self._start
-        self._graph.vpush(frame)
-        self._drain(self._graph)
+        """Encode a frame; it must have a time.
+
+        Raises:
+            Rejected: the filters or the encoder take no such frames.
+        """
+        try:
+            if self._graph is None:
+                self._graph = _filters(frame, self._encoding.short_side)
+                self._start = frame.pts or 0
+            frame.pts = (frame.pts or 0) - self._start
+            self._graph.vpush(frame)
+            self._drain(self._graph)
+        except (av.FFmpegError, ValueError) as error:
+            raise Rejected("does not encode") from error
 
     def finish(self) -> tuple[bytes, Probe]:
-        """The file and what it is."""
-        assert self._graph is not None
-        self._graph.vpush(None)
-        self._drain(self._graph)
-        assert self._stream is not None
-        self._container.mux(self._stream.encode(None))
-        width, height = self._stream.width, self._stream.height
-        self._container.close()
+        """The file and what it is; at least one frame was added.
+
+        Raises:
+            Rejected: as :meth:`add`.
+        """
+        graph = cast("Graph", self._graph)
+        try:
+            graph.vpush(None)
+            self._drain(graph)
+            stream = cast("VideoStream", self._stream)
+            self._container.mux(stream.encode(None))
+            self._container.close()
+        except (av.FFmpegError, ValueError) as error:
+            raise Rejected("does not encode") from error
+        width, height = stream.width, stream.height
         data = self._file.getvalue()
         packets = _index(data)
         count = packets.frames
@@ -104,7 +118,7 @@ class LayeredEncoder:
     def _drain(self, graph: Graph) -> None:
         while True:
             try:
-                frame = cast("VideoFrame", graph.vpull())
+                frame = graph.vpull()
             except (av.BlockingIOError, av.EOFError):
                 return
             if self._stream is None:
@@ -121,7 +135,7 @@ class LayeredEncoder:
             "threads": "1",
             "x264-params": _GROUPS + _ASM,
         }
-        stream = cast("VideoStream", self._container.add_stream("libx264", FPS, options))
+        stream = self._container.add_stream("libx264", FPS, options)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
         context = stream.codec_context
         context.time_base = Fraction(1, FPS)

@@ -42,7 +42,7 @@ class Indexer:
         self._discarded: set[int] = set()
         self._reason = ""
 
-    def add(self, packet: av.Packet) -> int:
+    def add(self, packet: av.Packet[VideoStream]) -> int:
         """Note a packet that has data; returns its number."""
         number = len(self._places)
         payload = bytes(packet)

@@ -77,7 +77,7 @@ class PacketIndex:
     @cached_property
     def layer(self) -> NDArray[np.uint8]:
         """Layer of each packet, ``[N]``."""
-        return self.kind >> LAYER_SHIFT
+        return (self.kind >> LAYER_SHIFT).astype(np.uint8)
 
     def to_bytes(self) -> bytes:
         """The ``idx`` member."""

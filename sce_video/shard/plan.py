@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from sce_video.errors import UsageError
+from sce_video.shard.encode import Encoding
 from sce_video.shard.format import FORMAT_VERSION
 from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Media, Record, Scan
@@ -34,8 +36,14 @@ class Settings:
     """None = :data:`SAMPLES_PER_SHARD`."""
     limit: int | None = None
     """Take the first samples of the plan only."""
-    encode: str = "copy"
+    encoding: Encoding | None = None
+    """None = ``copy``: keep every file's bytes."""
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def encode(self) -> dict[str, str | int | float | bool]:
+        """The encode settings as the manifest and each sample's json give them."""
+        return {"mode": "copy"} if self.encoding is None else self.encoding.describe()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,13 @@ class Plan:
 
 
 def make_plan(scan: Scan, settings: Settings) -> Plan:
-    """Order the records, name them and cut them into shards."""
+    """Order the records, name them and cut them into shards.
+
+    Raises:
+        UsageError: images cannot be encoded as videos.
+    """
+    if scan.media == "image" and settings.encoding is not None:
+        raise UsageError(f"{settings.dataset} holds images; --encode layered is for videos")
     keys = make_keys([record.path for record in scan.records])
     items = [Item(record, key) for record, key in zip(scan.records, keys, strict=True)]
     items.sort(key=lambda item: (_path_hash(item.record.path), item.record.path))
@@ -157,7 +171,7 @@ def _parts(
     return {
         "format": str(FORMAT_VERSION),
         "data set": settings.dataset,
-        "encode": settings.encode,
+        **{f"encode {name}": str(value) for name, value in settings.encode.items()},
         "samples per shard": str(size),
         "--limit": str(settings.limit),
         **limits,

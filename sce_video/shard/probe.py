@@ -12,7 +12,10 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
 from statistics import median
+from typing import cast
 
 import av
 from av.container import InputContainer
@@ -139,11 +142,11 @@ class _Video:
             raise Rejected("damaged frames")
         if (frame.width, frame.height) != (first.width, first.height):
             raise Rejected("frame size changes")
-        if frame.pts is None:
+        if frame.pts is None or frame.time_base is None:
             raise Rejected("frames without a time")
         if frame.rotation % 90:
             raise Rejected("rotated by less than a quarter turn")
-        self._shown.append(frame.opaque)
+        self._shown.append(cast("int", frame.opaque))
         self._pts.append(frame.pts)
         self._last_duration = frame.duration or self._last_duration
         if self._sink is not None:
@@ -151,19 +154,19 @@ class _Video:
 
     def probe(self, ext: str) -> Probe:
         """What was found."""
-        first, pts = self._first, self._pts
-        assert first is not None
-        steps = [b - a for a, b in zip(pts, pts[1:], strict=False)]
+        first, pts = cast("VideoFrame", self._first), self._pts
+        steps = [later - sooner for sooner, later in pairwise(pts)]
         # Matroska gives the last frame no duration; then it lasts as long as most others.
         ticks = max(pts) - min(pts) + (self._last_duration or median(steps or [0]))
         if ticks <= 0:
             raise Rejected("frames without a time")
-        duration = float(ticks * first.time_base)
+        time_base = cast("Fraction", first.time_base)
+        duration = float(ticks * time_base)
         upright = first.rotation % 180 == 0
         width, height = (first.width, first.height) if upright else (first.height, first.width)
         packets, reason = None, ""
         try:
-            packets = self._indexer.finish(self._shown, pts, first.time_base, first.rotation % 360)
+            packets = self._indexer.finish(self._shown, pts, time_base, first.rotation % 360)
         except Unindexable as unindexable:
             reason = str(unindexable)
         return Probe(

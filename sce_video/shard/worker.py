@@ -6,10 +6,12 @@ import hashlib
 import resource
 import signal
 import time
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sce_video.errors import SceVideoError
+from sce_video.shard.encode import Encoding, LayeredEncoder
 from sce_video.shard.probe import Limits, Probe, Rejected, probe_image, probe_video
 from sce_video.shard.sources import Media
 
@@ -26,6 +28,8 @@ class FileJob:
     """Bytes when the data set was listed."""
     media: Media
     limits: Limits
+    encoding: Encoding | None = None
+    """None = keep the file's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,12 @@ class Accepted:
     """The media member of its sample."""
     sha256: str
     probe: Probe
+    """Of the media member."""
+    idx: bytes
+    """The packet index; empty = none."""
+    source: Probe
+    """Of the raw file."""
+    source_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +67,27 @@ def process_file(job: FileJob) -> Accepted | Refused:
     data = job.source.read_bytes()
     if len(data) != job.size:
         raise SceVideoError("changed while it was being sharded; run again")
-    probe = probe_image if job.media == "image" else probe_video
     _arm_cpu_limit(job.limits.cpu_seconds + _GRACE)
     try:
-        found = probe(data, job.limits)
+        return _accept(job, data)
     except Rejected as rejected:
         return Refused(str(rejected))
-    return Accepted(data, hashlib.sha256(data).hexdigest(), found)
+
+
+def _accept(job: FileJob, data: bytes) -> Accepted:
+    sha256 = source_sha256 = hashlib.sha256(data).hexdigest()
+    if job.media == "image":
+        found = source = probe_image(data, job.limits)
+    elif job.encoding is None:
+        found = source = probe_video(data, job.limits)
+    else:
+        with closing(LayeredEncoder(job.encoding)) as encoder:
+            source = probe_video(data, job.limits, encoder.add)
+            data, found = encoder.finish()
+        sha256 = hashlib.sha256(data).hexdigest()
+    idx = b"" if found.packets is None else found.packets.to_bytes()
+    found, source = replace(found, packets=None), replace(source, packets=None)
+    return Accepted(data, sha256, found, idx, source, source_sha256)
 
 
 def refused_by_kernel(job: FileJob, exit_code: int) -> Refused | None:

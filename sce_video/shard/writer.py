@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from sce_video.shard.plan import Item, Plan
-from sce_video.shard.probe import Probe
+from sce_video.shard.worker import Accepted
 
 PARTIAL = ".tmp"
 """Suffix of a file that is being written."""
@@ -81,9 +81,9 @@ class TarWriter:
             self._partial.unlink(missing_ok=True)
 
 
-def sample_json(plan: Plan, item: Item, probe: Probe, sha256: str) -> bytes:
+def sample_json(plan: Plan, item: Item, sample: Accepted) -> bytes:
     """The ``json`` member of a sample, UTF-8."""
-    record = item.record
+    record, probe, source = item.record, sample.probe, sample.source
     fields = {
         "path": record.path,
         "label": record.label,
@@ -96,9 +96,15 @@ def sample_json(plan: Plan, item: Item, probe: Probe, sha256: str) -> bytes:
         "width": probe.width,
         "height": probe.height,
         "duration": probe.duration,
-        "encode": {"mode": plan.settings.encode},
-        "sha256": sha256,
+        "encode": plan.settings.encode,
+        "sha256": sample.sha256,
     }
+    if probe.unindexed:
+        fields["unindexed"] = probe.unindexed
+    if plan.settings.encoding is not None:
+        names = ("ext", "codec", "frames", "fps", "width", "height", "duration")
+        about = {name: getattr(source, name) for name in names}
+        fields["source"] = {**about, "sha256": sample.source_sha256}
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text.encode()
 

@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "sce_video"
 
 # A module may import from its own floor and those above it in this list.
 FLOORS = [
-    {"errors", "progress"},
+    {"errors", "progress", "media"},
     {"config"},
     {"shard"},
     {"stream"},

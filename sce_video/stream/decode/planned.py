@@ -6,7 +6,8 @@ picture that resets the decoder, and only pictures that no wanted one refers to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from sce_video.media import upright_rgb
-from sce_video.shard.packets import KEY, PacketIndex
+from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
 _STRICT = "1"
@@ -23,12 +24,15 @@ _STRICT = "1"
 the standard allows before it shows one, rather than guess their order and drop the late ones."""
 
 
-def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Packets to feed, in decode order, to see the frames ``numbers``.
 
     Args:
         index: of the video.
         numbers: display numbers ``[n]``, ascending, below ``index.frames``.
+
+    Returns:
+        Runs of packets; the decoder starts afresh before each.
     """
     targets = index.packet_of[numbers]
     starts = np.searchsorted(index.keys, targets, side="right") - 1
@@ -36,20 +40,26 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> NDArray[np.i
     while (late := (index.number[index.keys[starts]] > numbers) & (starts > 0)).any():
         starts = starts - late
     feed = np.zeros(len(index.number), bool)
-    layer = index.layer
+    borders: list[int] = []
+    end = -1
     for start in np.unique(starts):
-        first = index.keys[start]
-        feed[first : targets[starts == start].max() + 1] = True
+        first, last = int(index.keys[start]), int(targets[starts == start].max())
+        feed[first : last + 1] = True
+        if first > end:
+            borders.append(first)
+        end = max(end, last)
+    layer = index.layer
     feed &= layer == 0
     group = np.cumsum(layer == 0)  # a packet of layer 0 opens a group
     feed |= (layer == 1) & np.isin(group, group[targets[layer[targets] == 2]])
     feed[targets] = True
     for target in targets:  # a packet without a frame may complete the one before it
         following = target + 1
-        while following < len(feed) and index.number[following] < 0 and layer[following] == 0:
+        while following < len(feed) and index.number[following] < 0:
             feed[following] = True
             following += 1
-    return np.flatnonzero(feed)
+    packets = np.flatnonzero(feed)
+    return np.split(packets, np.searchsorted(packets, borders[1:]))
 
 
 def decode_planned(
@@ -63,7 +73,7 @@ def decode_planned(
     found = 0
     try:
         for frame in _frames(data, index, plan_packets(index, numbers)):
-            at = place.get(frame.opaque)
+            at = place.get(cast("int", frame.opaque))
             if at is None:
                 continue
             if frame.is_corrupt:
@@ -81,31 +91,27 @@ def decode_planned(
 
 
 def _frames(
-    data: bytes, index: PacketIndex, packets: NDArray[np.int64]
+    data: bytes, index: PacketIndex, runs: Sequence[NDArray[np.int64]]
 ) -> Iterator[VideoFrame]:
-    """Decode ``packets``; each frame carries its display number as ``opaque``."""
+    """Decode ``runs`` of packets; each frame carries its display number as ``opaque``."""
     context = open_decoder(index)
-    previous, view = -1, memoryview(data)
-    key = index.kind & KEY
-    for number in packets:
-        if key[number] and number != previous + 1 and previous >= 0:
-            yield from context.decode(None)
+    for number, run in enumerate(runs):
+        if number:
             context.flush_buffers()
-        previous = number
-        offset, size = int(index.offset[number]), int(index.size[number])
-        # Allocated, then filled: decoders read a few bytes further and want zeros there. A packet
-        # made of bytes would end in whatever lies behind them in memory.
-        packet = av.Packet(size)
-        packet.update(view[offset : offset + size])
-        packet.opaque = int(index.number[number])
-        yield from context.decode(packet)
-    yield from context.decode(None)
+        columns = (index.offset[run], index.size[run], index.number[run])
+        for offset, size, shown in zip(*(column.tolist() for column in columns), strict=True):
+            # Allocated, then filled: decoders read a few bytes further and want zeros there. A
+            # packet made of bytes would end in whatever lies behind them in memory.
+            packet = av.Packet(size)
+            packet.update(data[offset : offset + size])
+            packet.opaque = shown
+            yield from context.decode(packet)
+        yield from context.decode(None)
 
 
 def open_decoder(index: PacketIndex) -> VideoCodecContext:
     """A decoder set up as the container would have set it up."""
-    context = av.CodecContext.create(index.codec, "r")
-    assert isinstance(context, VideoCodecContext)
+    context = cast("VideoCodecContext", av.CodecContext.create(index.codec, "r"))
     context.extradata = index.extradata or None
     context.codec_tag = index.codec_tag.ljust(4, "\0")
     context.width, context.height = index.width, index.height

@@ -21,6 +21,7 @@ from sce_video.shard.convert import Progress, convert
 from sce_video.shard.format import Manifest, open_shards
 from sce_video.shard.inspect_set import verify
 from sce_video.shard.output import JOURNAL_NAME
+from sce_video.shard.packets import PacketIndex
 from sce_video.shard.plan import Plan, Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.writer import TarWriter
@@ -82,7 +83,8 @@ def test_what_a_set_holds(root: Path, reference: Path) -> None:
         assert fields["path"] == row["path"]
         assert (row["ext"], row["width"], row["height"], row["fps"]) == ("mp4", 64, 48, 25.0)
         assert (row["class"], row["label"]) == (row["path"][:6], int(row["path"][5]))
-        assert (row["idx_offset"], row["idx_size"]) == (-1, 0)
+        packets = PacketIndex.from_bytes(tar[row["idx_offset"] :][: row["idx_size"]])
+        assert packets.frames == row["frames"]
     with (reference / "rejects.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [
             ["path", "reason"],

@@ -1,0 +1,152 @@
+"""Videos of every awkward kind that a data set may hold, made by the tests."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+from tests.videos import moving_square
+
+FRAMES = 60
+
+
+def encode(
+    path: Path,
+    codec: str = "libx264",
+    *,
+    pix_fmt: str = "yuv420p",
+    size: tuple[int, int] = (48, 64),
+    ticks: Sequence[int] = tuple(range(0, 40 * FRAMES, 40)),
+    x264: str = "",
+    **options: str,
+) -> Path:
+    """Encode :func:`moving_square` frames at ``ticks`` (milliseconds) into ``path``."""
+    if codec == "libx264":
+        options = {"crf": "18", "threads": "1", **options}
+        options["x264-params"] = ":".join(filter(None, ["asm=SSE4.2", "keyint=24", x264]))
+    muxer = {key[6:]: options.pop(key) for key in list(options) if key.startswith("muxer_")}
+    with av.open(str(path), "w", options=muxer) as container:
+        stream = cast("VideoStream", container.add_stream(codec, rate=25, options=options))
+        stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
+        steady = tuple(ticks) == tuple(range(0, 40 * len(ticks), 40))
+        base = Fraction(1, 25) if steady else Fraction(1, 1000)
+        stream.codec_context.time_base = base
+        for tick, image in zip(ticks, moving_square(len(ticks), *size), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(Fraction(tick, 1000) / base), base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def shift(source: Path, path: Path, frames: int, **muxer: str) -> Path:
+    """Remux ``source`` with all times moved by ``frames``; negative ones become an edit list."""
+    options = {"avoid_negative_ts": "disabled", **muxer}
+    with av.open(str(source)) as given, av.open(str(path), "w", options=options) as made:
+        stream = given.streams.video[0]
+        copy = made.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        ticks = int(Fraction(frames, 25) / stream.time_base)
+        for packet in given.demux(stream):
+            if packet.dts is not None and packet.pts is not None:
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.stream = copy
+                made.mux(packet)
+    return path
+
+
+def turn(source: Path, path: Path, degrees: int) -> Path:
+    """``source`` (mp4) with a display matrix that turns it clockwise."""
+    one, matrix = 1 << 16, {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    a, b, c, d = (one * value for value in matrix)
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # version and flags, times, ids, then the matrix
+    assert data[at : at + 4] == one.to_bytes(4, "big")
+    data[at : at + 36] = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    path.write_bytes(data)
+    return path
+
+
+def with_cover(source: Path, path: Path) -> Path:
+    """``source`` behind a cover picture and with a second video stream."""
+    picture = io.BytesIO()
+    from PIL import Image
+
+    Image.fromarray(moving_square(1, 30, 40)[0]).save(picture, "JPEG")
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        cover = made.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 40, 30, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        copies = [made.add_stream_from_template(given.streams.video[0]) for _ in range(2)]
+        packet = av.Packet(picture.getvalue())
+        packet.stream, packet.pts, packet.dts = cover, 0, 0
+        made.mux(packet)
+        for found in given.demux(given.streams.video[0]):
+            if found.dts is None:
+                continue
+            for copy in copies:
+                twin = av.Packet(bytes(found))
+                twin.pts, twin.dts, twin.time_base = found.pts, found.dts, found.time_base
+                twin.is_keyframe, twin.stream = found.is_keyframe, copy
+                made.mux(twin)
+    return path
+
+
+VFR = tuple(int(t) for t in np.cumsum([0, *([40, 160, 20, 80, 40, 20] * 10)[: FRAMES - 1]]))
+
+Maker = Callable[[Path], Path]
+
+
+def _made(name: str, codec: str = "libx264", **settings: Any) -> Maker:
+    return lambda folder: encode(folder / name, codec, **settings)
+
+
+KINDS: dict[str, Maker] = {
+    "b-frames": _made("v.mp4", x264="bframes=3:b-pyramid=normal"),
+    "open gop": _made("v.mp4", x264="open-gop=1:bframes=3:b-adapt=0:min-keyint=8"),
+    "no b-frames": _made("v.mp4", x264="bframes=0:ref=4"),
+    "intra refresh": _made("v.mp4", x264="intra-refresh=1:bframes=0"),
+    "adaptive b-frames": _made("v.mkv", preset="slow", x264="keyint=250"),
+    "one gop": _made("v.mp4", x264="keyint=250:bframes=7:b-adapt=2"),
+    "interlaced": _made("v.mp4", x264="tff=1:bframes=2"),
+    "annex b": _made("v.avi", x264="bframes=0:annexb=1:repeat-headers=1"),
+    "fragmented": _made("v.mp4", muxer_movflags="frag_keyframe+empty_moov"),
+    "vfr": _made("v.mp4", ticks=VFR),
+    "10 bit": _made("v.mp4", pix_fmt="yuv420p10le"),
+    "4:4:4": _made("v.mp4", pix_fmt="yuv444p", x264="keyint=12"),
+    "odd sizes": _made("v.mp4", pix_fmt="yuv444p", size=(47, 63)),
+    "full range": _made("v.mp4", pix_fmt="yuvj420p"),
+    "edit list": lambda f: shift(encode(f / "a.mp4", x264="keyint=48"), f / "v.mp4", -11),
+    "late start": lambda f: shift(encode(f / "a.mp4"), f / "v.mp4", 125),
+    "late start mkv": lambda f: shift(encode(f / "a.mp4"), f / "v.mkv", 125),
+    "turned 90": lambda f: turn(encode(f / "a.mp4"), f / "v.mp4", 90),
+    "turned 180": lambda f: turn(encode(f / "a.mp4"), f / "v.mp4", 180),
+    "turned 270": lambda f: turn(encode(f / "a.mp4"), f / "v.mp4", 270),
+    "cover": lambda f: with_cover(encode(f / "a.mp4"), f / "v.mp4"),
+    "hevc": _made("v.mp4", "libx265", **{"x265-params": "keyint=20:bframes=3:log-level=0"}),
+    "vp9": _made("v.webm", "libvpx-vp9", g="20", crf="30", **{"auto-alt-ref": "1"}),
+    "vp8": _made("v.webm", "libvpx", g="20", **{"auto-alt-ref": "1", "lag-in-frames": "10"}),
+    "mpeg-4": _made("v.avi", "mpeg4", g="12", qscale="3"),
+    "mpeg-4 b": _made("v.mp4", "mpeg4", bf="2", g="12"),
+    "mpeg-4 b avi": _made("v.avi", "mpeg4", bf="2", g="12"),
+    "mpeg-1": _made("v.mpg", "mpeg1video", bf="2", g="12"),
+    "mpeg-1 avi": _made("v.avi", "mpeg1video", bf="2", g="12"),
+    "mpeg-2": _made("v.mkv", "mpeg2video", bf="2", g="12", flags="+ildct+ilme"),
+    "motion jpeg": _made("v.avi", "mjpeg", pix_fmt="yuvj420p"),
+    "ffv1": _made("v.mkv", "ffv1"),
+}
+"""Name -> what makes it in a folder."""
+
+UNINDEXED = {
+    "vp8": "codec vp8",
+    "ffv1": "codec ffv1",
+    "mpeg-1": "packets lie in pieces",
+}
+"""Kinds without a packet index, and why."""
