@@ -55,6 +55,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--csv", type=Path, help="folder: a list path,label[,split]")
     parser.add_argument("--unlabelled", action="store_true", help="folder: any files, no labels")
+    parser.add_argument("--classes", type=Path, help="kinetics: the only classes, one name a line")
     parser.add_argument(
         "--workers", type=_positive, help="decoding processes (default: one a core)"
     )
@@ -117,7 +118,7 @@ def _root(args: argparse.Namespace, prog: str) -> Path:
 def _convert(args: argparse.Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
-    options = Options(tuple(args.split), args.csv, args.unlabelled)
+    options = Options(tuple(args.split), args.csv, args.unlabelled, args.classes)
     from sce_video.progress import Progress
     from sce_video.shard import show
     from sce_video.shard.convert import convert
