@@ -116,7 +116,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     return Scan(
         media="video",
         records=by_path(record for record in records.values() if record.label != OTHER),
-        classes=tuple(name for name, label in labels.items() if label >= 0),
+        classes=tuple(sorted(name for name, label in labels.items() if label >= 0)),
         columns=("split",),
         missing=tuple(sorted(missing)),
         unlisted=tuple(
