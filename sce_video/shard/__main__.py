@@ -59,6 +59,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--csv", type=Path, help="folder: a list path,label[,split]")
     parser.add_argument("--unlabelled", action="store_true", help="folder: any files, no labels")
+    parser.add_argument("--classes", type=Path, help="kinetics: the only classes, one name a line")
     parser.add_argument(
         "--encode",
         choices=("copy", "layered"),
@@ -148,7 +149,7 @@ def _encoding(args: argparse.Namespace) -> Encoding | None:
 def _convert(args: argparse.Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
-    options = Options(tuple(args.split), args.csv, args.unlabelled)
+    options = Options(tuple(args.split), args.csv, args.unlabelled, args.classes)
     from sce_video.progress import Progress
     from sce_video.shard import show
     from sce_video.shard.convert import convert

@@ -71,12 +71,13 @@ def _h264(packet: bytes, length: int, strict: bool) -> Role:
     for start, end in _nal_units(packet, length):
         if start >= end:
             continue
-        kind = packet[start] & 31
+        first = packet[start]
+        kind = first & 31
         if kind in (7, 8, 13, 15):
             headers.append(packet[start:end].rstrip(b"\0"))
         elif 1 <= kind <= 5:
             key |= kind == 5
-            if packet[start] & 0x60:  # nal_ref_idc: a reference picture
+            if first & 0x60:  # nal_ref_idc: a reference picture
                 own = strict and kind == 1 and _is_b_slice(packet[start + 1 : start + 9])
                 layer = min(layer, GROUP if own else NEEDED)
     return Role(key, layer, tuple(headers))

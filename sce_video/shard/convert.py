@@ -36,6 +36,8 @@ from sce_video.shard.format import (
 from sce_video.shard.output import Journal, Output
 from sce_video.shard.plan import Item, Plan
 from sce_video.shard.pool import Pool
+from sce_video.shard.sources import Record
+from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.shard.writer import PARTIAL, TarWriter, index_row, read_rows, sample_json
 
@@ -136,32 +138,35 @@ def _shards(
         on_progress(seen)
         yield journal, table
     output.forget(kept)
-    jobs = [
-        FileJob(
-            item.record.source,
-            item.record.size,
-            plan.media,
-            plan.settings.limits,
-            plan.settings.encoding,
-        )
-        for shard in plan.shards[kept:]
-        for item in shard
-    ]
+    jobs = [_job(plan, item.record) for shard in plan.shards[kept:] for item in shard]
     pool = Pool(
         process_file,
         workers=workers,
         wall_limit=wall_limit,
-        name=lambda job: str(job.source),
+        name=lambda job: job.name or str(job.source),
         on_death=refused_by_kernel,
     )
-    with pool:
-        answers = pool.map(jobs)
+    with pool, closing(spooled(pool.map, jobs, output.folder)) as answers:
         for number in range(kept, len(plan.shards)):
             journal, table = _write_shard(plan, number, output.folder, answers, seen, on_progress)
             output.note(journal)
             seen = _advance(seen, journal)
             on_progress(seen)
             yield journal, table
+
+
+def _job(plan: Plan, record: Record) -> FileJob:
+    name = "" if record.offset is None else f"{record.source}: {record.path}"
+    settings = plan.settings
+    return FileJob(
+        record.source,
+        record.size,
+        plan.media,
+        settings.limits,
+        record.offset,
+        name,
+        settings.encoding,
+    )
 
 
 def _advance(seen: Progress, shard: Journal) -> Progress:

@@ -55,8 +55,9 @@ class Indexer:
         elif not self._reason:
             name = self._stream.codec_context.name
             self._reason = f"codec {name}" if self._read is None else "packets lie in pieces"
-        if packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change"):
-            self._reason = self._reason or "parameters change"
+        for extra in packet.iter_sidedata():
+            if extra.data_type in ("new_extradata", "param_change"):
+                self._reason = self._reason or "parameters change"
         return number
 
     def finish(

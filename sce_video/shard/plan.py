@@ -4,6 +4,8 @@ The order is a fixed pseudo-random permutation: samples are sorted by a hash of 
 sets list their files by class, and a training run shuffles within windows of a few shards, so a
 sorted shard set would give batches of few classes. A shard closes at a planned number of samples;
 a sample that turns out to be unreadable leaves its shard one shorter and moves no other sample.
+Zipped archives cannot be read at random: they come one after the other, in the same kind of order,
+and the permutation is that of the samples in each.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.encode import Encoding
@@ -98,7 +101,14 @@ def make_plan(scan: Scan, settings: Settings) -> Plan:
         raise UsageError(f"{settings.dataset} holds images; --encode layered is for videos")
     keys = make_keys([record.path for record in scan.records])
     items = [Item(record, key) for record, key in zip(scan.records, keys, strict=True)]
-    items.sort(key=lambda item: (_path_hash(item.record.path), item.record.path))
+    place = _part_places(scan.records)
+    items.sort(
+        key=lambda item: (
+            place[item.record.part],
+            _path_hash(item.record.path),
+            item.record.path,
+        )
+    )
     items = items[: settings.limit]
     size = settings.samples_per_shard or SAMPLES_PER_SHARD[scan.media]
     rejects = [(path, "missing") for path in scan.missing]
@@ -114,6 +124,14 @@ def make_plan(scan: Scan, settings: Settings) -> Plan:
         rejects=tuple(sorted(rejects)),
         parts=_parts(scan, settings, items, size, rejects),
     )
+
+
+def _part_places(records: Iterable[Record]) -> dict[Path | None, str]:
+    """Sort key of each zipped archive, from what it holds and not from where it lies."""
+    first: dict[Path | None, str] = {}
+    for record in records:
+        first[record.part] = min(record.path, first.get(record.part, record.path))
+    return {part: "" if part is None else _path_hash(path) for part, path in first.items()}
 
 
 def make_keys(paths: Sequence[str]) -> list[str]:
@@ -168,6 +186,9 @@ def _parts(
 ) -> dict[str, str]:
     records = [item.record for item in items]
     limits = {f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()}
+    zipped = any(record.part for record in records)
+    # Only there do files of the same names and sizes have more than one order.
+    order = {"order of archives": _digest(record.path for record in records)} if zipped else {}
     return {
         "format": str(FORMAT_VERSION),
         "data set": settings.dataset,
@@ -186,6 +207,7 @@ def _parts(
         ),
         "classes": _digest(scan.classes),
         "files left out": _digest(f"{reason}\t{path}" for path, reason in rejects),
+        **order,
     }
 
 

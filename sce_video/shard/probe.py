@@ -28,6 +28,8 @@ from sce_video.shard.indexer import Indexer, Unindexable
 from sce_video.shard.packets import PacketIndex
 from sce_video.shard.truncation import is_cut
 
+_CLOCK_EVERY = 16
+"""Packets between two looks at the CPU time."""
 _IMAGE_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 """Pillow's names; MPO is a JPEG with a second picture behind it, opened as JPEG."""
 
@@ -108,6 +110,7 @@ class _Video:
         self._shown: list[int] = []
         self._pts: list[int] = []
         self._first: VideoFrame | None = None
+        self._size = (0, 0)
         self._last_duration = 0
 
     def decode(self, container: InputContainer, limits: Limits) -> _Video:
@@ -117,7 +120,7 @@ class _Video:
         context.options = {"max_pixels": str(limits.pixels)}
         stop = time.process_time() + limits.cpu_seconds
         try:
-            for packet in container.demux(self._stream):
+            for number, packet in enumerate(container.demux(self._stream)):
                 if packet.is_corrupt:
                     raise Rejected("damaged packets")
                 if packet.size:
@@ -126,7 +129,7 @@ class _Video:
                     self._add(frame)
                 if len(self._pts) > limits.frames:
                     raise Rejected("too many frames")
-                if time.process_time() > stop:
+                if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
                     raise Rejected("takes too long to decode")
         except (av.FFmpegError, ValueError) as error:
             raise Rejected("decode error") from error
@@ -137,18 +140,20 @@ class _Video:
         return self
 
     def _add(self, frame: VideoFrame) -> None:
-        first = self._first = self._first or frame
+        if self._first is None:
+            self._first, self._size = frame, (frame.width, frame.height)
+            if frame.rotation % 90:
+                raise Rejected("rotated by less than a quarter turn")
+        pts = frame.pts
         if frame.is_corrupt:
             raise Rejected("damaged frames")
-        if (frame.width, frame.height) != (first.width, first.height):
+        if (frame.width, frame.height) != self._size:
             raise Rejected("frame size changes")
-        if frame.pts is None or frame.time_base is None:
+        if pts is None or frame.time_base is None:
             raise Rejected("frames without a time")
-        if frame.rotation % 90:
-            raise Rejected("rotated by less than a quarter turn")
         self._shown.append(cast("int", frame.opaque))
-        self._pts.append(frame.pts)
-        self._last_duration = frame.duration or self._last_duration
+        self._pts.append(pts)
+        self._last_duration = frame.duration
         if self._sink is not None:
             self._sink(frame)
 

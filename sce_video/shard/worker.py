@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import resource
 import signal
+import tarfile
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,6 +29,10 @@ class FileJob:
     """Bytes when the data set was listed."""
     media: Media
     limits: Limits
+    offset: int | None = None
+    """None = ``source`` is the file itself; else where its bytes begin in the tar ``source``."""
+    name: str = ""
+    """What errors call it; empty = ``source``."""
     encoding: Encoding | None = None
     """None = keep the file's bytes."""
 
@@ -64,7 +69,7 @@ def process_file(job: FileJob) -> Accepted | Refused:
     """
     if job.size > job.limits.bytes:
         return Refused("file too large")
-    data = job.source.read_bytes()
+    data = _read(job)
     if len(data) != job.size:
         raise SceVideoError("changed while it was being sharded; run again")
     _arm_cpu_limit(job.limits.cpu_seconds + _GRACE)
@@ -88,6 +93,22 @@ def _accept(job: FileJob, data: bytes) -> Accepted:
     idx = b"" if found.packets is None else found.packets.to_bytes()
     found, source = replace(found, packets=None), replace(source, packets=None)
     return Accepted(data, sha256, found, idx, source, source_sha256)
+
+
+def _read(job: FileJob) -> bytes:
+    """The bytes of the file; those of a tar's member only where its header still stands."""
+    if job.offset is None:
+        return job.source.read_bytes()
+    with job.source.open("rb") as tar:
+        tar.seek(job.offset - tarfile.BLOCKSIZE)
+        header, data = tar.read(tarfile.BLOCKSIZE), tar.read(job.size)
+    try:
+        size = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
+    except tarfile.HeaderError:
+        size = -1
+    if size != job.size:
+        raise SceVideoError("changed while it was being sharded; run again")
+    return data
 
 
 def refused_by_kernel(job: FileJob, exit_code: int) -> Refused | None:

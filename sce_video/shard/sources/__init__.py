@@ -15,6 +15,8 @@ from typing import Literal
 from sce_video.errors import UsageError
 
 Media = Literal["video", "image"]
+ZIPPED = frozenset({".gz", ".tgz"})
+"""Last suffix of archives that can be read from their start only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,16 @@ class Record:
     """Split column -> value; a column may be absent (the sample is in none of its values)."""
     offset: int | None = None
     """None = ``source`` itself; else where its bytes begin in the tar, as stored or unzipped."""
+
+    @property
+    def part(self) -> Path | None:
+        """As :func:`part_of`."""
+        return part_of(self.source, self.offset)
+
+
+def part_of(source: Path, offset: int | None) -> Path | None:
+    """``source`` where it is a zipped archive and no file on its own."""
+    return source if offset is not None and source.suffix.lower() in ZIPPED else None
 
 
 @dataclass(frozen=True)
@@ -63,11 +75,13 @@ class Options:
     """Values of column ``split`` to take; empty = all that are present."""
     csv: Path | None = None
     unlabelled: bool = False
+    classes: Path | None = None
+    """List of the only classes to take."""
 
     def given(self) -> set[str]:
         """Names of the command line flags that were used."""
-        flags = {"--split": bool(self.splits), "--csv": self.csv, "--unlabelled": self.unlabelled}
-        return {flag for flag, value in flags.items() if value}
+        flags = {"--split": bool(self.splits), "--csv": self.csv, "--classes": self.classes}
+        return {flag for flag, value in {**flags, "--unlabelled": self.unlabelled}.items() if value}
 
 
 @dataclass(frozen=True)
@@ -98,14 +112,22 @@ class Source:
 
 
 _SPLIT = frozenset({"--split"})
+_CLASSES = _SPLIT | {"--classes"}
 
 SOURCES: Mapping[str, Source] = {
-    "kinetics400": Source("kinetics", "Kinetics-400: CVDF layout or class folders", _SPLIT),
-    "kinetics600": Source("kinetics", "Kinetics-600: CVDF layout or class folders", _SPLIT),
-    "kinetics700": Source("kinetics", "Kinetics-700: CVDF layout or class folders", _SPLIT),
+    "kinetics400": Source(
+        "kinetics", "Kinetics-400: CVDF files or tar.gz, or class folders", _CLASSES
+    ),
+    "kinetics600": Source(
+        "kinetics", "Kinetics-600: CVDF files or tar.gz, or class folders", _CLASSES
+    ),
+    "kinetics700": Source(
+        "kinetics", "Kinetics-700: CVDF files or tar.gz, or class folders", _CLASSES
+    ),
+    "kinetics200": Source("kinetics", "the classes of Kinetics-400 in --classes", _CLASSES),
     "ucf101": Source("ucf101", "UCF101 with its three splits"),
     "hmdb51": Source("hmdb51", "HMDB51 with its three splits"),
-    "imagenet": Source("imagenet", "ImageNet: {train,val}/WNID/*.JPEG", _SPLIT),
+    "imagenet": Source("imagenet", "ImageNet: {train,val}/WNID/*.JPEG, or its tars", _SPLIT),
     "demo": Source("demo", "videos it makes itself where --root is absent", _SPLIT),
     "folder": Source(
         "folder",

@@ -26,7 +26,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import split_class_folders
+from sce_video.shard.sources.listing import check_splits, class_folders, split_classes
 
 Floats = NDArray[np.float32]
 
@@ -259,4 +259,6 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         shutil.rmtree(partial, ignore_errors=True)
         render_set(partial, seed=0, train_per_class=TRAIN_PER_CLASS, test_per_class=TEST_PER_CLASS)
         partial.rename(root)
-    return split_class_folders(root, "video", SPLITS, options.splits, "{split}/CLASS/*.mp4")
+    check_splits(name, options.splits, SPLITS)
+    splits = {split: class_folders(root / split, root) for split in SPLITS}
+    return split_classes(root, "video", splits, options.splits, "{split}/CLASS/*.mp4")

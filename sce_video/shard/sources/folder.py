@@ -5,7 +5,6 @@ Videos or images, not both: the larger part of training is fixed by it.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +18,7 @@ from sce_video.shard.sources.listing import (
     files,
     folders,
     number,
+    read_table,
     relative,
 )
 
@@ -116,23 +116,19 @@ def _read_csv(
         raise UsageError(f"--csv {path}: no such file")
     rows: dict[str, tuple[str, str]] = {}
     conflicting = []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        columns = reader.fieldnames or ()
-        for needed in ("path",) if unlabelled else ("path", "label"):
-            if needed not in columns:
-                raise UsageError(f"{path}: first line must name the columns path,label[,split]")
-        for row in reader:
-            video = PurePosixPath(row["path"] or "")
-            if video.is_absolute() or ".." in video.parts or not video.name:
-                raise UsageError(
-                    f"{path}, line {reader.line_num}: '{video}' is no path below the root"
-                )
-            label = "" if unlabelled else (row["label"] or "").strip()
-            value = ("" if label == "-1" else label, (row.get("split") or "").strip())
-            if rows.setdefault(str(video), value) != value:
-                conflicting.append(str(video))
-    return rows, "split" in columns, tuple(sorted(conflicting))
+    has_splits = False
+    columns = ("path",) if unlabelled else ("path", "label")
+    expected = "its first line must name the columns path,label[,split]"
+    for line, row in read_table(path, columns, expected):
+        video = PurePosixPath(row["path"])
+        if video.is_absolute() or ".." in video.parts or not video.name:
+            raise UsageError(f"{path}, line {line}: '{video}' is no path below the root")
+        has_splits = "split" in row
+        label = "" if unlabelled else row["label"].strip()
+        value = ("" if label == "-1" else label, row.get("split", "").strip())
+        if rows.setdefault(str(video), value) != value:
+            conflicting.append(str(video))
+    return rows, has_splits, tuple(sorted(conflicting))
 
 
 def _number_labels(labels: Iterable[str]) -> dict[str, int]:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import Gather, by_path, files, folders, number, read_lines
+from sce_video.shard.sources.listing import (
+    Gather,
+    files,
+    folders,
+    listed_videos,
+    number,
+    read_lines,
+)
 
 LISTS = "testTrainMulti_7030_splits"
 EXPECTED = f"expected CLASS/*.avi and {LISTS}/CLASS_test_split1.txt"
@@ -37,17 +44,12 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     present = {file.path: file for file in gather.found}
     if not listed or not present:
         raise UsageError(f"{root}: {EXPECTED}")
-    records = [
-        present[path].record(labels[path.partition("/")[0]], listed[path])
-        for path in listed.keys() & present.keys()
-    ]
-    return Scan(
-        media="video",
-        records=by_path(records),
-        classes=tuple(labels),
+    return listed_videos(
+        present,
+        listed,
+        labels,
         columns=columns,
-        missing=tuple(sorted(listed.keys() - present.keys())),
-        unlisted=tuple(sorted([*(present.keys() - listed.keys()), *gather.other])),
+        unlisted=gather.other,
         conflicting=conflicting,
     )
 

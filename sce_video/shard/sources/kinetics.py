@@ -1,173 +1,232 @@
 """Kinetics-400/600/700 as the CVD foundation distributes them, or as class folders.
 
 ``ROOT/SPLIT/ID_START_END.mp4`` with ``ROOT/annotations/SPLIT.csv`` and ``ROOT/replacement/``, or
-``ROOT/SPLIT/CLASS/*.mp4``. Labels number the sorted class names over all lists, so they depend
-neither on the files that are present nor on the splits taken.
+``ROOT/SPLIT/CLASS/*.mp4``; in place of files also the archives they come in, there or where the
+foundation's downloader puts them. Labels number the sorted class names over all lists, so they
+depend neither on the files that are present nor on the splits taken; with ``--classes`` they
+number the names given.
 """
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
+from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.sources.listing import (
     Found,
     Gather,
     by_path,
+    check_splits,
     files,
     folders,
     number,
     read_lines,
+    read_table,
 )
 
 SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
 """Split -> names that folders and lists of the releases give it."""
+DOWNLOADS = {
+    "kinetics200": ("k400",),
+    "kinetics400": ("k400",),
+    "kinetics600": ("k600",),
+    "kinetics700": ("k700-2020", "k700_2020"),
+}
+"""Folders of the foundation's downloader; its archives lie in ``NAME_targz``."""
+COLUMNS = ("youtube_id", "time_start", "time_end")
+
+OTHER = -2
+"""Label of what ``--classes`` leaves out."""
 
 
 @dataclass(frozen=True)
 class _Split:
-    """One split: its folder, and its list (file stem -> class name, "" = none) if it has one."""
+    """One split: its folders, and its list (file stem -> class name, "" = none) if it has one."""
 
     name: str
-    folder: Path
-    """May be absent."""
+    places: list[tuple[Path, Path]]
+    """(the root or what stands for it, folder in it); a later one counts before an earlier."""
     listed: dict[str, str] | None
-    conflicting: tuple[str, ...]
+    conflicting: set[str]
+    """Stems listed again with another class."""
+
+    @cached_property
+    def files(self) -> list[Found]:
+        """Files and members of archives, as if unpacked."""
+        return _unpacked(self.places)
+
+    @cached_property
+    def classes(self) -> set[str]:
+        """Names of the class folders."""
+        return {name for file in self.files if (name := _class_folder(file))}
 
     @property
-    def class_folders(self) -> list[Path]:
-        return folders(self.folder) if self.folder.is_dir() else []
+    def present(self) -> bool:
+        """Whether there is enough to take it."""
+        return bool(self.places) and bool(self.listed or self.classes)
+
+    def path(self, stem: str) -> str:
+        """Where a listed file should be."""
+        folder = self.places[-1][1].name if self.places else self.name
+        return f"{folder}/{stem}.mp4"
+
+    def conflicts(self, labels: Mapping[str, int]) -> list[str]:
+        """Paths that the list names with two classes, the first of them taken."""
+        listed = self.listed or {}
+        return [self.path(stem) for stem in self.conflicting if labels[listed[stem]] != OTHER]
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:
     """List a Kinetics root.
 
     Raises:
-        UsageError: neither lists nor class folders, or a split that is not there.
+        UsageError: neither lists nor class folders, a split that is not there, an archive that is
+            damaged, or wrong ``--classes``.
     """
-    splits = [_open_split(root, split) for split in SPLITS]
-    present = [
-        split for split in splits if split.folder.is_dir() and (split.listed or split.class_folders)
-    ]
-    if unknown := [wanted for wanted in options.splits if wanted not in SPLITS]:
-        raise UsageError(f"{name}: no split '{unknown[0]}'; it has {', '.join(SPLITS)}")
-    absent = set(options.splits) - {split.name for split in present}
-    if absent or not present:
-        lacking = min(absent, default="train")
+    check_splits(name, options.splits, SPLITS)
+    if name == "kinetics200" and options.classes is None:
+        raise UsageError(f"{name} needs --classes FILE: its class names, one a line")
+    downloads = [root / f"{base}{end}" for base in DOWNLOADS[name] for end in ("_targz", "")]
+    tops = [top for top in (*downloads, root) if top.is_dir()]
+    splits = [_open_split(tops, split) for split in SPLITS]
+    taken = [s for s in splits if (s.name in options.splits if options.splits else s.present)]
+    if absent := [s.name for s in taken if not s.present] or ([] if taken else ["train"]):
         raise UsageError(
-            f"{root}: expected {lacking}/*.mp4 with annotations/{lacking}.csv, "
-            f"or class folders {lacking}/CLASS/*.mp4"
+            f"{root}: expected {absent[0]}/*.mp4 or *.tar.gz with annotations/{absent[0]}.csv, "
+            f"or class folders {absent[0]}/CLASS/*.mp4"
         )
-    labels = _labels(root, splits)
+    labels = _labels(tops, splits, options.classes)
     gather = Gather("video")
-    replacement = root / "replacement"
-    spare = gather.take(files(replacement, root, deep=True)) if replacement.is_dir() else []
+    spare = gather.take(_unpacked(_places(tops, ("replacement",)), deep=True))
     replaced = {file.stem: file for file in spare}
     records: dict[str, Record] = {}
     missing: list[str] = []
-    taken = [split for split in present if not options.splits or split.name in options.splits]
     for split in taken:
-        records |= _take(split, root, labels, replaced, gather, missing)
-    other_splits = {stem for split in splits if split not in taken for stem in split.listed or ()}
-    left = [file for file in gather.found if file.path not in records]
-    superseded = {f.path for f in left if f.stem in replaced and replaced[f.stem].path in records}
-    spare_paths = {file.path for file in spare}
-    unlisted = [
-        file.path
-        for file in left
-        if file.path not in superseded
-        and not (file.path in spare_paths and file.stem in other_splits)
-    ]
+        records |= _take(split, labels, replaced, gather, missing)
+    elsewhere = {stem for split in splits if split not in taken for stem in split.listed or ()}
+    unused = {file.path for file in spare if file.stem in elsewhere}
+    left = [f for f in gather.found if f.path not in records and f.path not in unused]
+    # A damaged original and what came in its place; both may be of a class that is not taken.
+    superseded = {f.path: records.get(replaced[f.stem].path) for f in left if f.stem in replaced}
     return Scan(
         media="video",
-        records=by_path(records.values()),
-        classes=tuple(labels),
+        records=by_path(record for record in records.values() if record.label != OTHER),
+        classes=tuple(sorted(name for name, label in labels.items() if label >= 0)),
         columns=("split",),
         missing=tuple(sorted(missing)),
-        unlisted=tuple(sorted(unlisted + gather.other)),
-        conflicting=tuple(sorted(path for split in taken for path in split.conflicting)),
-        replaced=tuple(sorted(superseded)),
+        unlisted=tuple(
+            sorted([f.path for f in left if superseded.get(f.path) is None] + gather.other)
+        ),
+        conflicting=tuple(sorted(path for split in taken for path in split.conflicts(labels))),
+        replaced=tuple(sorted(path for path, r in superseded.items() if r and r.label != OTHER)),
     )
 
 
-def _open_split(root: Path, split: str) -> _Split:
-    names = SPLITS[split]
-    found = [root / name for name in names if (root / name).is_dir()]
-    lists = [path for name in names if (path := root / "annotations" / f"{name}.csv").is_file()]
-    listed, conflicting = _read_csv(lists[0]) if lists else (None, ())
-    return _Split(split, found[0] if found else root / split, listed, conflicting)
+def _places(tops: Iterable[Path], names: Iterable[str]) -> list[tuple[Path, Path]]:
+    return [(top, top / name) for top in tops for name in names if (top / name).is_dir()]
 
 
-def _read_csv(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+def _unpacked(places: Iterable[tuple[Path, Path]], *, deep: bool = False) -> list[Found]:
+    """Files below the places, to the class folders or ``deep``, archives as if unpacked."""
+    return unpacked(
+        file
+        for top, place in places
+        for folder in (place, *([] if deep else folders(place)))
+        for file in files(folder, top, deep=deep)
+    )
+
+
+def _open_split(tops: Sequence[Path], split: str) -> _Split:
+    lists = [
+        path
+        for top in reversed(tops)
+        for name in SPLITS[split]
+        for end in ("csv", "txt")  # Kinetics-600 has them as .txt
+        if (path := top / "annotations" / f"{name}.{end}").is_file()
+    ]
+    listed, conflicting = _read_csv(lists[0]) if lists else (None, set[str]())
+    return _Split(split, _places(tops, SPLITS[split]), listed, conflicting)
+
+
+def _read_csv(path: Path) -> tuple[dict[str, str], set[str]]:
     listed: dict[str, str] = {}
-    conflicting: list[str] = []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream)
-        needed = {"youtube_id", "time_start", "time_end"}
-        if lacking := sorted(needed - set(rows.fieldnames or ())):
-            raise UsageError(f"{path}: no column '{lacking[0]}'")
-        for row in rows:
-            try:
-                start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
-            except (TypeError, ValueError) as error:
-                raise UsageError(f"{path}, line {rows.line_num}: times must be seconds") from error
-            stem = f"{row['youtube_id']}_{start:06d}_{end:06d}"
-            label = (row.get("label") or "").strip()
-            if listed.setdefault(stem, label) != label:
-                conflicting.append(f"{path.stem}/{stem}.mp4")
-    return listed, tuple(conflicting)
+    conflicting = set()
+    for line, row in read_table(path, COLUMNS, "expected a Kinetics list"):
+        try:
+            start, end = (int(float(row[column])) for column in COLUMNS[1:])
+        except ValueError as error:
+            raise UsageError(f"{path}, line {line}: times must be seconds") from error
+        stem = f"{row[COLUMNS[0]]}_{start:06d}_{end:06d}"
+        label = row.get("label", "").strip()
+        if listed.setdefault(stem, label) != label:
+            conflicting.add(stem)
+    return listed, conflicting
 
 
-def _labels(root: Path, splits: list[_Split]) -> dict[str, int]:
-    """Class name -> label over the label map and all lists, else over the class folders."""
-    names = {line for path in _label_maps(root) for line in read_lines(path)}
+def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> dict[str, int]:
+    """Class name -> label over the label map and all lists, else over the class folders.
+
+    With ``only`` over the names in that file; the others are :data:`OTHER`. ``""`` is no class.
+    """
+    maps = [path for top in tops for path in (top / "annotations").glob("label_map*.txt")]
+    names = {line for path in maps for line in read_lines(path)}
     names |= {label for split in splits for label in (split.listed or {}).values() if label}
     if not names:
-        names = {folder.name for split in splits for folder in split.class_folders}
-    return number(names)
+        names = {name for split in splits for name in split.classes}
+    if only is None:
+        return {"": -1} | number(names)
+    chosen = set()
+    for name in read_lines(only):
+        if (known := _known(name, names)) is None:
+            raise UsageError(f"{only}: the data set has no class '{name}'")
+        chosen.add(known)
+    return dict.fromkeys(["", *names], OTHER) | number(chosen)
 
 
-def _label_maps(root: Path) -> list[Path]:
-    return sorted((root / "annotations").glob("label_map*.txt"))
+def _known(name: str, names: Collection[str]) -> str | None:
+    """The class that ``name`` means; some releases write blanks as underscores."""
+    spellings = (name, name.replace("_", " "), name.replace(" ", "_"))
+    return next((spelling for spelling in spellings if spelling in names), None)
 
 
 def _take(
     split: _Split,
-    root: Path,
-    labels: dict[str, int],
-    replaced: dict[str, Found],
+    labels: Mapping[str, int],
+    replaced: Mapping[str, Found],
     gather: Gather,
     missing: list[str],
 ) -> dict[str, Record]:
     """Records of one split by path; appends what its list names in vain to ``missing``."""
     records: dict[str, Record] = {}
-    present = {file.stem: file for file in gather.take(files(split.folder, root))}
-    for folder in split.class_folders:
-        label = _folder_label(folder, labels)
-        for file in gather.take(files(folder, root)):
-            present[file.stem] = file
-            records[file.path] = file.record(label, {"split": split.name})
+    present: dict[str, Found] = {}
+    column = {"split": split.name}
+    for file in gather.take(split.files):
+        present[file.stem] = file
+        if folder := _class_folder(file):
+            known = _known(folder, labels)
+            if known is None:
+                where = f"{file.source.parent if file.offset is None else file.source}: {folder}"
+                raise UsageError(f"{where}: no such class in the lists under annotations/")
+            records[file.path] = file.record(labels[known], column)
     for stem, name in (split.listed or {}).items():
         # The replacements are re-cut versions of clips whose first release is damaged.
         original = present.get(stem)
         found = replaced.get(stem, original)
-        if found is None:
-            missing.append(f"{split.folder.name}/{stem}.mp4")
-            continue
-        label = labels.get(name, -1)
-        if original is not None:
-            by_folder = records.pop(original.path, None)
-            label = label if by_folder is None else by_folder.label
-        records[found.path] = found.record(label, {"split": split.name})
+        label = labels[name]
+        if found is not None:
+            by_folder = records.pop(original.path, None) if original else None
+            records[found.path] = found.record(by_folder.label if by_folder else label, column)
+        elif label != OTHER:
+            missing.append(split.path(stem))
     return records
 
 
-def _folder_label(folder: Path, labels: dict[str, int]) -> int:
-    """Label of a class folder; some releases write blanks as underscores."""
-    for name in (folder.name, folder.name.replace("_", " ")):
-        if name in labels:
-            return labels[name]
-    raise UsageError(f"{folder}: no such class in the lists under annotations/")
+def _class_folder(file: Found) -> str:
+    """Name of the class folder that a file of a split lies in, or nothing."""
+    parts = file.path.split("/")
+    return parts[1] if len(parts) > 2 else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Record, Scan
@@ -18,14 +20,18 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 SUFFIXES: Mapping[Media, frozenset[str]] = {"video": VIDEO_SUFFIXES, "image": IMAGE_SUFFIXES}
 
+Row = tuple[int, dict[str, str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One file on disk: its path below the root, POSIX."""
+    """One file, on disk or in a tar: its path below the root, POSIX."""
 
     path: str
     source: Path
     size: int
+    offset: int | None = None
+    """As :attr:`Record.offset`."""
 
     @property
     def name(self) -> str:
@@ -44,7 +50,11 @@ class Found:
 
     def record(self, label: int, splits: Mapping[str, str]) -> Record:
         """This file as a sample."""
-        return Record(self.path, self.source, self.size, label, splits)
+        return Record(self.path, self.source, self.size, label, splits, self.offset)
+
+
+Groups = Mapping[str, Iterable[Found]]
+"""Class name -> files, perhaps listed on use only; ``""`` = in no class."""
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -70,8 +80,13 @@ def files(folder: Path, root: Path, *, deep: bool = False) -> Iterator[Found]:
 
 
 def relative(source: Path, root: Path) -> str:
-    """POSIX path below ``root``, always valid UTF-8 (foreign bytes become ``\\xNN``)."""
-    return os.fsencode(source.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+    """POSIX path below ``root``, as :func:`utf8`."""
+    return utf8(source.relative_to(root).as_posix())
+
+
+def utf8(name: str) -> str:
+    """``name`` as valid UTF-8: foreign bytes become ``\\xNN``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @dataclass
@@ -107,9 +122,28 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def read_table(path: Path, columns: Sequence[str], expected: str) -> Iterator[Row]:
+    """Rows of a csv whose first line names at least ``columns``, each with its line number.
+
+    Raises:
+        UsageError: a column lacks, or the file is no csv in UTF-8; ``expected`` says what is.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.DictReader(stream, restval="")
+        try:
+            for column in columns:
+                if column not in (rows.fieldnames or ()):
+                    raise UsageError(f"{path}: no column '{column}'; {expected}")
+            for row in rows:
+                yield rows.line_num, row
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UsageError(f"{path}: not a csv in UTF-8 ({error})") from error
+
+
 def by_path(records: Iterable[Record]) -> tuple[Record, ...]:
-    """Records in the order of their paths."""
-    return tuple(sorted(records, key=lambda record: record.path))
+    """Records in the order of their paths, the last of each path."""
+    ordered = sorted(records, key=lambda record: record.path)
+    return tuple({record.path: record for record in ordered}.values())
 
 
 def number(classes: Iterable[str]) -> dict[str, int]:
@@ -117,36 +151,82 @@ def number(classes: Iterable[str]) -> dict[str, int]:
     return {name: label for label, name in enumerate(sorted(set(classes)))}
 
 
-def split_class_folders(
-    root: Path, media: Media, splits: Sequence[str], wanted: Sequence[str], expected: str
+def check_splits(name: str, wanted: Sequence[str], splits: Iterable[str]) -> None:
+    """Refuse splits that data set ``name`` does not have.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for split in wanted:
+        if split not in splits:
+            raise UsageError(f"{name}: no split '{split}'; it has {', '.join(splits)}")
+
+
+def listed_videos(
+    present: Mapping[str, Found],
+    listed: Mapping[str, Mapping[str, str]],
+    labels: Mapping[str, int],
+    **rest: Any,
 ) -> Scan:
-    """Scan ``ROOT/SPLIT/CLASS/*``; labels number the class folders of all ``splits``.
+    """Scan of the videos in ``CLASS`` folders that lists name with their splits.
+
+    Args:
+        present: path -> file.
+        listed: path -> split column -> value.
+        labels: class name -> label, in the order of the labels; a class of every listed path.
+        **rest: further fields of the scan; ``unlisted`` are others besides ``present``.
+    """
+    both = listed.keys() & present.keys()
+    unlisted = [*(present.keys() - both), *rest.pop("unlisted")]
+    return Scan(
+        media="video",
+        records=by_path(
+            present[path].record(labels[path.split("/")[-2]], listed[path]) for path in both
+        ),
+        classes=tuple(labels),
+        missing=tuple(sorted(listed.keys() - both)),
+        unlisted=tuple(sorted(unlisted)),
+        **rest,
+    )
+
+
+def class_folders(folder: Path, root: Path) -> Groups:
+    """The files in ``folder`` by class folder; those in none under ``""``."""
+    if not folder.is_dir():
+        return {}
+    classes = {path.name: files(path, root, deep=True) for path in folders(folder)}
+    return {"": files(folder, root), **classes}
+
+
+def split_classes(
+    root: Path, media: Media, splits: Mapping[str, Groups], wanted: Sequence[str], expected: str
+) -> Scan:
+    """Scan of splits that are sorted by class; labels number the classes of all ``splits``.
 
     Args:
         root: folder of the data set.
         media: what counts as a sample.
-        splits: folder names that may be there, which are also the values of column ``split``.
+        splits: value of column ``split`` -> its files by class.
         wanted: splits to take; empty = all that are present.
         expected: layout to name in the error, with ``{split}``.
 
     Raises:
-        UsageError: a wanted split has no class folders, or none has.
+        UsageError: a wanted split has no files in classes, or none has.
     """
-    present = {split: folders(root / split) for split in splits if (root / split).is_dir()}
-    labels = number(folder.name for found in present.values() for folder in found)
+    labels = number(name for groups in splits.values() for name in groups if name)
     gather = Gather(media)
     records: list[Record] = []
-    for split in wanted or present:
+    present = [split for split, groups in splits.items() if any(groups)]
+    for split in wanted or present or list(splits)[:1]:
         before = len(records)
-        for folder in present.get(split, ()):
-            taken = gather.take(files(folder, root, deep=True))
-            records += [file.record(labels[folder.name], {"split": split}) for file in taken]
-        if split in present:
-            gather.other += [file.path for file in files(root / split, root)]
+        for name, group in splits[split].items():
+            if name:
+                taken = gather.take(group)
+                records += [file.record(labels[name], {"split": split}) for file in taken]
+            else:
+                gather.other += [file.path for file in group]
         if len(records) == before:
             raise UsageError(f"{root}: expected {expected.format(split=split)}")
-    if not records:
-        raise UsageError(f"{root}: expected {expected.format(split=splits[0])}")
     return Scan(
         media=media,
         records=by_path(records),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import Found, Gather, by_path, files, folders, read_lines
+from sce_video.shard.sources.listing import Gather, files, folders, listed_videos, read_lines
 
 EXPECTED = "expected UCF-101/CLASS/*.avi and ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt"
 
@@ -23,25 +23,19 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     labels = _read_classes(lists / "classInd.txt")
     listed, columns, conflicting = _read_splits(lists)
     gather = Gather("video", other=[file.path for file in files(videos, root)])
-    present: dict[str, Found] = {}
     for folder in folders(videos):
-        present |= {f"{folder.name}/{f.name}": f for f in gather.take(files(folder, root))}
+        gather.take(files(folder, root))
+    present = {file.path: file for file in gather.found}
     if not present:
         raise UsageError(f"{root}: {EXPECTED}")
-    records = []
-    for path in listed.keys() & present.keys():
-        label = labels.get(path.partition("/")[0])
-        if label is None:
-            raise UsageError(f"{lists / 'classInd.txt'}: no class '{path.partition('/')[0]}'")
-        records.append(present[path].record(label, listed[path]))
-    unlisted = [present[path].path for path in present.keys() - listed.keys()]
-    return Scan(
-        media="video",
-        records=by_path(records),
-        classes=tuple(sorted(labels, key=labels.__getitem__)),
+    if unknown := sorted({path.split("/")[-2] for path in listed} - labels.keys()):
+        raise UsageError(f"{lists / 'classInd.txt'}: no class '{unknown[0]}'")
+    return listed_videos(
+        present,
+        listed,
+        dict(sorted(labels.items(), key=lambda item: item[1])),
         columns=columns,
-        missing=tuple(sorted(f"UCF-101/{path}" for path in listed.keys() - present.keys())),
-        unlisted=tuple(sorted(unlisted + gather.other)),
+        unlisted=gather.other,
         conflicting=conflicting,
     )
 
@@ -61,7 +55,7 @@ def _read_classes(path: Path) -> dict[str, int]:
 def _read_splits(
     lists: Path,
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...], tuple[str, ...]]:
-    """``CLASS/name.avi`` -> column -> value; the columns; what is in both lists of one split."""
+    """Path -> column -> value; the columns; what is in both lists of one split."""
     listed: dict[str, dict[str, str]] = {}
     columns, conflicting = [], []
     for number in (1, 2, 3):
@@ -72,9 +66,9 @@ def _read_splits(
         columns.append(column)
         for value, path in paths.items():
             for line in read_lines(path):
-                video = line.split()[0]  # a train line ends in its class number
+                video = f"UCF-101/{line.split()[0]}"  # a train line ends in its class number
                 if listed.setdefault(video, {}).setdefault(column, value) != value:
-                    conflicting.append(f"UCF-101/{video}")
+                    conflicting.append(video)
     if not columns:
         raise UsageError(f"{lists.parent}: {EXPECTED}")
     return listed, tuple(columns), tuple(sorted(conflicting))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -57,3 +59,20 @@ def kinetics(root: Path) -> Path:
     put(root, "val/ef_000007_000017.mp4", "val/gh_000008_000018.mp4", "val/stray_000000_000010.mp4")
     put(root, "replacement/deep/gh_000008_000018.mp4", data=b"replaced")
     return root
+
+
+def tar(path: Path, members: Mapping[str, bytes]) -> Path:
+    """A tar of these files, in their order; zipped if it is called so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:" if path.suffix == ".tar" else "w:gz") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder``, by its path in it."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}

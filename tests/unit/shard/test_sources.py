@@ -30,8 +30,9 @@ def test_unknown_name_has_a_suggestion() -> None:
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_empty_root_is_one_line(name: str, tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("hello")
+    options = {"classes": tmp_path / "README.txt"} if name == "kinetics200" else {}
     with pytest.raises(UsageError, match=str(tmp_path)) as caught:
-        scan(name, tmp_path)
+        scan(name, tmp_path, **options)
     assert "\n" not in str(caught.value)
     assert "expected" in str(caught.value)
 
@@ -59,8 +60,19 @@ def test_ucf101_in_train_and_test_of_one_split(tmp_path: Path) -> None:
     assert scan("ucf101", tmp_path).conflicting == ("UCF-101/Archery/v_Archery_g01_c01.avi",)
 
 
+def test_ucf101_lines_that_end_in_blanks_or_come_twice(tmp_path: Path) -> None:
+    before = scan("ucf101", layouts.ucf101(tmp_path))
+    for path in (tmp_path / "ucfTrainTestlist").iterdir():
+        lines = path.read_text().splitlines()
+        put_text(tmp_path, f"ucfTrainTestlist/{path.name}", [f"{line} \r" for line in lines * 2])
+    assert scan("ucf101", tmp_path) == before
+    put_text(tmp_path, "ucfTrainTestlist/classInd.txt", ["1 Archery"])
+    with pytest.raises(UsageError, match=r"classInd\.txt: no class 'Biking'"):
+        scan("ucf101", tmp_path)
+
+
 def test_hmdb51(tmp_path: Path) -> None:
-    names = ["(Rad)Schlag_die_Bank!_x_0.avi", "Goal_#_2_[NEW];-)_x_1.avi", "twice.avi", "un.avi"]
+    names = ["(Rad)Schlag_die_Bank!_x_0.avi", "Goal_#_2_[NEW];-)_300+_1.avi", "twice.avi", "un.avi"]
     put(tmp_path, *(f"catch/{name}" for name in names), "catch/stray.avi")
     for split, flags in ((1, "1210"), (2, "2120"), (3, "0010")):
         lines = [f"{name} {flag} " for name, flag in zip(names, flags, strict=True)]
@@ -77,7 +89,7 @@ def test_hmdb51(tmp_path: Path) -> None:
     splits = {r.path: dict(r.splits) for r in found.records}
     assert splits == {
         "catch/(Rad)Schlag_die_Bank!_x_0.avi": {"split1": "train", "split2": "test"},
-        "catch/Goal_#_2_[NEW];-)_x_1.avi": {"split1": "test", "split2": "train"},
+        "catch/Goal_#_2_[NEW];-)_300+_1.avi": {"split1": "test", "split2": "train"},
         "catch/twice.avi": {"split1": "train", "split2": "test", "split3": "train"},
         "catch/un.avi": {},
     }
@@ -138,8 +150,60 @@ def test_kinetics_asks_for_what_lacks(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no split 'dev'"):
         scan("kinetics400", tmp_path, splits=("dev",))
     put_text(tmp_path, "annotations/val.csv", ["label,id", "yoga,ef"])
-    with pytest.raises(UsageError, match="no column 'time_end'"):
+    with pytest.raises(UsageError, match="no column 'youtube_id'"):
         scan("kinetics400", tmp_path)
+
+
+def test_kinetics_doubled_and_odd_rows(tmp_path: Path) -> None:
+    """Names as in Kinetics-700: quotes, apostrophes, brackets; and beyond ASCII."""
+    names = ["massaging person's head", "petting animal (not cat)", 'say ""hi""', "スキー, ⛷"]
+    rows = [f'"{name}",id{n},{n}.0,{n + 10},train' for n, name in enumerate(names)]
+    again = ["yoga,id0,0,10,train", rows[1]]
+    header = "\ufefflabel,youtube_id,time_start,time_end,split"
+    put_text(tmp_path, "annotations/train.csv", [header, *rows, *again])
+    put(tmp_path, *(f"train/id{n}_{n:06d}_{n + 10:06d}.mp4" for n in range(4)))
+    found = scan("kinetics700", tmp_path)
+    assert list(labels(found).values()) == [*names[:2], 'say "hi"', names[3]]
+    assert found.conflicting == ("train/id0_000000_000010.mp4",)
+    (tmp_path / "annotations/train.csv").write_bytes(b"label,youtube_id,time_start,time_end\n\xff")
+    with pytest.raises(UsageError, match=r"train\.csv: not a csv in UTF-8"):
+        scan("kinetics700", tmp_path)
+    put_text(tmp_path, "annotations/train.csv", [header, "yoga,ab"])
+    with pytest.raises(UsageError, match=r"train\.csv, line 2: times must be seconds"):
+        scan("kinetics700", tmp_path)
+
+
+def test_kinetics_some_classes(tmp_path: Path) -> None:
+    layouts.kinetics(tmp_path)
+    with pytest.raises(UsageError, match="kinetics200 needs --classes FILE"):
+        scan("kinetics200", tmp_path)
+    put_text(tmp_path, "some.txt", ["zip,_line", "abseiling", "zip, line"])
+    found = scan("kinetics200", tmp_path, classes=tmp_path / "some.txt")
+    assert found.classes == ("abseiling", "zip, line")
+    assert [(r.path, r.label) for r in found.records] == [
+        ("replacement/deep/gh_000008_000018.mp4", 0),
+        ("train/cd_000000_000010.mp4", 1),
+    ]
+    assert (found.missing, found.unlisted) == ((), ("val/stray_000000_000010.mp4",))
+    assert found.replaced == ("val/gh_000008_000018.mp4",)
+    put_text(tmp_path, "some.txt", ["yoga"])
+    found = scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
+    assert set(labels(found).values()) == {"yoga"}
+    assert found.missing == ("train/gone_000001_000011.mp4",)
+    assert (found.unlisted, found.replaced) == (("val/stray_000000_000010.mp4",), ())
+    put_text(tmp_path, "some.txt", ["yoga", "yoghurt"])
+    with pytest.raises(UsageError, match=r"some\.txt: the data set has no class 'yoghurt'"):
+        scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
+    with pytest.raises(UsageError, match=r"no\.txt: No such file"):
+        scan("kinetics400", tmp_path, classes=tmp_path / "no.txt")
+
+
+def test_kinetics_some_class_folders(tmp_path: Path) -> None:
+    put(tmp_path, "train/riding_a_bike/a.mp4", "train/yoga/b.mkv", "val/yoga/c.webm")
+    put_text(tmp_path, "some.txt", ["riding a bike"])
+    found = scan("kinetics600", tmp_path, classes=tmp_path / "some.txt")
+    assert labels(found) == {"train/riding_a_bike/a.mp4": "riding_a_bike"}
+    assert (found.classes, found.unlisted) == (("riding_a_bike",), ())
 
 
 def test_imagenet(tmp_path: Path) -> None:
@@ -193,9 +257,25 @@ def test_folder_csv(tmp_path: Path) -> None:
         scan("folder", tmp_path, csv=listing)
 
 
+def test_folder_csv_with_quotes_and_unicode(tmp_path: Path) -> None:
+    names = ["a, b/clip 1.mp4", 'it\'s "x"/é+[1]!.mkv', "日本/ß;#.webm", "c/d.mpg", "c/e.avi"]
+    put(tmp_path, *names)
+    rows = ['"' + name.replace('"', '""') + '","Tai ""Chi"", old",train' for name in names]
+    put_text(tmp_path, "list.csv", ["\ufeffpath,label,split", *rows, *rows])
+    found = scan("folder", tmp_path, csv=tmp_path / "list.csv")
+    assert labels(found) == dict.fromkeys(sorted(names), 'Tai "Chi", old')
+    assert (found.missing, found.conflicting) == ((), ())
+    (tmp_path / "list.csv").write_bytes(b"path,label\ncaf\xe9.mp4,x\n")
+    with pytest.raises(UsageError, match=r"list\.csv: not a csv in UTF-8"):
+        scan("folder", tmp_path, csv=tmp_path / "list.csv")
+    assert labels(scan("folder", tmp_path)) == {name: name.partition("/")[0] for name in names}
+
+
 def test_options_that_do_not_apply(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ucf101 takes no --split"):
         scan("ucf101", tmp_path, splits=("train",))
+    with pytest.raises(UsageError, match="imagenet takes no --classes"):
+        scan("imagenet", tmp_path, classes=tmp_path)
     with pytest.raises(UsageError, match="imagenet takes no --unlabelled"):
         scan("imagenet", tmp_path, unlabelled=True)
 

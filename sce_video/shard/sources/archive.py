@@ -1,0 +1,130 @@
+"""Tars, plain or zipped: what they hold and where, as if each were unpacked where it lies."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self, cast
+
+from sce_video.errors import UsageError
+from sce_video.progress import Progress
+from sce_video.shard.pool import Pool
+from sce_video.shard.sources import ZIPPED
+from sce_video.shard.sources.listing import Found, utf8
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+CHUNK = 1 << 20
+_WALL_LIMIT = 86_400.0
+"""Seconds for one archive; a zipped one has to be read to its end."""
+
+
+class _Header(tarfile.TarInfo):
+    """Stops at a damaged or cut header, which :mod:`tarfile` takes for the end of the tar."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise  # the end, as it should be
+            raise tarfile.ReadError(str(error)) from error
+        if header.size < 0:
+            raise tarfile.ReadError("negative size")
+        return header
+
+
+@contextlib.contextmanager
+def reading(archive: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a tar, unzipped on the way.
+
+    Raises:
+        UsageError: its bytes are no tar or no zip; also from what the caller does with the stream.
+    """
+    try:
+        zipped = archive.suffix.lower() in ZIPPED
+        with gzip.open(archive) if zipped else archive.open("rb") as stream:
+            yield stream
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise UsageError(f"{archive}: damaged or cut ({error}); get it again") from error
+
+
+def members(
+    stream: io.BufferedIOBase, archive: Path, folder: str, end: float = float("inf")
+) -> Iterator[Found]:
+    """Files in the tar that begins where ``stream`` stands; their bytes are skipped.
+
+    Args:
+        stream: of :func:`reading`.
+        archive: what it reads.
+        folder: where the tar would be unpacked, below the root.
+        end: where the tar ends, if it lies in another.
+    """
+    with tarfile.open(
+        fileobj=cast("IO[bytes]", stream), mode="r:", tarinfo=_Header, encoding="utf-8"
+    ) as tar:
+        for info in tar:
+            if info.offset_data + info.size > end:
+                raise tarfile.ReadError("a tar in it is cut")
+            parts = [part for part in info.name.split("/") if part not in ("", ".")]
+            hidden = any(part.startswith(".") for part in parts)  # as in a folder; and ".."
+            if info.isreg() and not info.issparse() and not hidden:
+                path = utf8("/".join([folder, *parts]))
+                yield Found(path, archive, info.size, info.offset_data)
+
+
+def unpacked(files: Iterable[Found]) -> list[Found]:
+    """``files`` with what the archives among them hold in their place.
+
+    Of several for one path the last counts, as in unpacking, and a file on disk before a member.
+
+    Raises:
+        UsageError: an archive is damaged or cut.
+    """
+    plain: dict[str, Found] = {}
+    archives: list[Found] = []
+    for file in files:
+        if file.name.lower().endswith(SUFFIXES):
+            archives.append(file)
+        else:
+            plain[file.path] = file
+    return list(({file.path: file for file in _list_all(archives)} | plain).values())
+
+
+def _list_all(archives: list[Found]) -> Iterator[Found]:
+    """Members of all archives, several archives at a time."""
+    size = min(len(archives), len(os.sched_getaffinity(0)))
+    pool = Pool(_list, workers=size, wall_limit=_WALL_LIMIT, name=lambda a: str(a.source))
+    with pool, Progress(len(archives), "archive") as bar:
+        answers = pool.map(archives) if len(archives) > 1 else map(_list, archives)
+        for done, answer in enumerate(answers, start=1):
+            if answer.damage:
+                raise UsageError(answer.damage)
+            bar.update(done, "listed")
+            yield from answer.found
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a worker says of one archive."""
+
+    found: list[Found]
+    damage: str = ""
+
+
+def _list(archive: Found) -> _Listed:
+    try:
+        with reading(archive.source) as stream:
+            found = list(members(stream, archive.source, archive.path.rpartition("/")[0]))
+            while stream.read(CHUNK):  # a zip has its checksum at its end
+                pass
+    except UsageError as error:
+        return _Listed([], str(error))
+    return _Listed(found)
