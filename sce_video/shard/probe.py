@@ -144,12 +144,14 @@ class _Video:
             self._first, self._size = frame, (frame.width, frame.height)
             if frame.rotation % 90:
                 raise Rejected("rotated by less than a quarter turn")
+            if frame.time_base is None:  # a Fraction is made at each look
+                raise Rejected("frames without a time")
         pts = frame.pts
         if frame.is_corrupt:
             raise Rejected("damaged frames")
         if (frame.width, frame.height) != self._size:
             raise Rejected("frame size changes")
-        if pts is None or frame.time_base is None:
+        if pts is None:
             raise Rejected("frames without a time")
         self._shown.append(cast("int", frame.opaque))
         self._pts.append(pts)
