@@ -163,12 +163,19 @@ def _demo(arguments: Sequence[str]) -> int:
     return demo(arguments, prog=f"{PROG} demo")
 
 
+def _bench(arguments: Sequence[str]) -> int:
+    from sce_video.bench import main as bench
+
+    return bench(arguments, prog=f"{PROG} bench")
+
+
 VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "demo": ("the whole path on videos it makes itself, in minutes", _demo),
     "shard": ("raw data set -> WebDataset shards", _shard),
     "train": ("pretrain an encoder on shards", _train),
     "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
     "knn": ("k-nearest-neighbour accuracy", _knn),
+    "bench": ("where the time goes on this machine", _bench),
     "report": ("one page of a run: curves, tables, gallery", _report),
 }
 """Verb -> what it does, and how it is run with the arguments after it."""

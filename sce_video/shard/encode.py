@@ -15,7 +15,7 @@ from typing import Literal, cast
 
 import av
 from av.filter import Graph
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
@@ -59,6 +59,18 @@ class Encoding:
             "fps": FPS,
             "x264": _GROUPS + _ASM,
         }
+
+
+def encoder_options(encoding: Encoding) -> dict[str, str]:
+    """Options of libx264."""
+    preset, crf = _PRESETS[encoding.quality]
+    return {
+        "preset": preset,
+        "crf": str(crf),
+        "tune": "fastdecode",
+        "threads": "1",
+        "x264-params": _GROUPS + _ASM,
+    }
 
 
 class LayeredEncoder:
@@ -123,18 +135,11 @@ class LayeredEncoder:
                 return
             if self._stream is None:
                 self._stream = self._open(frame)
-            frame.pict_type = av.video.frame.PictureType.NONE  # the source's is no order
+            frame.pict_type = PictureType.NONE  # else x264 repeats the types of the source
             self._container.mux(self._stream.encode(frame))
 
     def _open(self, frame: VideoFrame) -> VideoStream:
-        preset, crf = _PRESETS[self._encoding.quality]
-        options = {
-            "preset": preset,
-            "crf": str(crf),
-            "tune": "fastdecode",
-            "threads": "1",
-            "x264-params": _GROUPS + _ASM,
-        }
+        options = encoder_options(self._encoding)
         stream = self._container.add_stream("libx264", FPS, options)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
         context = stream.codec_context

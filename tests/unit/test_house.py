@@ -27,7 +27,7 @@ FLOORS = [
     {"evals"},
     {"report"},
     {"train"},
-    {"demo"},
+    {"demo", "bench"},
     {"cli", "__main__", "__init__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

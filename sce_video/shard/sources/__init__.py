@@ -129,6 +129,7 @@ SOURCES: Mapping[str, Source] = {
     "hmdb51": Source("hmdb51", "HMDB51 with its three splits"),
     "imagenet": Source("imagenet", "ImageNet: {train,val}/WNID/*.JPEG, or its tars", _SPLIT),
     "demo": Source("demo", "videos it makes itself where --root is absent", _SPLIT),
+    "webdataset": Source("tars", "WebDataset tars made by others: checked, indexed, re-sharded"),
     "folder": Source(
         "folder",
         "your own: ROOT/CLASS/*, or --csv path,label[,split], or --unlabelled",

@@ -40,7 +40,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
 
 def _scan_unlabelled(root: Path) -> Scan:
     found = list(files(root, root, deep=True))
-    media = _media_of(root, found, "videos or images below it")
+    media = media_of(root, found, "videos or images below it")
     gather = Gather(media)
     records = [file.record(-1, {}) for file in gather.take(found)]
     return Scan(media, by_path(records), unlisted=tuple(sorted(gather.other)))
@@ -51,7 +51,7 @@ def _scan_classes(root: Path) -> Scan:
     loose = list(files(root, root))
     found = {folder.name: list(files(folder, root)) for folder in classes}
     flat = [file for group in found.values() for file in group]
-    media = _media_of(root, flat, "class folders CLASS/*, or --csv FILE, or --unlabelled")
+    media = media_of(root, flat, "class folders CLASS/*, or --csv FILE, or --unlabelled")
     gather = Gather(media, other=[file.path for file in loose])
     taken = {name: gather.take(group) for name, group in found.items()}
     labels = number(name for name, group in taken.items() if group)
@@ -59,7 +59,7 @@ def _scan_classes(root: Path) -> Scan:
     return Scan(media, by_path(records), tuple(labels), unlisted=tuple(sorted(gather.other)))
 
 
-def _media_of(root: Path, found: Iterable[Found], expected: str) -> Media:
+def media_of(root: Path, found: Iterable[Found], expected: str) -> Media:
     """The one kind of media among ``found``."""
     examples: dict[Media, str] = {}
     for file in found:
@@ -80,7 +80,7 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
     rows, has_splits, conflicting = _read_csv(path, unlabelled=options.unlabelled)
     if options.splits and not has_splits:
         raise UsageError(f"{path}: --split needs a column 'split'")
-    labels = _number_labels(label for label, _ in rows.values() if label)
+    labels = number_labels(label for label, _ in rows.values() if label)
     found: list[Found] = []
     missing = []
     for video, (_, split) in rows.items():
@@ -91,7 +91,7 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
             found.append(Found(relative(source, root), source, source.stat().st_size))
         else:
             missing.append(video)
-    media = _media_of(root, found, f"the videos or images that {path.name} lists")
+    media = media_of(root, found, f"the videos or images that {path.name} lists")
     gather = Gather(media)
     records: list[Record] = []
     for file in gather.take(found):
@@ -131,7 +131,7 @@ def _read_csv(
     return rows, has_splits, tuple(sorted(conflicting))
 
 
-def _number_labels(labels: Iterable[str]) -> dict[str, int]:
+def number_labels(labels: Iterable[str]) -> dict[str, int]:
     """Class name -> label; names that are all whole numbers are sorted as numbers."""
     names = set(labels)
     if all(name.isdecimal() for name in names):

@@ -291,19 +291,6 @@ def test_verify_finds_strays_and_missing(
     assert "toy-000009.tar: not named" in complaints
 
 
-def test_webdataset_reads_it(reference: Path) -> None:
-    wds = pytest.importorskip("webdataset")
-    shards = open_shards(reference)
-    urls = [str(reference / entry.name) for entry in shards.manifest.shards]
-    pipeline = wds.WebDataset(urls, shardshuffle=False, empty_check=False)
-    samples = {sample["__key__"]: sample for sample in pipeline}
-    assert list(samples) == shards.strings("key")
-    for row in shards.table.to_pylist():
-        sample = samples[row["key"]]
-        assert len(sample["mp4"]) == row["media_size"]
-        assert json.loads(sample["json"])["label"] == row["label"]
-
-
 def test_wall_limit_is_far_above_the_cpu_limit() -> None:
     assert plan_of.__defaults__ is not None
     assert Settings("x").limits.cpu_seconds * 2 < converter.WALL_LIMIT

@@ -1,0 +1,242 @@
+"""``sce-video bench``: where the time goes on this machine, beside what bare libraries need.
+
+All of a table comes from one run, its rows taken in turn, so that other load on the machine meets
+them alike. CPU seconds are what counts; wall time is told for whole conversions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+
+from sce_video.errors import UsageError, run_command
+from sce_video.shard.convert import Progress, convert
+from sce_video.shard.encode import FPS, Encoding, encoder_options
+from sce_video.shard.plan import Plan, Settings, make_plan
+from sce_video.shard.probe import Limits
+from sce_video.shard.sources import Options, find_source
+from sce_video.shard.worker import FileJob, process_file
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    videos: int
+    cpu_ms: float
+    """CPU milliseconds a video, all processes together."""
+    ratio: float | None = None
+    """Rate beside that of the bare row above it."""
+    wall_rate: float | None = None
+    """Videos a second of wall time."""
+    memory: tuple[float, float] | None = None
+    """MiB of all processes, after a fifth of the videos and at the end."""
+
+
+def make_videos(folder: Path, count: int, seconds: int = 10) -> None:
+    """Write ``count`` H.264 videos, 340x256 at 25 a second: drifting blobs under light noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:256, 0:340]
+    for number in range(count):
+        places, speed = rng.uniform(0, 340, (6, 2)), rng.uniform(-3, 3, (6, 2))
+        colours, grain = rng.uniform(60, 255, (6, 3)), rng.normal(0, 4, (4, 256, 340, 1))
+        with av.open(str(folder / f"{number:04d}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", 25, {"preset": "veryfast", "crf": "23"})
+            stream.width, stream.height, stream.pix_fmt = 340, 256, "yuv420p"
+            for t in range(25 * seconds):
+                image = np.zeros((256, 340, 3))
+                for (px, py), (vx, vy), colour in zip(places, speed, colours, strict=True):
+                    distance = (x - (px + vx * t) % 340) ** 2 + (y - (py + vy * t) % 256) ** 2
+                    image += np.exp(-distance / 1200)[..., None] * colour
+                pixels = np.clip(image + grain[t % 4], 0, 255).astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+
+
+def bare_decode(data: bytes) -> None:
+    """What any converter that checks its input must do at least."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for _ in container.decode(stream):
+            continue
+
+
+def bare_encode(data: bytes, encoding: Encoding) -> None:
+    """Decode, scale and encode in a plain loop with the settings of ``encoding``."""
+    with (
+        av.open(io.BytesIO(data)) as container,
+        av.open(io.BytesIO(), "w", format="mp4") as made,
+    ):
+        source = container.streams.video[0]
+        source.codec_context.thread_count = 1
+        factor = min(1.0, encoding.short_side / min(source.width, source.height))
+        width, height = (2 * round(side * factor / 2) for side in (source.width, source.height))
+        stream = made.add_stream("libx264", FPS, encoder_options(encoding))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        shown = -1
+        for frame in container.decode(source):
+            number = round((frame.time or 0.0) * FPS)
+            if number > shown:
+                shown = number
+                scaled = frame.reformat(width, height, "yuv420p", threads=1)
+                scaled.pts, scaled.time_base = number, Fraction(1, FPS)
+                scaled.pict_type = PictureType.NONE  # else x264 repeats the types of the source
+                made.mux(stream.encode(scaled))
+        made.mux(stream.encode(None))
+
+
+def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list[Row]:
+    """The converter beside bare PyAV loops, on the videos in ``folder``.
+
+    Args:
+        folder: videos, at any depth.
+        rounds: how often the rows that run in this process are taken.
+        workers: of the whole conversions.
+        repeat: how often the whole conversion takes each video.
+    """
+    scan = find_source("folder").scan("folder", folder, Options(unlabelled=True))
+    paths = [record.source for record in scan.records]
+    encoding = Encoding(quality="fast")
+    tasks: dict[str, Callable[[Path], object]] = {
+        "decode, bare PyAV": lambda path: bare_decode(path.read_bytes()),
+        "copy, one worker's part": lambda path: process_file(_job(path, None)),
+        "layered fast, bare PyAV": lambda path: bare_encode(path.read_bytes(), encoding),
+        "layered fast, one worker's part": lambda path: process_file(_job(path, encoding)),
+    }
+    spent = dict.fromkeys(tasks, 0.0)
+    for _ in range(rounds):
+        for path in paths:
+            for name, task in tasks.items():
+                began = time.process_time()
+                task(path)
+                spent[name] += time.process_time() - began
+    count = rounds * len(paths)
+    cpu = {name: 1000 * seconds / count for name, seconds in spent.items()}
+    bare = {"copy": cpu["decode, bare PyAV"], "layered": cpu["layered fast, bare PyAV"]}
+    rows = []
+    for name, used in cpu.items():
+        ratio = None if "bare" in name else bare[name.split()[0].rstrip(",")] / used
+        rows.append(Row(name, count, used, ratio))
+    rows.insert(2, _whole(folder, workers, repeat, bare["copy"]))
+    return rows
+
+
+def _job(path: Path, encoding: Encoding | None) -> FileJob:
+    return FileJob(path, path.stat().st_size, "video", Limits(), encoding=encoding)
+
+
+def _whole(folder: Path, workers: int, repeat: int, bare: float) -> Row:
+    """A whole conversion in processes of its own: plan, index, hash and write included."""
+    memory: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary) / "raw"
+        for number in range(repeat):  # links: the same videos under other names
+            (root / f"{number}").mkdir(parents=True)
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    name = f"{number}/{path.relative_to(folder).as_posix().replace('/', '_')}"
+                    (root / name).symlink_to(path.resolve())
+        plan = _plan(root)
+
+        def look(progress: Progress) -> None:
+            if progress.samples % max(plan.samples // 20, 1) == 0:
+                memory.append((progress.samples, _resident()))
+
+        with _cpu() as used:
+            began = time.perf_counter()
+            convert(plan, Path(temporary) / "out", workers=workers, on_progress=look)
+            wall = time.perf_counter() - began
+    each = 1000 * used[0] / plan.samples
+    early = [mib for samples, mib in memory if 0.1 <= samples / plan.samples <= 0.3]
+    late = [mib for samples, mib in memory if samples / plan.samples >= 0.8]
+    return Row(
+        f"copy, whole conversion, {workers} workers",
+        plan.samples,
+        each,
+        bare / each,
+        plan.samples / wall,
+        (max(early, default=0.0), max(late, default=0.0)),
+    )
+
+
+def _plan(root: Path) -> Plan:
+    scan = find_source("folder").scan("folder", root, Options(unlabelled=True))
+    return make_plan(scan, Settings("bench"))
+
+
+@contextmanager
+def _cpu() -> Iterator[list[float]]:
+    """CPU seconds of this process and of its children that have ended."""
+
+    def now() -> float:
+        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        usages = [resource.getrusage(kind) for kind in kinds]
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    used = [now()]
+    yield used
+    used[0] = now() - used[0]
+
+
+def _resident() -> float:
+    """MiB of this process and its children (Linux)."""
+    pids = [os.getpid()]
+    for task in Path("/proc/self/task").iterdir():
+        pids += [int(pid) for pid in (task / "children").read_text().split()]
+    pages = 0
+    for pid in pids:
+        pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def _print(rows: Sequence[Row]) -> None:
+    print(f"{'':<38} {'videos':>7} {'CPU ms/video':>13} {'x bare':>7} {'videos/s':>9}  MiB")
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        rate = "" if row.wall_rate is None else f"{row.wall_rate:.1f}"
+        memory = "" if row.memory is None else "{:.0f} -> {:.0f}".format(*row.memory)
+        line = f"{row.name:<38} {row.videos:>7,} {row.cpu_ms:>13.2f} {ratio:>7} {rate:>9}  {memory}"
+        print(line.rstrip())
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    parser.add_argument("what", choices=("shard",), help="shard: the converter")
+    parser.add_argument("--videos", type=Path, help="folder of videos (default: it makes its own)")
+    parser.add_argument("--rounds", type=int, default=3, help="default 3")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--repeat", type=int, default=8, help="whole conversion: times a video")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
+    args = parser.parse_args(argv)
+
+    def command() -> int:
+        if args.videos is not None and not args.videos.is_dir():
+            raise UsageError(f"{args.videos}: no such folder")
+        with tempfile.TemporaryDirectory() as made:
+            folder = args.videos or Path(made)
+            if args.videos is None:
+                make_videos(folder, 8)
+            rows = bench_shard(folder, rounds=args.rounds, workers=args.workers, repeat=args.repeat)
+        print(json.dumps([asdict(row) for row in rows], indent=1)) if args.json else _print(rows)
+        return 0
+
+    return run_command(command, verbose=args.verbose)

@@ -1,0 +1,68 @@
+"""WebDataset tars made by others: ``ROOT/*.tar`` with ``KEY.mp4`` (or another video or image).
+
+The label is ``KEY.cls`` (a number or a name), or ``label`` in ``KEY.json``; other members are left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sce_video.errors import UsageError
+from sce_video.shard.sources import Options, Record, Scan
+from sce_video.shard.sources.archive import members, reading
+from sce_video.shard.sources.folder import media_of, number_labels
+from sce_video.shard.sources.listing import SUFFIXES, Found, by_path, files
+
+
+def scan(name: str, root: Path, options: Options) -> Scan:
+    """List the tars below ``root``.
+
+    Raises:
+        UsageError: no tars, a damaged one, no media or both kinds in them, or an unreadable label.
+    """
+    tars = [file for file in files(root, root, deep=True) if file.suffix == ".tar"]
+    if not tars:
+        raise UsageError(f"{root}: expected WebDataset shards *.tar")
+    found = [(file, label) for tar in tars for file, label in _labelled(tar)]
+    media = media_of(root, [file for file, _ in found], "videos or images in its tars")
+    labels = number_labels(label for _, label in found if label)
+    records: list[Record] = [
+        file.record(labels.get(label, -1), {})
+        for file, label in found
+        if file.suffix in SUFFIXES[media]
+    ]
+    return Scan(media, by_path(records), tuple(labels))
+
+
+def _labelled(tar: Found) -> Iterator[tuple[Found, str]]:
+    """Media members of one tar with their labels; ``""`` = none."""
+    samples: dict[str, dict[str, Found]] = {}
+    with reading(tar.source) as stream:
+        for file in members(stream, tar.source, tar.path):
+            folder, _, base = file.path.rpartition("/")
+            key, _, field = base.partition(".")  # WebDataset cuts at the first dot
+            samples.setdefault(f"{folder}/{key}", {})[field.lower()] = file
+    media = frozenset().union(*SUFFIXES.values())
+    with tar.source.open("rb") as raw:
+        for sample in samples.values():
+            texts: Mapping[str, bytes] = {
+                field: raw.read(file.size)
+                for field, file in sample.items()
+                if field in ("cls", "json") and raw.seek(file.offset or 0) >= 0
+            }
+            label = _label(tar, texts) if texts else ""
+            yield from ((file, label) for file in sample.values() if file.suffix in media)
+
+
+def _label(tar: Found, texts: Mapping[str, bytes]) -> str:
+    try:
+        if "cls" in texts:
+            return texts["cls"].decode().strip()
+        fields: Any = json.loads(texts["json"])
+        label = fields.get("label", "") if isinstance(fields, dict) else ""
+    except ValueError as error:
+        raise UsageError(f"{tar.source}: a label in it is not readable ({error})") from error
+    return "" if label in (None, -1) else str(label)
