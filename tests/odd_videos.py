@@ -99,6 +99,33 @@ def with_cover(source: Path, path: Path) -> Path:
     return path
 
 
+def without_vui(source: Path, path: Path) -> Path:
+    """``source`` (H.264 in mp4) less what tells a decoder how far its pictures are reordered."""
+    data = bytearray(source.read_bytes())
+    start = data.index(b"avcC") + 4 + 8  # past the profile, the counts and the size of the SPS
+    size = int.from_bytes(data[start - 2 : start], "big")
+    bits = "".join(f"{byte:08b}" for byte in data[start + 4 : start + size])
+
+    def number(at: int) -> int:
+        """Where the ue(v) at ``at`` ends."""
+        zeros = bits.index("1", at) - at
+        return at + 2 * zeros + 1
+
+    at = 0
+    for _ in range(4):  # id, chroma format, two bit depths
+        at = number(at)
+    at += 2  # lossless, scaling matrices
+    for _ in range(4):  # frame number, order type, order count, reference frames
+        at = number(at)
+    at = number(number(at + 1)) + 1  # gaps; width, height; frames only
+    at += 1  # direct 8x8
+    assert bits[at] == "0"  # no cropping
+    bits = (bits[: at + 1] + "01").ljust(len(bits), "0")  # no VUI; the stop bit
+    data[start + 4 : start + size] = int(bits, 2).to_bytes(size - 4, "big")
+    path.write_bytes(data)
+    return path
+
+
 VFR = tuple(int(t) for t in np.cumsum([0, *([40, 160, 20, 80, 40, 20] * 10)[: FRAMES - 1]]))
 
 Maker = Callable[[Path], Path]
@@ -115,6 +142,9 @@ KINDS: dict[str, Maker] = {
     "intra refresh": _made("v.mp4", x264="intra-refresh=1:bframes=0"),
     "adaptive b-frames": _made("v.mkv", preset="slow", x264="keyint=250"),
     "one gop": _made("v.mp4", x264="keyint=250:bframes=7:b-adapt=2"),
+    "no vui": lambda f: without_vui(
+        encode(f / "a.mp4", x264="bframes=7:b-adapt=0:b-pyramid=normal"), f / "v.mp4"
+    ),
     "interlaced": _made("v.mp4", x264="tff=1:bframes=2"),
     "annex b": _made("v.avi", x264="bframes=0:annexb=1:repeat-headers=1"),
     "fragmented": _made("v.mp4", muxer_movflags="frag_keyframe+empty_moov"),
