@@ -71,7 +71,7 @@ def make_videos(folder: Path, count: int, seconds: int = 10) -> None:
 
 def bare_decode(data: bytes) -> None:
     """What any converter that checks its input must do at least."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for _ in container.decode(stream):
@@ -81,7 +81,7 @@ def bare_decode(data: bytes) -> None:
 def bare_encode(data: bytes, encoding: Encoding) -> None:
     """Decode, scale and encode in a plain loop with the settings of ``encoding``."""
     with (
-        av.open(io.BytesIO(data)) as container,
+        av.open(io.BytesIO(data), "r") as container,
         av.open(io.BytesIO(), "w", format="mp4") as made,
     ):
         source = container.streams.video[0]
