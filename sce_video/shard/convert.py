@@ -30,6 +30,7 @@ from sce_video.shard.format import (
     ShardEntry,
     index_table,
     sha256_file,
+    split_counts,
     write_atomic,
     write_index_table,
 )
@@ -250,7 +251,7 @@ def _finish(plan: Plan, output: Output, tally: _Tally) -> Manifest:
         plan_digest=plan.digest,
         encode={"mode": plan.settings.encode},
         classes=plan.classes,
-        splits={column: _counts(table, column) for column in plan.columns},
+        splits={column: split_counts(table, column) for column in plan.columns},
         samples=tally.samples,
         rejected=dict(sorted(Counter(reason for _, reason in rejects).items())),
         index_sha256=sha256_file(index),
@@ -260,9 +261,3 @@ def _finish(plan: Plan, output: Output, tally: _Tally) -> Manifest:
     write_atomic(output.folder / MANIFEST_NAME, text.encode())
     output.close_journal()
     return manifest
-
-
-def _counts(table: pa.Table, column: str) -> dict[str, int]:
-    """Samples by value of a split column; a sample in no value is not counted."""
-    counts = Counter(value for value in table.column(column).to_pylist() if value)
-    return dict(sorted(counts.items()))
