@@ -75,10 +75,9 @@ class TarWriter:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if not self._stream.closed:
-            with contextlib.suppress(OSError):  # a full disk, told already; the file goes anyway
-                self._stream.close()
-            self._partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk, told already; the file goes anyway
+            self._stream.close()
+        self._partial.unlink(missing_ok=True)  # after a commit there is none
 
 
 def member_header(name: str, size: int) -> bytes:
