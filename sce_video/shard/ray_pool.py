@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -99,15 +100,24 @@ def cluster() -> Iterator[int]:
     ours = not ray.is_initialized()
     if ours:
         try:
+            _knock(os.environ.get("RAY_ADDRESS", ""))
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
-            where = f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}"
-            raise UsageError(f"{where}: no Ray cluster: {str(error).splitlines()[0]}") from error
+            where = f"$RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}"
+            why = str(error).strip().splitlines()[0]
+            raise UsageError(f"{where}: no Ray cluster answers there: {why}") from error
     try:
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         if ours:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for minutes where nobody listens."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=20.0).close()
 
 
 def _import_ray() -> Any:
