@@ -66,6 +66,8 @@ class RayPool(Pool[Job, Result]):
         self._running = {actor.ready.remote(): (-1, actor) for actor in self._actors}
 
     def __exit__(self, *error: object) -> None:
+        for answer in self._running:
+            self._ray.cancel(answer)  # or it would be tried again
         for actor in self._actors:
             self._ray.kill(actor)
         for kept in (self._actors, self._idle, self._running):

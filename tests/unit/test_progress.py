@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import time
+
 import pytest
 
 from sce_video import progress
@@ -57,3 +61,16 @@ def test_silent_where_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.Progress(3, "step", shown=False) as bar:
         bar.update(3)
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_on_a_terminal_counts_its_rate_from_what_was_skipped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.Progress(1_000_000, "video") as bar:
+        bar.skip(999_000)
+        time.sleep(0.2)
+        bar.update(999_010, "3 rejected")
+    shown = re.findall(r"999010/1000000 .*?([\d.]+)video/s, 3 rejected", capsys.readouterr().err)
+    assert shown
+    assert float(shown[-1]) <= 50  # 10 in 0.2 s
