@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from tqdm import tqdm
@@ -33,6 +34,14 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def skip(self, done: int) -> None:
+        """``done`` units were finished before: the rate counts from here."""
+        self._first, self._began = done, time.monotonic()
+        if self._bar is not None:
+            self._bar.initial = self._bar.n = done
+            self._bar.start_t = self._bar.last_print_t = time.time()
+            self._bar.refresh()
+
     def update(self, done: int, note: str = "") -> None:
         """``done`` units are finished; ``note`` says how it goes."""
         if self._bar is not None:
@@ -44,7 +53,8 @@ class Progress:
         due = now - self._last >= _LINES_EVERY or (done == self._total and self._told >= 0)
         if self._shown and due and done != self._told:
             self._last, self._told = now, done
-            pace = (now - self._began) / max(done - self._first, 1)
-            left = pace * (self._total - done)
-            line = f"{self._unit} {done:,}/{self._total:,}  {note}  {left:.0f} s left"
-            print(" ".join(line.split()), file=sys.stderr, flush=True)
+            rate = max(done - self._first, 1) / max(now - self._began, 1e-9)
+            left = timedelta(seconds=round((self._total - done) / rate))
+            pace = f"{rate:,.1f}" if rate >= 10 else f"{rate:.2f}"
+            words = [f"{self._unit} {done:,}/{self._total:,}", f"{pace} {self._unit}/s", note]
+            print("  ".join(filter(None, [*words, f"{left} left"])), file=sys.stderr, flush=True)

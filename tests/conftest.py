@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -19,3 +20,22 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real test data in {folder}; set SCE_VIDEO_TEST_DATA")
     return folder.resolve()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After ``pytest -m soak``: a table of what ran, with what the tests recorded."""
+    config = terminalreporter.config
+    if config.option.markexpr != "soak":
+        return
+    table = [
+        {
+            "test": report.nodeid,
+            "outcome": outcome,
+            "seconds": round(report.duration, 2),
+            **dict(report.user_properties),
+        }
+        for outcome in ("passed", "failed", "error", "skipped")
+        for report in terminalreporter.stats.get(outcome, [])
+    ]
+    (config.rootpath / "soak.json").write_text(json.dumps(table, indent=1) + "\n")
+    terminalreporter.write_line(f"{len(table)} rows in soak.json")

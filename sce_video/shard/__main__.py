@@ -7,16 +7,18 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sce_video.errors import Interrupted, UsageError, run_command
 from sce_video.shard.sources import SOURCES, Options, find_source
 
 if TYPE_CHECKING:
     from sce_video.shard.encode import Encoding
+    from sce_video.shard.format import Manifest
+    from sce_video.shard.plan import Plan
 
 RAW_VARIABLE = "SCE_VIDEO_RAW"
 
@@ -44,8 +46,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         description="Turn a raw data set into WebDataset shards; every file is decoded once.",
         epilog=f"data sets:\n{known}\n\nfinished sets:\n"
-        f"  {prog} verify DIR   check every byte against the manifest\n"
-        f"  {prog} info DIR     what a set holds",
+        f"  {prog} verify DIR   check every byte against the manifest; --decode decodes, too\n"
+        f"  {prog} info DIR     what a set holds; --json for programs",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -72,6 +74,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--workers", type=_positive, help="decoding processes (default: one a core)"
+    )
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where they run; ray: the cluster of $RAY_ADDRESS, which must see the raw data under"
+        " the same path, else one on this machine",
     )
     parser.add_argument("--limit", type=_positive, help="take only N samples, mixed over classes")
     parser.add_argument(
@@ -103,13 +112,21 @@ def _fraction(text: str) -> float:
 def _inspect(verb: str, arguments: Sequence[str], prog: str) -> int:
     parser = argparse.ArgumentParser(prog=f"{prog} {verb}", allow_abbrev=False)
     parser.add_argument("folder", metavar="DIR", type=Path)
+    if verb == "verify":
+        parser.add_argument("--decode", action="store_true", help="decode every media file, too")
+        parser.add_argument("--workers", type=_positive, help="of --decode (default: one a core)")
+    else:
+        parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
     args = parser.parse_args(arguments)
 
     def command() -> int:
         from sce_video.shard import inspect_set
 
-        return getattr(inspect_set, verb)(args.folder)  # type: ignore[no-any-return]
+        if verb == "info":
+            return inspect_set.info(args.folder, as_json=args.json)
+        workers = args.workers or len(os.sched_getaffinity(0))
+        return inspect_set.verify(args.folder, decode=args.decode, workers=workers)
 
     return run_command(command, verbose=args.verbose)
 
@@ -150,13 +167,12 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
     options = Options(tuple(args.split), args.csv, args.unlabelled, args.classes)
-    from sce_video.progress import Progress
     from sce_video.shard import show
-    from sce_video.shard.convert import convert
     from sce_video.shard.plan import Settings, make_plan
 
     settings = Settings(args.dataset, limit=args.limit, encoding=_encoding(args))
-    plan = make_plan(source.scan(args.dataset, root, options), settings)
+    with _Signals():
+        plan = make_plan(source.scan(args.dataset, root, options), settings)
     folder = args.out or Path("shards") / args.dataset
     if args.dry_run:
         show.print_plan(plan, folder)
@@ -165,17 +181,7 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
         raise UsageError(f"{root}: not one file of the data set is there")
     show.warn_of_space(plan, folder)
     try:
-        with _terminable(), Progress(plan.samples, plan.media) as bar:
-            manifest, worked = convert(
-                plan,
-                folder,
-                workers=args.workers or len(os.sched_getaffinity(0)),
-                max_rejects=args.max_rejects,
-                overwrite=args.overwrite,
-                on_progress=lambda now: bar.update(
-                    now.samples + now.rejected, f"{now.rejected:,} rejected"
-                ),
-            )
+        manifest, worked = _run(args, plan, folder)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; run the same command again to continue {folder}"
@@ -184,18 +190,69 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Treat SIGTERM, which schedulers send, as Ctrl-C."""
+def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> tuple[Manifest, bool]:
+    """Convert, with progress and signals."""
+    from sce_video.progress import Progress
+    from sce_video.shard import convert
+    from sce_video.shard.pool import Pool
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    with contextlib.ExitStack() as stack:
+        pool_type: type[Pool[Any, Any]] = Pool
+        workers = len(os.sched_getaffinity(0))
+        if args.executor == "ray":
+            from sce_video.shard.ray_pool import RayPool, cluster
+
+            pool_type, workers = RayPool, stack.enter_context(cluster())
+        signals = stack.enter_context(_Signals())  # Ray sets its own, so after it
+        bar = stack.enter_context(Progress(plan.samples, plan.media))
+
+        def tell(now: convert.Progress) -> None:
+            signals.writing, done = now.writing, now.samples + now.rejected
+            if now.writing:
+                bar.update(done, f"{now.rejected:,} rejected")
+            else:
+                bar.skip(done)
+
+        return convert.convert(
+            plan,
+            folder,
+            workers=args.workers or workers,
+            max_rejects=args.max_rejects,
+            overwrite=args.overwrite,
+            on_progress=tell,
+            stopping=lambda: signals.stopping,
+            pool_type=pool_type,
+        )
+
+
+class _Signals:
+    """Context: the first Ctrl-C lets the shard in work be finished.
+
+    The second one, and SIGTERM, which schedulers send, raise KeyboardInterrupt.
+    """
+
+    writing = ""
+    """What a first Ctrl-C waits for; "" = nothing, it stops at once."""
+    stopping = False
+
+    def __enter__(self) -> _Signals:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.writing and not self.stopping:
+            self.stopping = True
+            # Not print: the signal may have come in the middle of one.
+            os.write(2, f"finishing {self.writing}; Ctrl-C again stops at once\n".encode())
+            return
+        for again in self._before:
+            signal.signal(again, signal.SIG_IGN)  # the workers are being ended
         raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

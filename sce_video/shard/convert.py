@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from sce_video.shard.format import (
     ShardEntry,
     index_table,
     sha256_file,
+    split_counts,
     write_atomic,
     write_index_table,
 )
@@ -44,6 +45,12 @@ from sce_video.shard.writer import PARTIAL, TarWriter, index_row, read_rows, sam
 WALL_LIMIT = 3_600.0
 """Seconds without an answer after which a worker counts as hanging; the CPU limit is far below."""
 MAX_REJECTS = 0.05
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your quota of the disk is used up",
+    errno.EFBIG: "no file may be as large as a shard (file system, or ulimit -f)",
+}
+_Pool = Pool[FileJob, Accepted | Refused]
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Progress:
     samples: int
     rejected: int
     shards: int
+    writing: str = ""
+    """File that is being written; none while the shards of an earlier run are checked."""
 
 
 @dataclass
@@ -81,6 +90,8 @@ def convert(
     overwrite: bool = False,
     wall_limit: float = WALL_LIMIT,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    stopping: Callable[[], bool] = lambda: False,
+    pool_type: type[_Pool] = Pool,
 ) -> tuple[Manifest, bool]:
     """Write the shard set of ``plan`` into ``folder``.
 
@@ -91,7 +102,9 @@ def convert(
         max_rejects: largest fraction of the planned samples that may be unreadable.
         overwrite: delete the shard set that is there first.
         wall_limit: seconds without an answer after which a worker counts as hanging.
-        on_progress: called after each sample.
+        on_progress: called before each shard and after each sample.
+        stopping: asked before each shard; True ends the conversion there.
+        pool_type: what runs the workers.
 
     Returns:
         The manifest, and whether anything had to be done.
@@ -99,6 +112,7 @@ def convert(
     Raises:
         UsageError: the folder holds something else, or a shard set of another plan.
         SceVideoError: too many rejects, a file that breaks the decoder, or the disk is full.
+        KeyboardInterrupt: it was to stop.
     """
     try:
         with Output(folder, plan, overwrite=overwrite) as output:
@@ -106,16 +120,24 @@ def convert(
                 return output.manifest, False
             tally = _Tally()
             budget = max_rejects * plan.samples
+            pool = pool_type(
+                process_file,
+                workers=workers,
+                wall_limit=wall_limit,
+                name=lambda job: job.name or str(job.source),
+                on_death=refused_by_kernel,
+            )
             # Closed, so that no worker outlives an error on this side.
-            with closing(_shards(plan, output, workers, wall_limit, on_progress)) as shards:
+            with closing(_shards(plan, output, pool, on_progress, stopping)) as shards:
                 for shard, table in shards:
                     tally.add(shard, table)
                     if len(tally.rejects) > budget:
                         _fail_on_rejects(plan, folder, tally, max_rejects)
+            on_progress(Progress(tally.samples, len(tally.rejects), len(plan.shards), INDEX_NAME))
             return _finish(plan, output, tally), True
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what = "the disk is full; finished shards are kept, make room and run again"
+        if (what := _FULL.get(error.errno or 0)) is not None:
+            what += "; finished shards are kept, make room and run again"
             raise SceVideoError(f"{folder}: {what}") from error
         raise SceVideoError(f"{error.filename or folder}: {error.strerror}") from error
 
@@ -123,9 +145,9 @@ def convert(
 def _shards(
     plan: Plan,
     output: Output,
-    workers: int,
-    wall_limit: float,
+    pool: _Pool,
     on_progress: Callable[[Progress], None],
+    stopping: Callable[[], bool],
 ) -> Generator[tuple[Journal, pa.Table], None, None]:
     """Yield each shard's journal entry and index rows: finished ones first, then new ones."""
     seen = Progress(0, 0, 0)
@@ -139,19 +161,13 @@ def _shards(
         yield journal, table
     output.forget(kept)
     jobs = [_job(plan, item.record) for shard in plan.shards[kept:] for item in shard]
-    pool = Pool(
-        process_file,
-        workers=workers,
-        wall_limit=wall_limit,
-        name=lambda job: job.name or str(job.source),
-        on_death=refused_by_kernel,
-    )
     with pool, closing(spooled(pool.map, jobs, output.folder)) as answers:
         for number in range(kept, len(plan.shards)):
+            if stopping():
+                raise KeyboardInterrupt
             journal, table = _write_shard(plan, number, output.folder, answers, seen, on_progress)
             output.note(journal)
             seen = _advance(seen, journal)
-            on_progress(seen)
             yield journal, table
 
 
@@ -188,6 +204,7 @@ def _write_shard(
     rows: list[dict[str, Any]] = []
     rejects: list[tuple[str, str]] = []
     size, sha256 = 0, ""
+    on_progress(replace(seen, writing=name))
     with TarWriter(folder / name) as tar:
         for item in plan.shards[number]:
             answer = next(answers)
@@ -195,8 +212,8 @@ def _write_shard(
                 rejects.append((item.record.path, answer.reason))
             else:
                 rows.append(_add_sample(tar, plan, name, item, answer))
-            done = Progress(seen.samples + len(rows), seen.rejected + len(rejects), seen.shards)
-            on_progress(done)
+            done = (seen.samples + len(rows), seen.rejected + len(rejects))
+            on_progress(Progress(*done, seen.shards, name))
         if rows:
             size, sha256 = tar.commit()
     journal = Journal(name, len(rows), size, sha256, tuple(rejects))
@@ -259,7 +276,7 @@ def _finish(plan: Plan, output: Output, tally: _Tally) -> Manifest:
         plan_digest=plan.digest,
         encode=plan.settings.encode,
         classes=plan.classes,
-        splits={column: _counts(table, column) for column in plan.columns},
+        splits={column: split_counts(table, column) for column in plan.columns},
         samples=tally.samples,
         rejected=dict(sorted(Counter(reason for _, reason in rejects).items())),
         index_sha256=sha256_file(index),
@@ -269,9 +286,3 @@ def _finish(plan: Plan, output: Output, tally: _Tally) -> Manifest:
     write_atomic(output.folder / MANIFEST_NAME, text.encode())
     output.close_journal()
     return manifest
-
-
-def _counts(table: pa.Table, column: str) -> dict[str, int]:
-    """Samples by value of a split column; a sample in no value is not counted."""
-    counts = Counter(value for value in table.column(column).to_pylist() if value)
-    return dict(sorted(counts.items()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,12 @@ class ShardIndex:
         return sorted({value for value in self.strings(column) if value})
 
 
+def split_counts(table: pa.Table, column: str) -> dict[str, int]:
+    """Samples by value of a split column; a sample in no value is not counted."""
+    counts = Counter(value for value in table.column(column).to_pylist() if value)
+    return dict(sorted(counts.items()))
+
+
 def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes, hexadecimal."""
     with path.open("rb") as stream:
@@ -224,4 +231,11 @@ def open_shards(folder: str | Path) -> ShardIndex:
     index = folder / INDEX_NAME
     if not index.is_file() or sha256_file(index) != manifest.index_sha256:
         raise VerificationError(f"{index}: missing or not the one its manifest names; shard again")
-    return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), pq.read_table(index))
+    try:
+        table = pq.read_table(index)
+    except pa.ArrowException as error:
+        raise VerificationError(f"{index}: no parquet file; shard again") from error
+    same = table.schema.equals(index_schema(tuple(manifest.splits)))
+    if not same or any(column.null_count for column in table.columns):
+        raise VerificationError(f"{index}: not the columns of format {FORMAT_VERSION}; shard again")
+    return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), table)

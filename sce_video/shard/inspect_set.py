@@ -3,52 +3,91 @@
 from __future__ import annotations
 
 import csv
-import hashlib
+import json
 import sys
-import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+from tqdm import tqdm
+
 from sce_video.errors import EXIT_OK, EXIT_VERIFY
+from sce_video.progress import Progress
+from sce_video.shard.check import Media, check_media, check_shard, media_finding
+from sce_video.shard.convert import WALL_LIMIT
 from sce_video.shard.format import (
     CLASSES_NAME,
+    IMAGE_EXTENSIONS,
+    INDEX_NAME,
+    MANIFEST_NAME,
     REJECTS_NAME,
-    ShardEntry,
     ShardIndex,
-    index_table,
     open_shards,
-    sha256_file,
+    split_counts,
 )
-from sce_video.shard.writer import read_rows
+from sce_video.shard.pool import Pool
+from sce_video.shard.show import human_bytes
 
 
-def info(folder: Path) -> int:
-    """Print what a shard set holds.
+def info(folder: Path, *, as_json: bool = False) -> int:
+    """Print what a shard set holds; with ``as_json`` one JSON object, sizes in bytes.
 
     Raises:
         UsageError, VerificationError: as :func:`~sce_video.shard.format.open_shards`.
     """
-    shards = open_shards(folder)
-    manifest = shards.manifest
-    sizes, hours = (
-        [shard.bytes for shard in manifest.shards],
-        shards.numbers("duration").sum() / 3600,
-    )
-    print(f"{folder}: {manifest.dataset}, format {manifest.format}, encode {manifest.encode}")
-    print(f"  samples  {manifest.samples:,} in {len(sizes):,} shards, {sum(sizes):,} bytes")
-    print(f"  length   {hours:.2f} h, {int(shards.numbers('frames').sum()):,} frames")
-    print(f"  classes  {len(manifest.classes):,}")
-    for column, counts in manifest.splits.items():
-        print(f"  {column:<8} {', '.join(f'{value} {n:,}' for value, n in counts.items())}")
-    for reason, count in manifest.rejected.items():
-        print(f"  left out {count:,}: {reason}")
-    print(f"  plan     {manifest.plan_digest}")
+    facts = _facts(open_shards(folder))
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return EXIT_OK
+    some = facts["classes"] if len(facts["classes"]) < 6 else [*facts["classes"][:4], "..."]
+    encode = ", ".join(f"{name} {value}" for name, value in facts["encode"].items())
+    indexed = {0: "none", facts["samples"]: "all"}.get(facts["packet_indexes"])
+    print(f"{folder}: {facts['dataset']}, format {facts['format']}")
+    lines = [
+        ("samples", f"{facts['samples']:,} {facts['media']}s in {facts['shards']:,} shards"),
+        ("size", f"{human_bytes(facts['bytes'])} ({facts['bytes']:,} bytes)"),
+        ("length", f"{facts['hours']:,.2f} h, {facts['frames']:,} frames"),
+        ("encoding", f"{_listed(facts['encodings'])}; {encode}"),
+        ("packet index", indexed or f"{facts['packet_indexes']:,} of {facts['samples']:,}"),
+        ("classes", f"{len(facts['classes']):,}{': ' * bool(some)}{', '.join(some)}"),
+        *((column, _listed(counts)) for column, counts in facts["splits"].items()),
+        *(("left out", f"{count:,} {reason}") for reason, count in facts["rejected"].items()),
+        ("plan digest", facts["plan_digest"]),
+    ]
+    for name, text in lines:
+        print(f"  {name:<13} {text}")
     return EXIT_OK
 
 
-def verify(folder: Path) -> int:
+def _facts(shards: ShardIndex) -> dict[str, Any]:
+    manifest = shards.manifest
+    fields = ("dataset", "format", "encode", "samples", "classes", "splits", "rejected")
+    extensions = Counter(shards.strings("ext"))
+    return {
+        **manifest.model_dump(mode="json", include={*fields, "plan_digest"}),
+        "media": "image" if set(extensions) <= set(IMAGE_EXTENSIONS) else "video",
+        "shards": len(manifest.shards),
+        "bytes": sum(shard.bytes for shard in manifest.shards),
+        "hours": float(shards.numbers("duration").sum()) / 3600,
+        "frames": int(shards.numbers("frames").sum()),
+        "encodings": dict(extensions.most_common()),
+        "packet_indexes": int((shards.numbers("idx_offset") >= 0).sum()),
+    }
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
     """Check every byte of a shard set against its manifest and index; print what is wrong.
+
+    Args:
+        folder: of the set.
+        decode: decode every media file, too.
+        workers: decoding processes.
 
     Returns:
         0, or 3 if anything does not match.
@@ -57,60 +96,81 @@ def verify(folder: Path) -> int:
         UsageError, VerificationError: as :func:`~sce_video.shard.format.open_shards`.
     """
     shards = open_shards(folder)
-    problems = _check_texts(shards)
-    at = 0
-    for entry in shards.manifest.shards:
-        rows = shards.table.slice(at, entry.samples).to_pylist()
-        at += entry.samples
-        problems += _check_shard(shards, entry, rows)
-    if at != len(shards) or at != shards.manifest.samples:
-        problems.append(f"{folder}: the index has {len(shards)} samples, the shards {at}")
-    for problem in problems:
-        print(problem, file=sys.stderr)
+    problems = 0
+    for problem in _problems(shards, decode, workers):
+        problems += 1
+        tqdm.write(problem, file=sys.stderr)  # above the bar, if there is one
     if problems:
-        print(
-            f"{folder}: {len(problems)} problems; make the set again: --overwrite", file=sys.stderr
-        )
+        what = "what is wrong is named above; make the set again: --overwrite"
+        print(f"{folder}: {problems:,} findings: {what}", file=sys.stderr)
         return EXIT_VERIFY
-    print(f"{folder}: {len(shards.manifest.shards):,} shards, {at:,} samples: as the manifest says")
+    manifest = shards.manifest
+    print(
+        f"{folder}: {len(manifest.shards):,} shards, {manifest.samples:,} samples"
+        f"{', all decoded' if decode else ''}: as the manifest says"
+    )
     return EXIT_OK
 
 
-def _check_texts(shards: ShardIndex) -> list[str]:
+def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
+    yield from _check_texts(shards)
+    yield from _check_table(shards)
+    pool = Pool(
+        check_media,
+        workers=workers,
+        wall_limit=WALL_LIMIT,
+        name=lambda job: f"{job.path}: {job.row['key']}",
+        on_death=lambda job, code: media_finding(job, f"ends the decoder (exit code {code})"),
+    )
+    names, done = shards.table.column("shard"), 0
+    with pool, Progress(len(shards), "sample") as bar:
+        for entry in shards.manifest.shards:
+            path = shards.folder / entry.name
+            rows = shards.table.filter(pc.equal(names, entry.name)).to_pylist()
+            yield from check_shard(path, entry, rows, shards.split_columns)
+            media = [Media(path, row) for row in rows if decode and path.is_file()]
+            for number, finding in enumerate(pool.map(media), 1):
+                bar.update(done + number)
+                if finding:
+                    yield finding
+            done += len(rows)
+            bar.update(done)
+
+
+def _check_texts(shards: ShardIndex) -> Iterator[str]:
     """classes.txt, rejects.csv and the list of tars against the manifest."""
     folder, manifest = shards.folder, shards.manifest
-    problems = []
     classes, rejects = folder / CLASSES_NAME, folder / REJECTS_NAME
     expected = "".join(f"{name}\n" for name in manifest.classes).encode()
     if not classes.is_file() or classes.read_bytes() != expected:
-        problems.append(f"{classes}: not the classes of the manifest")
+        yield f"{classes}: not the classes of the manifest"
     counts: Counter[str] = Counter()
     if rejects.is_file():
-        with rejects.open(encoding="utf-8", newline="") as stream:
-            counts.update(row["reason"] for row in csv.DictReader(stream))
+        with rejects.open(encoding="utf-8", errors="replace", newline="") as stream:
+            counts.update(row.get("reason") or "" for row in csv.DictReader(stream))
     if dict(counts) != manifest.rejected:
-        problems.append(f"{rejects}: not the rejects that the manifest counts")
+        yield f"{rejects}: not the rejects that the manifest counts"
     named = {entry.name for entry in manifest.shards}
-    stray = sorted(path for path in folder.glob("*.tar") if path.name not in named)
-    return problems + [f"{path}: not named in the manifest" for path in stray]
+    for path in sorted(folder.glob("*.tar")):
+        if path.name not in named:
+            yield f"{path}: not named in the manifest"
 
 
-def _check_shard(shards: ShardIndex, entry: ShardEntry, rows: list[dict[str, Any]]) -> list[str]:
-    """One tar: its bytes, and its members against the index rows."""
-    path = shards.folder / entry.name
-    if not path.is_file():
-        return [f"{path}: missing"]
-    if path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
-        return [f"{path}: damaged (sha256 differs)"]
-    try:
-        found = index_table(read_rows(path, shards.split_columns), shards.split_columns)
-    except (tarfile.TarError, KeyError, ValueError) as error:
-        return [f"{path}: not readable as a shard: {error}"]
-    if found.to_pylist() != rows:
-        return [f"{path}: members and index rows differ"]
-    with path.open("rb") as stream:
-        for row in rows:
-            stream.seek(row["media_offset"])
-            if hashlib.sha256(stream.read(row["media_size"])).hexdigest() != row["sha256"]:
-                return [f"{path}: {row['key']} does not match its sha256"]
-    return []
+def _check_table(shards: ShardIndex) -> Iterator[str]:
+    """The counts of the manifest against the rows of the index."""
+    manifest, index = shards.manifest, shards.folder / INDEX_NAME
+    counts = {column: split_counts(shards.table, column) for column in shards.split_columns}
+    if counts != manifest.splits or len(shards) != manifest.samples:
+        yield f"{shards.folder / MANIFEST_NAME}: its counts are not those of the index"
+    rows = Counter(shards.strings("shard"))
+    for entry in manifest.shards:
+        if (found := rows.pop(entry.name, 0)) != entry.samples:
+            yield f"{index}: {found:,} rows of {entry.name}, which has {entry.samples:,} samples"
+    for name in rows:
+        yield f"{index}: rows of {name}, which the manifest does not name"
+    order = list(zip(shards.strings("shard"), shards.numbers("media_offset"), strict=True))
+    if order != sorted(order):
+        yield f"{index}: rows are not in the order of the tars"
+    for key, times in Counter(shards.strings("key")).items():
+        if times > 1:
+            yield f"{index}: {times} rows with the key {key}"

@@ -129,6 +129,8 @@ class Output:
                 raise
 
     def _open(self) -> None:
+        # All there is if a run was killed in its first moment.
+        (self.folder / (PLAN_NAME + PARTIAL)).unlink(missing_ok=True)
         names = sorted(path.name for path in self.folder.iterdir())
         ours = MANIFEST_NAME in names or PLAN_NAME in names
         if names and not ours:
@@ -172,6 +174,7 @@ class Output:
             path = self.folder / shard.name
             if not path.is_file() or path.stat().st_size != shard.bytes:
                 raise VerificationError(f"{path}: missing or cut; make the set again: --overwrite")
+        (self.folder / JOURNAL_NAME).unlink(missing_ok=True)  # a run was killed in its last moment
         self.manifest = manifest
 
     def _begin(self) -> None:

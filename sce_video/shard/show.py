@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 
 from sce_video.shard.format import REJECTS_NAME, Manifest
 from sce_video.shard.plan import Plan
+
+_JSON = 1024
+"""Bytes of a json member, padded."""
+_IDX = 7 * 1024
+"""Bytes of a packet index of some ten seconds, padded."""
 
 
 def human_bytes(count: int) -> str:
@@ -31,6 +37,8 @@ def print_plan(plan: Plan, folder: Path) -> None:
                 counts[value] = counts.get(value, 0) + 1
         shown = ", ".join(f"{value} {counts[value]:,}" for value in sorted(counts) if value)
         print(f"{column:<12} {shown}")
+    needed, free = human_bytes(disk_needed(plan)), human_bytes(_room(folder))
+    print(f"disk         about {needed} needed, {free} free")
     print(f"plan digest  {plan.digest}")
     left_out: dict[str, list[str]] = {}
     for path, reason in plan.rejects:
@@ -43,14 +51,33 @@ def print_plan(plan: Plan, folder: Path) -> None:
             print(f"  ... and {len(paths) - 10:,} more")
 
 
+def disk_needed(plan: Plan) -> int:
+    """Bytes of the shards, about: raw files, and for each a json, a packet index and headers.
+
+    What is transcoded is usually smaller.
+    """
+    block, record = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
+    sizes = (item.record.size for shard in plan.shards for item in shard)
+    beside = 2 * block + _JSON + (block + _IDX if plan.media == "video" else 0)
+    samples = sum(size + -size % block + beside for size in sizes)
+    return samples + len(plan.shards) * (record + 2 * block)
+
+
+def _room(folder: Path) -> int:
+    """Free bytes for the shards; those of an earlier run count as free."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    own = sum(path.stat().st_size for path in folder.glob("*.tar"))
+    return shutil.disk_usage(existing).free + own
+
+
 def warn_of_space(plan: Plan, folder: Path) -> None:
     """Say on standard error, before hours of work, that the disk is too small for the plan."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    own = sum(path.stat().st_size for path in folder.glob("*.tar"))  # an earlier run's
-    room = shutil.disk_usage(existing).free + own
-    if plan.bytes > room:
-        needed, free = human_bytes(plan.bytes), human_bytes(room)
-        print(f"warning: {folder} needs {needed}, there is room for {free}", file=sys.stderr)
+    needed, room = disk_needed(plan), _room(folder)
+    if needed > room:
+        print(
+            f"warning: {folder} needs {human_bytes(needed)}, there is room for {human_bytes(room)}",
+            file=sys.stderr,
+        )
 
 
 def print_summary(manifest: Manifest, folder: Path, *, worked: bool) -> None:

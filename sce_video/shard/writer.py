@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -43,10 +44,8 @@ class TarWriter:
         self._offset = 0
 
     def add(self, name: str, data: bytes) -> Member:
-        """Append a member; owner, mode and time are fixed."""
-        header = tarfile.TarInfo(name)
-        header.size, header.mode = len(data), 0o644
-        self._write(header.tobuf(tarfile.USTAR_FORMAT))
+        """Append a member."""
+        self._write(member_header(name, len(data)))
         member = Member(name, self._offset, len(data), zlib.crc32(data))
         self._write(data)
         self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
@@ -76,9 +75,20 @@ class TarWriter:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if not self._stream.closed:
+        with contextlib.suppress(OSError):  # a full disk, told already; the file goes anyway
             self._stream.close()
-            self._partial.unlink(missing_ok=True)
+        self._partial.unlink(missing_ok=True)  # after a commit there is none
+
+
+def member_header(name: str, size: int) -> bytes:
+    """The tar header of a member; owner, mode and time are fixed.
+
+    Raises:
+        ValueError: a tar cannot hold such a name or size.
+    """
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = size, 0o644
+    return header.tobuf(tarfile.USTAR_FORMAT)
 
 
 def sample_json(plan: Plan, item: Item, sample: Accepted) -> bytes:

@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import time
+
 import pytest
 
 from sce_video import progress
 
 
+class Clock:
+    """Stands in for the module ``time``."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    fake = Clock()
+    monkeypatch.setattr(progress, "time", fake)
+    return fake
+
+
 def test_plain_lines_are_rare_and_the_last_is_told_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with progress.Progress(3000, "video", start=1000) as bar:
-        bar.update(1500, "3 rejected")
-        assert capsys.readouterr().err == ""
-        monkeypatch.setattr(progress, "_LINES_EVERY", 0.0)
-        bar.update(2000, "3 rejected")
-        bar.update(3000, "4 rejected")
-        bar.update(3000, "4 rejected")
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("video 2,000/3,000 3 rejected ")
-    assert lines[1] == "video 3,000/3,000 4 rejected 0 s left"
+        for seconds, done in ((0, 1000), (10, 1500), (10, 2000), (4, 2990), (1, 3000), (0, 3000)):
+            clock.now += seconds
+            bar.update(done, f"{done // 1000} rejected")
+    assert capsys.readouterr().err.splitlines() == [
+        "video 2,000/3,000  50.0 video/s  2 rejected  0:00:20 left",
+        "video 3,000/3,000  80.0 video/s  3 rejected  0:00:00 left",
+    ]
+
+
+def test_rate_and_time_left_of_a_long_run_that_is_continued(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.Progress(240_000, "video") as bar:
+        clock.now += 10
+        bar.skip(100_000)  # found finished: says nothing about the rate
+        clock.now += 1_000
+        bar.update(102_500)
+        clock.now += 19_000
+        bar.update(110_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "video 102,500/240,000  2.50 video/s  15:16:40 left",
+        "video 110,000/240,000  0.50 video/s  3 days, 0:13:20 left",
+    ]
 
 
 def test_silent_where_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.Progress(3, "step", shown=False) as bar:
         bar.update(3)
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_on_a_terminal_counts_its_rate_from_what_was_skipped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.Progress(1_000_000, "video") as bar:
+        bar.skip(999_000)
+        time.sleep(0.2)
+        bar.update(999_010, "3 rejected")
+    shown = re.findall(r"999010/1000000 .*?([\d.]+)video/s, 3 rejected", capsys.readouterr().err)
+    assert shown
+    assert float(shown[-1]) <= 50  # 10 in 0.2 s

@@ -10,6 +10,8 @@ import pytest
 from sce_video.shard import show
 from sce_video.shard.format import Manifest, ShardEntry
 from sce_video.shard.plan import make_plan
+from tests.unit.shard.layouts import class_folders
+from tests.unit.shard.test_convert import plan_of, run
 from tests.unit.shard.test_plan import SETTINGS, some_scan
 
 
@@ -34,6 +36,14 @@ def test_a_disk_that_is_too_small(tmp_path: Path, capsys: pytest.CaptureFixture[
     huge = (replace(scan.records[0], size=1 << 60), *scan.records[1:])
     show.warn_of_space(make_plan(replace(scan, records=huge), SETTINGS), tmp_path / "toy")
     assert "toy needs 1048576.0 TiB, there is room for " in capsys.readouterr().err
+
+
+def test_disk_needed_is_what_it_takes_at_most(tmp_path: Path, clips: Path) -> None:
+    plan = plan_of(class_folders(tmp_path / "raw", clips))
+    run(plan, tmp_path / "toy")
+    taken = sum(path.stat().st_size for path in (tmp_path / "toy").glob("*.tar"))
+    # A packet index of some ten seconds is counted; these videos last half a second.
+    assert taken <= show.disk_needed(plan) <= taken + len(plan.shards) * 10_240 + 12 * 8_000
 
 
 def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
