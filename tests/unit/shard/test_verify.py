@@ -347,4 +347,4 @@ def test_info(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(capsys.readouterr().out)
     assert facts["bytes"] == sum(path.stat().st_size for path in made.glob("*.tar"))
     assert facts["frames"] == sum(open_shards(made).numbers("frames"))
-    assert (facts["packet_indexes"], facts["rejected"], facts["samples"]) == (0, {}, 12)
+    assert (facts["packet_indexes"], facts["rejected"], facts["samples"]) == (12, {}, 12)
