@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -78,6 +79,11 @@ def bare_decode(data: bytes) -> None:
             continue
 
 
+def decode_file(path: Path) -> None:
+    """:func:`bare_decode` of a file."""
+    bare_decode(path.read_bytes())
+
+
 def bare_encode(data: bytes, encoding: Encoding) -> None:
     """Decode, scale and encode in a plain loop with the settings of ``encoding``."""
     with (
@@ -115,7 +121,7 @@ def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list
     paths = [record.source for record in scan.records]
     encoding = Encoding(quality="fast")
     tasks: dict[str, Callable[[Path], object]] = {
-        "decode, bare PyAV": lambda path: bare_decode(path.read_bytes()),
+        "decode, bare PyAV": decode_file,
         "copy, one worker's part": lambda path: process_file(_job(path, None)),
         "layered fast, bare PyAV": lambda path: bare_encode(path.read_bytes(), encoding),
         "layered fast, one worker's part": lambda path: process_file(_job(path, encoding)),
@@ -134,16 +140,15 @@ def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list
     for name, used in cpu.items():
         ratio = None if "bare" in name else bare[name.split()[0].rstrip(",")] / used
         rows.append(Row(name, count, used, ratio))
-    rows.insert(2, _whole(folder, workers, repeat, bare["copy"]))
-    return rows
+    return rows + _whole(folder, workers, repeat)
 
 
 def _job(path: Path, encoding: Encoding | None) -> FileJob:
     return FileJob(path, path.stat().st_size, "video", Limits(), encoding=encoding)
 
 
-def _whole(folder: Path, workers: int, repeat: int, bare: float) -> Row:
-    """A whole conversion in processes of its own: plan, index, hash and write included."""
+def _whole(folder: Path, workers: int, repeat: int) -> list[Row]:
+    """A whole conversion (plan, index, hash, write) beside as many processes that only decode."""
     memory: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "raw"
@@ -154,6 +159,13 @@ def _whole(folder: Path, workers: int, repeat: int, bare: float) -> Row:
                     name = f"{number}/{path.relative_to(folder).as_posix().replace('/', '_')}"
                     (root / name).symlink_to(path.resolve())
         plan = _plan(root)
+        sources = [item.record.source for shard in plan.shards for item in shard]
+        with _cpu() as bare, get_context("spawn").Pool(workers) as pool:
+            began = time.perf_counter()
+            pool.map(decode_file, sources, chunksize=4)
+            bare_wall = time.perf_counter() - began
+            pool.close()
+            pool.join()
 
         def look(progress: Progress) -> None:
             if progress.samples % max(plan.samples // 20, 1) == 0:
@@ -163,17 +175,15 @@ def _whole(folder: Path, workers: int, repeat: int, bare: float) -> Row:
             began = time.perf_counter()
             convert(plan, Path(temporary) / "out", workers=workers, on_progress=look)
             wall = time.perf_counter() - began
-    each = 1000 * used[0] / plan.samples
+    each, least = (1000 * spent / plan.samples for spent in (used[0], bare[0]))
     early = [mib for samples, mib in memory if 0.1 <= samples / plan.samples <= 0.3]
     late = [mib for samples, mib in memory if samples / plan.samples >= 0.8]
-    return Row(
-        f"copy, whole conversion, {workers} workers",
-        plan.samples,
-        each,
-        bare / each,
-        plan.samples / wall,
-        (max(early, default=0.0), max(late, default=0.0)),
-    )
+    grown = (max(early, default=0.0), max(late, default=0.0))
+    count = plan.samples
+    return [
+        Row(f"decode, bare PyAV, {workers} processes", count, least, None, count / bare_wall),
+        Row(f"copy, {workers} workers", count, each, least / each, count / wall, grown),
+    ]
 
 
 def _plan(root: Path) -> Plan:

@@ -8,6 +8,7 @@ eighth frames needs no B picture at all. ``tune fastdecode`` trades bytes for de
 from __future__ import annotations
 
 import io
+import math
 import platform
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -22,7 +23,7 @@ from av.video.stream import VideoStream
 from sce_video.media import open_video
 from sce_video.shard.indexer import Indexer
 from sce_video.shard.packets import PacketIndex
-from sce_video.shard.probe import Probe, Rejected
+from sce_video.shard.probe import Limits, Probe, Rejected
 
 FPS = 25
 Quality = Literal["high", "fast"]
@@ -74,43 +75,59 @@ def encoder_options(encoding: Encoding) -> dict[str, str]:
 
 
 class LayeredEncoder:
-    """Takes the decoded frames of one video; :meth:`finish` gives the transcoded file."""
+    """Takes the decoded frames of one video; :meth:`finish` gives the transcoded file.
 
-    def __init__(self, encoding: Encoding) -> None:
+    Each frame is shown from the nearest 25th of a second on, counted from the first one, until the
+    next; of frames nearest to the same one the first is taken.
+
+    Args:
+        encoding: settings.
+        max_frames: most frames of the result (a gap in a video's times is filled with frames).
+    """
+
+    def __init__(self, encoding: Encoding, max_frames: int = Limits().frames) -> None:
         self._encoding = encoding
+        self._max_frames = max_frames
         self._file = io.BytesIO()
         self._container = av.open(self._file, "w", format="mp4", options={"fflags": "+bitexact"})
-        self._graph: Graph | None = None
         self._stream: VideoStream | None = None
+        self._graph: Graph | None = None
         self._start = 0
+        self._last: VideoFrame | None = None
+        self._count = 0
 
     def add(self, frame: VideoFrame) -> None:
         """Encode a frame; it must have a time.
 
         Raises:
-            Rejected: the filters or the encoder take no such frames.
+            Rejected: the filters or the encoder take no such frames, or it would be too many.
         """
+        ticks, base = frame.pts or 0, frame.time_base or Fraction(1)
         try:
-            if self._graph is None:
+            if self._stream is None:
+                self._start = ticks
                 self._graph = _filters(frame, self._encoding.short_side)
-                self._start = frame.pts or 0
-            frame.pts = (frame.pts or 0) - self._start
-            self._graph.vpush(frame)
-            self._drain(self._graph)
+            number = _nearest((ticks - self._start) * base)
+            if number >= self._max_frames:
+                raise Rejected("too many frames")
+            if number >= self._count:
+                self._repeat(number)
+                self._encode(self._filtered(frame))
         except (av.FFmpegError, ValueError) as error:
             raise Rejected("does not encode") from error
 
-    def finish(self) -> tuple[bytes, Probe]:
+    def finish(self, duration: float) -> tuple[bytes, Probe]:
         """The file and what it is; at least one frame was added.
+
+        Args:
+            duration: seconds that the video lasts.
 
         Raises:
             Rejected: as :meth:`add`.
         """
-        graph = cast("Graph", self._graph)
+        stream = cast("VideoStream", self._stream)
         try:
-            graph.vpush(None)
-            self._drain(graph)
-            stream = cast("VideoStream", self._stream)
+            self._repeat(min(_nearest(Fraction(duration)), self._max_frames))
             self._container.mux(stream.encode(None))
             self._container.close()
         except (av.FFmpegError, ValueError) as error:
@@ -127,16 +144,24 @@ class LayeredEncoder:
         """Free what an unfinished encode holds."""
         self._container.close()
 
-    def _drain(self, graph: Graph) -> None:
-        while True:
-            try:
-                frame = graph.vpull()
-            except (av.BlockingIOError, av.EOFError):
-                return
-            if self._stream is None:
-                self._stream = self._open(frame)
-            frame.pict_type = PictureType.NONE  # else x264 repeats the types of the source
-            self._container.mux(self._stream.encode(frame))
+    def _filtered(self, frame: VideoFrame) -> VideoFrame:
+        if self._graph is None:
+            return frame
+        self._graph.vpush(frame)
+        return self._graph.vpull()
+
+    def _repeat(self, until: int) -> None:
+        """Show the last frame up to frame number ``until``."""
+        while self._count < until:
+            self._encode(cast("VideoFrame", self._last))
+
+    def _encode(self, frame: VideoFrame) -> None:
+        if self._stream is None:
+            self._stream = self._open(frame)
+        frame.pts, frame.time_base = self._count, Fraction(1, FPS)
+        frame.pict_type = PictureType.NONE  # else x264 repeats the types of the source
+        self._container.mux(self._stream.encode(frame))
+        self._last, self._count = frame, self._count + 1
 
     def _open(self, frame: VideoFrame) -> VideoStream:
         options = encoder_options(self._encoding)
@@ -150,22 +175,26 @@ class LayeredEncoder:
         return stream
 
 
-def _filters(frame: VideoFrame, short_side: int) -> Graph:
-    """25 frames a second, upright, at most ``short_side`` on the short side, even, 8 bit 4:2:0."""
-    graph = Graph()
-    graph.threads = 1
+def _nearest(seconds: Fraction) -> int:
+    """Number of the frame whose time is nearest; of two the later."""
+    return math.floor(seconds * FPS + Fraction(1, 2))
+
+
+def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
+    """Upright, at most ``short_side`` on the short side, even, 8 bit 4:2:0; None = it is so."""
     upright = frame.rotation % 180 == 0
     width, height = (frame.width, frame.height) if upright else (frame.height, frame.width)
     factor = min(1.0, short_side / min(width, height))
     width, height = (max(2, 2 * round(side * factor / 2)) for side in (width, height))
+    as_wanted = (frame.width, frame.height, frame.format.name) == (width, height, "yuv420p")
+    if as_wanted and not frame.rotation and frame.color_range != ColorRange.JPEG:
+        return None
+    graph = Graph()
+    graph.threads = 1
     steps = [
         graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base,
-        ),
-        graph.add("fps", str(FPS)),
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        )
     ]
     if not upright:
         steps.append(graph.add("transpose", _TURNS[frame.rotation % 360]))

@@ -79,7 +79,7 @@ def probe_video(data: bytes, limits: Limits = Limits(), sink: Sink | None = None
     Args:
         data: the whole file.
         limits: what it may cost.
-        sink: given every frame as it is decoded.
+        sink: given every frame as it is decoded, to keep or to change.
 
     Raises:
         Rejected: it is damaged, no video, or over a limit.
@@ -109,8 +109,9 @@ class _Video:
         self._indexer = Indexer(data, stream)
         self._shown: list[int] = []
         self._pts: list[int] = []
-        self._first: VideoFrame | None = None
         self._size = (0, 0)
+        self._rotation = 0
+        self._time_base: Fraction | None = None
         self._last_duration = 0
 
     def decode(self, container: InputContainer, limits: Limits) -> _Video:
@@ -140,12 +141,13 @@ class _Video:
         return self
 
     def _add(self, frame: VideoFrame) -> None:
-        if self._first is None:
-            self._first, self._size = frame, (frame.width, frame.height)
-            if frame.rotation % 90:
-                raise Rejected("rotated by less than a quarter turn")
-            if frame.time_base is None:  # a Fraction is made at each look
+        if self._time_base is None:  # looking it up makes a Fraction each time
+            self._size, self._rotation = (frame.width, frame.height), frame.rotation % 360
+            self._time_base = frame.time_base
+            if self._time_base is None:
                 raise Rejected("frames without a time")
+            if self._rotation % 90:
+                raise Rejected("rotated by less than a quarter turn")
         pts = frame.pts
         if frame.is_corrupt:
             raise Rejected("damaged frames")
@@ -161,19 +163,17 @@ class _Video:
 
     def probe(self, ext: str) -> Probe:
         """What was found."""
-        first, pts = cast("VideoFrame", self._first), self._pts
+        pts, time_base = self._pts, cast("Fraction", self._time_base)
         steps = [later - sooner for sooner, later in pairwise(pts)]
         # Matroska gives the last frame no duration; then it lasts as long as most others.
         ticks = max(pts) - min(pts) + (self._last_duration or median(steps or [0]))
         if ticks <= 0:
             raise Rejected("frames without a time")
-        time_base = cast("Fraction", first.time_base)
         duration = float(ticks * time_base)
-        upright = first.rotation % 180 == 0
-        width, height = (first.width, first.height) if upright else (first.height, first.width)
+        width, height = self._size if self._rotation % 180 == 0 else self._size[::-1]
         packets, reason = None, ""
         try:
-            packets = self._indexer.finish(self._shown, pts, time_base, first.rotation % 360)
+            packets = self._indexer.finish(self._shown, pts, time_base, self._rotation)
         except Unindexable as unindexable:
             reason = str(unindexable)
         return Probe(

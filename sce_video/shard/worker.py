@@ -86,9 +86,9 @@ def _accept(job: FileJob, data: bytes) -> Accepted:
     elif job.encoding is None:
         found = source = probe_video(data, job.limits)
     else:
-        with closing(LayeredEncoder(job.encoding)) as encoder:
+        with closing(LayeredEncoder(job.encoding, job.limits.frames)) as encoder:
             source = probe_video(data, job.limits, encoder.add)
-            data, found = encoder.finish()
+            data, found = encoder.finish(source.duration)
         sha256 = hashlib.sha256(data).hexdigest()
     idx = b"" if found.packets is None else found.packets.to_bytes()
     found, source = replace(found, packets=None), replace(source, packets=None)

@@ -26,8 +26,7 @@ from tests.videos import moving_square, write_video
 
 def layered(data: bytes, encoding: Encoding | None = None) -> tuple[bytes, Probe]:
     encoder = LayeredEncoder(encoding or Encoding())
-    probe_video(data, sink=encoder.add)
-    return encoder.finish()
+    return encoder.finish(probe_video(data, sink=encoder.add).duration)
 
 
 def settings_of(data: bytes) -> dict[str, str]:
@@ -77,7 +76,7 @@ def test_the_right_frame_at_the_right_time(tmp_path: Path) -> None:
     starts = np.array([math.floor(Fraction(t, 40) + Fraction(1, 2)) for t in VFR])
     for number, image in enumerate(got):
         distance = np.abs(truth - image).mean((1, 2, 3))
-        shown = np.flatnonzero(starts <= number)[-1]
+        shown = np.flatnonzero(starts == starts[starts <= number].max())[0]
         assert distance[shown] < 4
         assert distance[shown] == distance.min()
 
@@ -163,10 +162,18 @@ def test_equal_bytes_in_any_order_and_process(tmp_path: Path) -> None:
 
 
 def test_what_does_not_encode_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = KINDS["b-frames"](tmp_path).read_bytes()
+    data = KINDS["4:4:4"](tmp_path).read_bytes()
+    with pytest.raises(Rejected, match="too many frames"):
+        probe_video(data, sink=LayeredEncoder(Encoding(), max_frames=59).add)
     monkeypatch.setattr("sce_video.shard.encode._SCALE", "nonsense")
     with pytest.raises(Rejected, match="does not encode"):
         layered(data)
+
+
+def test_the_last_frame_lasts_as_long_as_it_did(tmp_path: Path) -> None:
+    data = encode(tmp_path / "v.mp4", ticks=range(0, 4000, 500)).read_bytes()
+    _, probe = layered(data)
+    assert probe.frames == 100
 
 
 def test_images_are_not_transcoded(tmp_path: Path) -> None:

@@ -53,8 +53,7 @@ def fed(index: PacketIndex, *numbers: int) -> int:
 
 def layered(data: bytes, encoding: Encoding | None = None) -> tuple[bytes, Probe]:
     encoder = LayeredEncoder(encoding or Encoding())
-    probe_video(data, sink=encoder.add)
-    return encoder.finish()
+    return encoder.finish(probe_video(data, sink=encoder.add).duration)
 
 
 @pytest.fixture(scope="module")
