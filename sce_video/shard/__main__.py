@@ -7,17 +7,17 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sce_video.errors import Interrupted, UsageError, run_command
+from sce_video.errors import EXIT_OK, Interrupted, UsageError, run_command
 from sce_video.shard.sources import SOURCES, Options, find_source
 
 if TYPE_CHECKING:
     from sce_video.shard.encode import Encoding
-    from sce_video.shard.format import Manifest
     from sce_video.shard.plan import Plan
 
 RAW_VARIABLE = "SCE_VIDEO_RAW"
@@ -121,12 +121,15 @@ def _inspect(verb: str, arguments: Sequence[str], prog: str) -> int:
     args = parser.parse_args(arguments)
 
     def command() -> int:
-        from sce_video.shard import inspect_set
-
         if verb == "info":
-            return inspect_set.info(args.folder, as_json=args.json)
+            from sce_video.shard.show import print_set
+
+            print_set(args.folder, as_json=args.json)
+            return EXIT_OK
+        from sce_video.shard.verify import verify
+
         workers = args.workers or len(os.sched_getaffinity(0))
-        return inspect_set.verify(args.folder, decode=args.decode, workers=workers)
+        return verify(args.folder, decode=args.decode, workers=workers)
 
     return run_command(command, verbose=args.verbose)
 
@@ -176,22 +179,23 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
     folder = args.out or Path("shards") / args.dataset
     if args.dry_run:
         show.print_plan(plan, folder)
-        return 0
+        return EXIT_OK
     if not plan.samples:
         raise UsageError(f"{root}: not one file of the data set is there")
     show.warn_of_space(plan, folder)
     try:
-        manifest, worked = _run(args, plan, folder)
+        began = time.monotonic()
+        worked = _run(args, plan, folder)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; run the same command again to continue {folder}"
         ) from error
-    show.print_summary(manifest, folder, worked=worked)
-    return 0
+    show.print_summary(folder, worked=worked, seconds=time.monotonic() - began)
+    return EXIT_OK
 
 
-def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> tuple[Manifest, bool]:
-    """Convert, with progress and signals."""
+def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> bool:
+    """Convert, with progress and signals; returns whether anything had to be done."""
     from sce_video.progress import Progress
     from sce_video.shard import convert
     from sce_video.shard.pool import Pool
@@ -213,7 +217,7 @@ def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> tuple[Manifest, 
             else:
                 bar.skip(done)
 
-        return convert.convert(
+        _, worked = convert.convert(
             plan,
             folder,
             workers=args.workers or workers,
@@ -223,6 +227,7 @@ def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> tuple[Manifest, 
             stopping=lambda: signals.stopping,
             pool_type=pool_type,
         )
+    return worked
 
 
 class _Signals:

@@ -1,15 +1,21 @@
-"""What the converter tells people: plan and summary."""
+"""What the converter tells people: its plan, and what a set holds."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tarfile
+from collections import Counter
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from sce_video.shard.format import REJECTS_NAME, Manifest
+from sce_video.shard.format import IMAGE_EXTENSIONS, REJECTS_NAME, ShardIndex, open_shards
 from sce_video.shard.plan import Plan
 
+_ENCODE = ("mode", "quality", "short_side")
+"""Of the encode settings, what people are told; the rest follows from it."""
 _JSON = 1024
 """Bytes of a json member, padded."""
 _IDX = 7 * 1024
@@ -80,19 +86,71 @@ def warn_of_space(plan: Plan, folder: Path) -> None:
         )
 
 
-def print_summary(manifest: Manifest, folder: Path, *, worked: bool) -> None:
-    """What a finished set holds and what to do next."""
+def print_set(folder: Path, *, as_json: bool = False) -> None:
+    """Print what a shard set holds; with ``as_json`` one JSON object, sizes in bytes.
+
+    Raises:
+        UsageError, VerificationError: as :func:`~sce_video.shard.format.open_shards`.
+    """
+    facts = _facts(open_shards(folder))
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        _print_facts(folder, facts)
+
+
+def _print_facts(folder: Path, facts: dict[str, Any]) -> None:
+    some = facts["classes"] if len(facts["classes"]) < 6 else [*facts["classes"][:4], "..."]
+    encode = ", ".join(str(facts["encode"][name]) for name in _ENCODE if name in facts["encode"])
+    indexed = {0: "none", facts["samples"]: "all"}.get(facts["packet_indexes"])
+    print(f"{folder}: {facts['dataset']}, format {facts['format']}")
+    lines = [
+        ("samples", f"{facts['samples']:,} {facts['media']}s in {facts['shards']:,} shards"),
+        ("size", f"{human_bytes(facts['bytes'])} ({facts['bytes']:,} bytes)"),
+        ("encoding", f"{_listed(facts['encodings'])}; {encode}"),
+        ("classes", f"{len(facts['classes']):,}{': ' * bool(some)}{', '.join(some)}"),
+        *((column, _listed(counts)) for column, counts in facts["splits"].items()),
+        *(("left out", f"{count:,} {reason}") for reason, count in facts["rejected"].items()),
+        ("plan digest", facts["plan_digest"]),
+    ]
+    if facts["media"] == "video":
+        lines[2:2] = [
+            ("length", f"{facts['hours']:,.2f} h, {facts['frames']:,} frames"),
+            ("packet index", indexed or f"{facts['packet_indexes']:,} of {facts['samples']:,}"),
+        ]
+    for name, text in lines:
+        print(f"  {name:<13} {text}")
+
+
+def _facts(shards: ShardIndex) -> dict[str, Any]:
+    manifest = shards.manifest
+    fields = ("dataset", "format", "encode", "samples", "classes", "splits", "rejected")
+    extensions = Counter(shards.strings("ext"))
+    return {
+        **manifest.model_dump(mode="json", include={*fields, "plan_digest"}),
+        "media": "image" if set(extensions) <= set(IMAGE_EXTENSIONS) else "video",
+        "shards": len(manifest.shards),
+        "bytes": sum(shard.bytes for shard in manifest.shards),
+        "hours": float(shards.numbers("duration").sum()) / 3600,
+        "frames": int(shards.numbers("frames").sum()),
+        "encodings": dict(extensions.most_common()),
+        "packet_indexes": int((shards.numbers("idx_offset") >= 0).sum()),
+    }
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def print_summary(folder: Path, *, worked: bool, seconds: float) -> None:
+    """What a conversion made, in what time, and what to do next."""
     if not worked:
         print(f"{folder} is complete and made from this very input: nothing to do")
-    size = sum(shard.bytes for shard in manifest.shards)
-    print(
-        f"{manifest.samples:,} samples in {len(manifest.shards):,} shards, {human_bytes(size)}, "
-        f"{len(manifest.classes):,} classes: {folder}"
-    )
-    for column, counts in manifest.splits.items():
-        print(f"  {column}: {', '.join(f'{value} {count:,}' for value, count in counts.items())}")
-    if manifest.rejected:
-        print(f"left out (named in {folder / REJECTS_NAME}):")
-        for reason, count in manifest.rejected.items():
-            print(f"  {count:>9,}  {reason}")
-    print(f"next: deepspeed sce_video/train.py data.shards={folder}")
+    facts = _facts(open_shards(folder))
+    _print_facts(folder, facts)
+    if facts["rejected"]:
+        print(f"  what was left out is named in {folder / REJECTS_NAME}")
+    if worked:
+        print(f"made in {timedelta(seconds=round(seconds))}")
+    if facts["media"] == "video":
+        print(f"next: deepspeed sce_video/train.py data.shards={folder}")

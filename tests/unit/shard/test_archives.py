@@ -17,13 +17,13 @@ from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.__main__ import main
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.format import open_shards
-from sce_video.shard.inspect_set import verify
 from sce_video.shard.plan import Plan, Settings, changes, make_plan
 from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Options, Record, Scan, find_source
 from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.sources.listing import Found
 from sce_video.shard.spool import spooled
+from sce_video.shard.verify import verify
 from sce_video.shard.worker import Accepted, FileJob, process_file
 from tests.unit.shard import layouts
 from tests.unit.shard.layouts import put, put_text, read_all, tar

@@ -45,7 +45,7 @@ def test_default_paths(tmp_path: Path, clips: Path) -> None:
     layouts.class_folders(tmp_path / "raw" / "folder", clips)
     result = run("folder", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "12 samples in 1 shards" in result.stdout
+    assert "12 videos in 1 shards" in result.stdout
     assert "next: " in result.stdout
     assert (tmp_path / "shards/folder/folder-000000.tar").is_file()
     assert "nothing to do" in run("folder", cwd=tmp_path).stdout

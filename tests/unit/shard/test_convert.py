@@ -19,11 +19,11 @@ from sce_video.shard import convert as converter
 from sce_video.shard import writer
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.format import Manifest, open_shards
-from sce_video.shard.inspect_set import verify
 from sce_video.shard.output import JOURNAL_NAME
 from sce_video.shard.packets import PacketIndex
 from sce_video.shard.plan import Plan, Settings, make_plan
 from sce_video.shard.sources import Options, find_source
+from sce_video.shard.verify import verify
 from sce_video.shard.writer import TarWriter
 from tests.conftest import REPOSITORY
 from tests.unit.shard.layouts import class_folders, put

@@ -13,9 +13,9 @@ import pytest
 from sce_video.shard.convert import convert
 from sce_video.shard.encode import Encoding
 from sce_video.shard.format import open_shards
-from sce_video.shard.inspect_set import verify
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
+from sce_video.shard.verify import verify
 from tests.odd_videos import FRAMES, KINDS, encode
 from tests.videos import moving_square, write_video
 

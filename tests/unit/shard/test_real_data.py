@@ -8,10 +8,10 @@ import pytest
 
 from sce_video.shard.convert import convert
 from sce_video.shard.format import ShardIndex, open_shards
-from sce_video.shard.inspect_set import verify
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.probe import probe_video
 from sce_video.shard.sources import Options, find_source
+from sce_video.shard.verify import verify
 
 
 def shard(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from sce_video.shard import show
-from sce_video.shard.format import Manifest, ShardEntry
 from sce_video.shard.plan import make_plan
 from tests.unit.shard.layouts import class_folders
 from tests.unit.shard.test_convert import plan_of, run
@@ -46,24 +45,19 @@ def test_disk_needed_is_what_it_takes_at_most(tmp_path: Path, clips: Path) -> No
     assert taken <= show.disk_needed(plan) <= taken + len(plan.shards) * 10_240 + 12 * 8_000
 
 
-def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = Manifest(
-        dataset="toy",
-        plan_digest="0",
-        encode={"mode": "copy"},
-        classes=("a", "b"),
-        splits={"split": {"train": 7, "val": 3}},
-        samples=10,
-        rejected={"missing": 4, "decode error": 1},
-        index_sha256="0",
-        shards=(ShardEntry(name="toy-000000.tar", samples=10, bytes=2048, sha256="0"),),
-    )
-    show.print_summary(manifest, Path("shards/toy"), worked=True)
-    assert capsys.readouterr().out.splitlines() == [
-        "10 samples in 1 shards, 2.0 KiB, 2 classes: shards/toy",
-        "  split: train 7, val 3",
-        "left out (named in shards/toy/rejects.csv):",
-        "          4  missing",
-        "          1  decode error",
-        "next: deepspeed sce_video/train.py data.shards=shards/toy",
+def test_summary(tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = class_folders(tmp_path / "raw", clips)
+    (root / "class1" / "v1_6.mp4").write_bytes(b"no video")
+    run(plan_of(root), tmp_path / "toy", max_rejects=0.1)
+    show.print_summary(tmp_path / "toy", worked=True, seconds=3723.4)
+    lines = capsys.readouterr().out.splitlines()
+    assert "  samples       11 videos in 3 shards" in lines
+    assert "  classes       3: class0, class1, class2" in lines
+    assert "  left out      1 not a readable video container" in lines
+    assert lines[-3:] == [
+        f"  what was left out is named in {tmp_path / 'toy' / 'rejects.csv'}",
+        "made in 1:02:03",
+        f"next: deepspeed sce_video/train.py data.shards={tmp_path / 'toy'}",
     ]
+    show.print_summary(tmp_path / "toy", worked=False, seconds=0.1)
+    assert "nothing to do" in capsys.readouterr().out.splitlines()[0]

@@ -19,8 +19,9 @@ import pytest
 from sce_video.errors import VerificationError
 from sce_video.shard.check import check_shard
 from sce_video.shard.format import open_shards, sha256_file, write_index_table
-from sce_video.shard.inspect_set import info, verify
 from sce_video.shard.packets import PacketIndex
+from sce_video.shard.show import print_set
+from sce_video.shard.verify import verify
 from sce_video.shard.writer import TarWriter, index_row
 from tests.unit.shard.layouts import class_folders
 from tests.unit.shard.test_convert import plan_of, run
@@ -334,16 +335,16 @@ def test_decoding_finds_what_no_digest_can(
 
 
 def test_info(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert info(made) == 0
+    print_set(made)
     text = capsys.readouterr().out
     for line in (
         "  samples       12 videos in 3 shards\n",
-        "  encoding      mp4 12; mode copy\n",
+        "  encoding      mp4 12; copy\n",
         "  packet index  all\n",
         "  classes       3: class0, class1, class2\n",
     ):
         assert line in text
-    assert info(made, as_json=True) == 0
+    print_set(made, as_json=True)
     facts = json.loads(capsys.readouterr().out)
     assert facts["bytes"] == sum(path.stat().st_size for path in made.glob("*.tar"))
     assert facts["frames"] == sum(open_shards(made).numbers("frames"))

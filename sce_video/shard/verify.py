@@ -1,14 +1,12 @@
-"""Look at a finished shard set: ``info`` tells what it holds, ``verify`` reads all of it."""
+"""Read all of a finished shard set and name what is wrong with it."""
 
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 from tqdm import tqdm
@@ -19,7 +17,6 @@ from sce_video.shard.check import Media, check_media, check_shard, media_finding
 from sce_video.shard.convert import WALL_LIMIT
 from sce_video.shard.format import (
     CLASSES_NAME,
-    IMAGE_EXTENSIONS,
     INDEX_NAME,
     MANIFEST_NAME,
     REJECTS_NAME,
@@ -28,57 +25,6 @@ from sce_video.shard.format import (
     split_counts,
 )
 from sce_video.shard.pool import Pool
-from sce_video.shard.show import human_bytes
-
-
-def info(folder: Path, *, as_json: bool = False) -> int:
-    """Print what a shard set holds; with ``as_json`` one JSON object, sizes in bytes.
-
-    Raises:
-        UsageError, VerificationError: as :func:`~sce_video.shard.format.open_shards`.
-    """
-    facts = _facts(open_shards(folder))
-    if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
-        return EXIT_OK
-    some = facts["classes"] if len(facts["classes"]) < 6 else [*facts["classes"][:4], "..."]
-    encode = ", ".join(f"{name} {value}" for name, value in facts["encode"].items())
-    indexed = {0: "none", facts["samples"]: "all"}.get(facts["packet_indexes"])
-    print(f"{folder}: {facts['dataset']}, format {facts['format']}")
-    lines = [
-        ("samples", f"{facts['samples']:,} {facts['media']}s in {facts['shards']:,} shards"),
-        ("size", f"{human_bytes(facts['bytes'])} ({facts['bytes']:,} bytes)"),
-        ("length", f"{facts['hours']:,.2f} h, {facts['frames']:,} frames"),
-        ("encoding", f"{_listed(facts['encodings'])}; {encode}"),
-        ("packet index", indexed or f"{facts['packet_indexes']:,} of {facts['samples']:,}"),
-        ("classes", f"{len(facts['classes']):,}{': ' * bool(some)}{', '.join(some)}"),
-        *((column, _listed(counts)) for column, counts in facts["splits"].items()),
-        *(("left out", f"{count:,} {reason}") for reason, count in facts["rejected"].items()),
-        ("plan digest", facts["plan_digest"]),
-    ]
-    for name, text in lines:
-        print(f"  {name:<13} {text}")
-    return EXIT_OK
-
-
-def _facts(shards: ShardIndex) -> dict[str, Any]:
-    manifest = shards.manifest
-    fields = ("dataset", "format", "encode", "samples", "classes", "splits", "rejected")
-    extensions = Counter(shards.strings("ext"))
-    return {
-        **manifest.model_dump(mode="json", include={*fields, "plan_digest"}),
-        "media": "image" if set(extensions) <= set(IMAGE_EXTENSIONS) else "video",
-        "shards": len(manifest.shards),
-        "bytes": sum(shard.bytes for shard in manifest.shards),
-        "hours": float(shards.numbers("duration").sum()) / 3600,
-        "frames": int(shards.numbers("frames").sum()),
-        "encodings": dict(extensions.most_common()),
-        "packet_indexes": int((shards.numbers("idx_offset") >= 0).sum()),
-    }
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
