@@ -169,7 +169,7 @@ def _whole(folder: Path, workers: int, repeat: int) -> list[Row]:
 
         def look(progress: Progress) -> None:
             if progress.samples % max(plan.samples // 20, 1) == 0:
-                memory.append((progress.samples, _resident()))
+                memory.append((progress.samples, resident_mib()))
 
         with _cpu() as used:
             began = time.perf_counter()
@@ -205,7 +205,7 @@ def _cpu() -> Iterator[list[float]]:
     used[0] = now() - used[0]
 
 
-def _resident() -> float:
+def resident_mib() -> float:
     """MiB of this process and its children (Linux)."""
     pids = [os.getpid()]
     for task in Path("/proc/self/task").iterdir():
