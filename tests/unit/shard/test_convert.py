@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from sce_video.errors import SceVideoError, UsageError, VerificationError
 from sce_video.shard import convert as converter
 from sce_video.shard import writer
 from sce_video.shard.convert import Progress, convert
+from sce_video.shard.encode import Encoding
 from sce_video.shard.format import Manifest, open_shards
 from sce_video.shard.output import JOURNAL_NAME
 from sce_video.shard.packets import PacketIndex
@@ -105,6 +107,33 @@ def test_no_trace_of_place_or_time(root: Path, reference: Path, tmp_path: Path) 
 def test_two_workers_write_the_same_bytes(root: Path, reference: Path, tmp_path: Path) -> None:
     run(plan_of(root), tmp_path / "toy", workers=2, max_rejects=0.1)
     assert content(tmp_path / "toy") == content(reference)
+
+
+def test_layered_sets_are_the_same_bytes_too(root: Path, tmp_path: Path) -> None:
+    scan = find_source("folder").scan("folder", root, Options())
+    settings = Settings("toy", samples_per_shard=4, encoding=Encoding(quality="fast"))
+    plan = make_plan(scan, settings)
+    for name, workers in (("one", 1), ("two", 2)):
+        with pytest.raises(KeyboardInterrupt):
+            run(
+                plan,
+                tmp_path / name,
+                workers,
+                max_rejects=0.1,
+                on_progress=interrupt_after(3 * workers),
+            )
+        run(plan, tmp_path / name, workers, max_rejects=0.1)
+    run(plan, tmp_path / "whole", max_rejects=0.1)
+    assert content(tmp_path / "one") == content(tmp_path / "two") == content(tmp_path / "whole")
+    shards = open_shards(tmp_path / "whole")
+    assert shards.manifest.encode == Encoding(quality="fast").describe()
+    tar = (tmp_path / "whole" / "toy-000000.tar").read_bytes()
+    row = shards.table.to_pylist()[0]
+    fields = json.loads(tar[row["json_offset"] :][: row["json_size"]])
+    assert fields["encode"] == shards.manifest.encode
+    raw = (root / row["path"]).read_bytes()
+    assert fields["source"]["sha256"] == hashlib.sha256(raw).hexdigest()
+    assert (fields["source"]["width"], fields["source"]["codec"]) == (64, "h264")
 
 
 @pytest.mark.parametrize("samples", [1, 6, 11])

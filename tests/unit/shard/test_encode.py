@@ -156,9 +156,9 @@ def test_equal_bytes_in_any_order_and_process(tmp_path: Path) -> None:
     first, *others = [_digests(order) for order in orders]
     assert all(other == first for other in others)
     assert len(set(first.values())) == 10
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        apart = pool.map(_digest, paths[:3], chunksize=1)
-    assert apart == [first[path.name] for path in paths[:3]]
+    with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
+        apart = pool.map(_digest, paths, chunksize=1)
+    assert apart == [first[path.name] for path in paths]
 
 
 def test_what_does_not_encode_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
