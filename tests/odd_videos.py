@@ -99,6 +99,19 @@ def with_cover(source: Path, path: Path) -> Path:
     return path
 
 
+def audio_only() -> bytes:
+    """An MP4 with sound and no pictures."""
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        tone = np.zeros((1, 16_000), np.float32)
+        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return data.getvalue()
+
+
 def without_vui(source: Path, path: Path) -> Path:
     """``source`` (H.264 in mp4) less what tells a decoder how far its pictures are reordered."""
     data = bytearray(source.read_bytes())

@@ -9,7 +9,6 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from sce_video.errors import UsageError, VerificationError
 from sce_video.shard.format import (
@@ -87,12 +86,7 @@ class Output:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._lock)  # which unlocks
 
     def note(self, shard: Journal) -> None:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from sce_video.errors import SceVideoError
@@ -178,12 +177,7 @@ class Pool(Generic[Job, Result]):
     def __enter__(self) -> Pool[Job, Result]:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for worker in self._workers:
             _kill(worker)
         self._workers.clear()

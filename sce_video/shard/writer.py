@@ -10,7 +10,6 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from sce_video.shard.plan import Item, Plan
@@ -69,12 +68,7 @@ class TarWriter:
     def __enter__(self) -> TarWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with contextlib.suppress(OSError):  # a full disk, told already; the file goes anyway
             self._stream.close()
         self._partial.unlink(missing_ok=True)  # after a commit there is none

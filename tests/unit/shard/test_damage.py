@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -16,7 +14,7 @@ from sce_video.shard.format import open_shards
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
-from tests.odd_videos import FRAMES, KINDS, encode
+from tests.odd_videos import FRAMES, KINDS, audio_only, encode
 from tests.videos import moving_square, write_video
 
 REASONS = {
@@ -35,18 +33,6 @@ REASONS = {
     "one frame.mp4": {"too short"},
     "oblique.mp4": {"rotated by less than a quarter turn"},
 }
-
-
-def _sound() -> bytes:
-    data = io.BytesIO()
-    with av.open(data, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
-        tone = np.zeros((1, 16_000), np.float32)
-        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = 16_000, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return data.getvalue()
 
 
 def _resized(folder: Path) -> bytes:
@@ -91,7 +77,7 @@ def _damaged(folder: Path) -> dict[str, bytes]:
         "cut.mp4": (folder / "fast.mp4").read_bytes()[:-3000],
         "cut.avi": avi[:-1000],
         "cut.mkv": mkv[:-1000],
-        "audio only.mp4": _sound(),
+        "audio only.mp4": audio_only(),
         "noise in the middle.mp4": bytes(middle),
         "flipped bits.mp4": bytes(flipped),
         "size changes.mpg": _resized(folder),

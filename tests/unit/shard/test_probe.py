@@ -13,6 +13,7 @@ from PIL import Image
 
 from sce_video.shard.probe import Limits, Rejected, probe_image, probe_video
 from sce_video.shard.truncation import is_cut
+from tests.odd_videos import audio_only
 from tests.videos import moving_square, write_video
 
 DEFAULT = Limits()
@@ -109,16 +110,8 @@ def test_each_sign_of_damage_counts(tmp_path: Path) -> None:
     assert {"damaged frames", "decode error"} <= reasons
 
 
-def test_audio_only(tmp_path: Path) -> None:
-    data = io.BytesIO()
-    with av.open(data, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
-        tone = np.zeros((1, 16_000), np.float32)
-        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = 16_000, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    assert reason(data.getvalue()) == "no video stream"
+def test_audio_only() -> None:
+    assert reason(audio_only()) == "no video stream"
 
 
 def test_cut_mp4(tmp_path: Path) -> None:
