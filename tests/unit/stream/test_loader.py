@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from sce_video.errors import SceVideoError
 from sce_video.shard.__main__ import main as shard
 from sce_video.shard.format import ShardIndex, open_shards
+from sce_video.shard.packets import IdxError, PacketIndex
 from sce_video.stream.clips import ClipSpec, RandomClips
 from sce_video.stream.decode import DecodeError, decode_frames
 from sce_video.stream.loader import ClipBatch, ClipDataset, load, make_clips, temporal_difference
@@ -57,6 +59,29 @@ def test_clips_are_cut_from_the_right_pixels(index: ShardIndex) -> None:
     np.testing.assert_array_equal(a.permute(0, 2, 3, 1), crop[numbers])
     expected = temporal_difference(crop[[2, 5, 5, 8]], crop[[3, 6, 6, 9]])
     np.testing.assert_array_equal(b.permute(0, 2, 3, 1), expected)
+
+
+def test_clips_do_not_depend_on_the_packet_index(index: ShardIndex) -> None:
+    reader = ShardReader(index)
+    for row in range(6):
+        specs, packets = SAMPLER(reader.video(row), 0, row), reader.packets(row)
+        assert packets is not None
+        with_index = make_clips(reader.media(row), specs, packets)
+        for a, b in zip(with_index, make_clips(reader.media(row), specs), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_damaged_packet_index_ends_the_run(
+    index: ShardIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards that are not what their manifest says are no bad sample."""
+    monkeypatch.setattr(PacketIndex, "from_bytes", lambda data: _raise(IdxError("damaged")))
+    with pytest.raises(SceVideoError, match=r"tar/v\d\.idx: damaged; shard again"):
+        ShardReader(index).packets(0)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def batches(index: ShardIndex, workers: int) -> list[ClipBatch]:
