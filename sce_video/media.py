@@ -27,6 +27,8 @@ CONTAINERS = {
 }
 """FFmpeg demuxers that may open a file -> extension in the shard. No playlist is among them."""
 
+MAX_PIXELS = 1 << 26
+"""Of a frame; more is refused by decoders."""
 _ATTACHED_PICTURE = 1024
 """AV_DISPOSITION_ATTACHED_PIC: a cover picture, which poses as a video stream."""
 
@@ -58,6 +60,7 @@ def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise MediaError("unknown codec")
         stream.codec_context.thread_count = 1
         stream.codec_context.copy_opaque = True
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         yield container, stream
 
 

@@ -20,6 +20,8 @@ _MAGIC = b"SVIX"
 _HEAD = struct.Struct("<4sHHIIiiII4B4sII")
 _COLUMNS = (("pts", "<i8"), ("offset", "<u4"), ("size", "<u4"), ("number", "<i4"), ("kind", "u1"))
 
+CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp9", "mjpeg")
+"""Codecs that are indexed, by FFmpeg's names; nothing else is opened for an index."""
 KEY = 1
 """Bit of ``kind``: decoding may start here for frames shown at or after this packet's own."""
 LAYER_SHIFT = 1
@@ -117,12 +119,16 @@ class PacketIndex:
         if version != IDX_VERSION:
             raise IdxError(f"packet index of version {version}; this reads {IDX_VERSION}")
         at = _HEAD.size + name + extra
+        whole = at + count * sum(np.dtype(form).itemsize for _, form in _COLUMNS) + 4 == len(data)
+        codec = data[_HEAD.size :][:name].decode("ascii", "replace")
+        if not whole or not count or codec not in CODECS or rotation % 90 or den <= 0 or num <= 0:
+            raise IdxError("packet index makes no sense")
         columns = {}
         for column, form in _COLUMNS:
             columns[column] = np.frombuffer(data, form, count, at)
             at += columns[column].nbytes
         return cls(
-            codec=data[_HEAD.size :][:name].decode("ascii"),
+            codec=codec,
             codec_tag=tag.rstrip(b"\0").decode("latin-1"),
             extradata=data[_HEAD.size + name :][:extra],
             width=width,

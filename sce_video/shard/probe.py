@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from sce_video.media import CONTAINERS, MediaError, open_video
+from sce_video.media import CONTAINERS, MAX_PIXELS, MediaError, open_video
 from sce_video.shard.indexer import Indexer, Unindexable
 from sce_video.shard.packets import PacketIndex
 from sce_video.shard.truncation import is_cut
@@ -40,7 +40,7 @@ class Limits:
 
     bytes: int = 1 << 30
     frames: int = 500_000
-    pixels: int = 1 << 26
+    pixels: int = MAX_PIXELS
     """Per frame."""
     cpu_seconds: int = 1_200
     min_frames: int = 2
@@ -118,7 +118,6 @@ class _Video:
         context = self._stream.codec_context
         if context.width * context.height > limits.pixels:
             raise Rejected("frames too large")
-        context.options = {"max_pixels": str(limits.pixels)}
         stop = time.process_time() + limits.cpu_seconds
         try:
             for number, packet in enumerate(container.demux(self._stream)):

@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sce_video.media import upright_rgb
+from sce_video.media import MAX_PIXELS, upright_rgb
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
@@ -120,5 +120,5 @@ def open_decoder(index: PacketIndex) -> VideoCodecContext:
     context.color_trc, context.colorspace = colour[2], colour[3]
     context.thread_count = 1
     context.copy_opaque = True
-    context.options = {"strict": _STRICT}
+    context.options = {"strict": _STRICT, "max_pixels": str(MAX_PIXELS)}
     return context
