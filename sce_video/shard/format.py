@@ -30,7 +30,6 @@ INDEX_NAME = "index.parquet"
 REJECTS_NAME = "rejects.csv"
 CLASSES_NAME = "classes.txt"
 
-VIDEO_EXTENSIONS = ("mp4", "avi", "mkv", "webm", "mpg")
 IMAGE_EXTENSIONS = ("jpg", "png")
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
@@ -101,11 +100,6 @@ def index_table(rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) ->
         split_columns: names of the split columns.
     """
     return pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
-
-
-def write_index(path: Path, rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) -> None:
-    """Write :func:`index_table` of ``rows`` as parquet (:func:`write_index_table`)."""
-    write_index_table(path, index_table(rows, split_columns))
 
 
 def write_index_table(path: Path, table: pa.Table) -> None:
