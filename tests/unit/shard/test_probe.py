@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from sce_video.shard.probe import Limits, Rejected, probe_image, probe_video
 from sce_video.shard.truncation import is_cut
+from tests.conftest import REPOSITORY
 from tests.odd_videos import audio_only
 from tests.videos import moving_square, write_video
 
@@ -214,3 +216,15 @@ def test_awkward_images() -> None:
     image.save(data, "GIF")
     with pytest.raises(Rejected, match="damaged image"):
         probe_image(data.getvalue())
+
+
+def test_every_reason_is_documented() -> None:
+    page = (REPOSITORY / "shards" / "README.md").read_text()
+    sources = [
+        *(REPOSITORY / "sce_video" / "shard").glob("*.py"),
+        REPOSITORY / "sce_video/media.py",
+    ]
+    pattern = re.compile(r'(?:Rejected|Refused|MediaError)\(\s*"([^"]+)"')
+    reasons = {reason for path in sources for reason in pattern.findall(path.read_text())}
+    assert len(reasons) > 15
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
