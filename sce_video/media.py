@@ -53,7 +53,7 @@ def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         container = av.open(io.BytesIO(data), "r", options=options)
     except (av.FFmpegError, ValueError) as error:
-        raise MediaError("not a readable video container") from error
+        raise MediaError("no readable MP4, MOV, Matroska, WebM, AVI or MPEG file") from error
     with container:
         stream = _main_stream(container)
         if stream.codec_context is None:
@@ -71,7 +71,9 @@ def _main_stream(container: InputContainer) -> VideoStream:
             return stream
     # An MP4 that lost its index opens, with one data stream.
     audio = bool(container.streams.video or container.streams.audio)
-    raise MediaError("no video stream" if audio else "not a readable video container")
+    raise MediaError(
+        "no video stream" if audio else "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    )
 
 
 def upright_rgb(frame: VideoFrame, rotation: int) -> NDArray[np.uint8]:

@@ -149,20 +149,26 @@ def _shards(
     on_progress: Callable[[Progress], None],
     stopping: Callable[[], bool],
 ) -> Generator[tuple[Journal, pa.Table], None, None]:
-    """Yield each shard's journal entry and index rows: finished ones first, then new ones."""
+    """Yield each shard's journal entry and index rows, in plan order."""
     seen = Progress(0, 0, 0)
-    kept = 0
+    kept: dict[str, tuple[Journal, pa.Table]] = {}
     for journal in output.journal:
-        table = _reopen(plan, output.folder, journal)
-        if table is None:
-            break
-        kept, seen = kept + 1, _advance(seen, journal)
-        on_progress(seen)
-        yield journal, table
-    output.forget(kept)
-    jobs = [_job(plan, item.record) for shard in plan.shards[kept:] for item in shard]
+        if (table := _reopen(plan, output.folder, journal)) is not None:
+            kept[journal.name], seen = (journal, table), _advance(seen, journal)
+            on_progress(seen)
+    output.keep([journal for journal, _ in kept.values()])
+    names = [plan.shard_name(number) for number in range(len(plan.shards))]
+    jobs = [
+        _job(plan, item.record)
+        for name, shard in zip(names, plan.shards, strict=True)
+        for item in shard
+        if name not in kept
+    ]
     with pool, closing(spooled(pool.map, jobs, output.folder)) as answers:
-        for number in range(kept, len(plan.shards)):
+        for number, name in enumerate(names):
+            if name in kept:
+                yield kept.pop(name)
+                continue
             if stopping():
                 raise KeyboardInterrupt
             journal, table = _write_shard(plan, number, output.folder, answers, seen, on_progress)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import json
 import os
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sce_video.errors import UsageError, VerificationError
+from sce_video.errors import UsageError
 from sce_video.shard.format import (
     CLASSES_NAME,
     INDEX_NAME,
@@ -96,10 +99,10 @@ class Output:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def forget(self, kept: int) -> None:
-        """Cut the journal after its first ``kept`` shards: what follows is made again."""
-        del self.journal[kept:]
-        write_atomic(self.folder / JOURNAL_NAME, b"".join(shard.line() for shard in self.journal))
+    def keep(self, shards: Sequence[Journal]) -> None:
+        """Make ``shards`` all of the journal: others are made again."""
+        self.journal = list(shards)
+        write_atomic(self.folder / JOURNAL_NAME, b"".join(shard.line() for shard in shards))
 
     def publish(self, partial: Path, path: Path) -> None:
         """Flush ``partial`` to the disk and rename it to ``path``."""
@@ -138,7 +141,7 @@ class Output:
                 (self.folder / name).unlink(missing_ok=True)
         if (self.folder / MANIFEST_NAME).is_file():
             self._check_finished()
-        else:
+        if self.manifest is None:
             self._begin()
 
     def _delete(self, names: list[str]) -> None:
@@ -163,13 +166,38 @@ class Output:
             )
 
     def _check_finished(self) -> None:
+        """A set with all of its files is complete; else what lacks is made again."""
         manifest = open_shards(self.folder).manifest
-        for shard in manifest.shards:
-            path = self.folder / shard.name
-            if not path.is_file() or path.stat().st_size != shard.bytes:
-                raise VerificationError(f"{path}: missing or cut; make the set again: --overwrite")
+        sizes = {self.folder / shard.name: shard.bytes for shard in manifest.shards}
+        lost = [p for p, size in sizes.items() if not p.is_file() or p.stat().st_size != size]
+        lost += [p for p in map(self.folder.joinpath, _FIXED[1:4]) if not p.is_file()]
+        if lost:
+            what = f"missing or cut files ({len(lost)}, first {lost[0].name}) are made again"
+            print(f"{self.folder}: {what}", file=sys.stderr)
+            self.keep(self._journal_of(manifest))
+            (self.folder / MANIFEST_NAME).unlink()
+            return
         (self.folder / JOURNAL_NAME).unlink(missing_ok=True)  # a run was killed in its last moment
         self.manifest = manifest
+
+    def _journal_of(self, manifest: Manifest) -> list[Journal]:
+        """A finished set as the journal that led to it, less shards of which it is not known."""
+        path = self.folder / REJECTS_NAME
+        reasons = {}
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as stream:
+                reasons = {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+        entries = {shard.name: shard for shard in manifest.shards}
+        journal = []
+        for number, items in enumerate(self._plan.shards):
+            name = self._plan.shard_name(number)
+            nothing = ShardEntry(name=name, samples=0, bytes=0, sha256="")
+            entry = entries.get(name, nothing)
+            paths = [item.record.path for item in items]
+            rejects = tuple((path, reasons[path]) for path in paths if path in reasons)
+            if entry.samples + len(rejects) == len(items):
+                journal.append(Journal(name, entry.samples, entry.bytes, entry.sha256, rejects))
+        return journal
 
     def _begin(self) -> None:
         path = self.folder / PLAN_NAME

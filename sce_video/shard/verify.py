@@ -47,8 +47,8 @@ def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
         problems += 1
         tqdm.write(problem, file=sys.stderr)  # above the bar, if there is one
     if problems:
-        what = "what is wrong is named above; make the set again: --overwrite"
-        print(f"{folder}: {problems:,} findings: {what}", file=sys.stderr)
+        what = "delete the tars named above, then convert again: it makes what lacks"
+        print(f"{folder}: {problems:,} findings; {what}", file=sys.stderr)
         return EXIT_VERIFY
     manifest = shards.manifest
     print(

@@ -11,6 +11,7 @@ from sce_video.errors import SceVideoError
 from sce_video.shard.format import ShardIndex
 from sce_video.shard.packets import IdxError, PacketIndex
 from sce_video.stream.clips import Video
+from sce_video.stream.decode import DecodeError
 
 
 class ShardReader:
@@ -57,14 +58,15 @@ class ShardReader:
         """A video's packet index, if it has one.
 
         Raises:
-            SceVideoError: as :meth:`media`, or the member is damaged.
+            DecodeError: it is damaged.
+            SceVideoError: as :meth:`media`.
         """
         if self._places["idx"][0][row] < 0:
             return None
         try:
             return PacketIndex.from_bytes(self._read(row, "idx"))
         except IdxError as error:
-            raise SceVideoError(f"{self.name(row)}.idx: {error}; shard again") from error
+            raise DecodeError(str(error)) from error
 
     def _read(self, row: int, member: str) -> bytes:
         offset, size = (int(column[row]) for column in self._places[member])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sce_video.errors import SceVideoError, UsageError, VerificationError
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard import convert as converter
 from sce_video.shard import writer
 from sce_video.shard.convert import Progress, convert
@@ -74,7 +74,7 @@ def test_what_a_set_holds(root: Path, reference: Path) -> None:
     shards = open_shards(reference)
     assert len(shards) == shards.manifest.samples == 11
     assert [entry.samples for entry in shards.manifest.shards].count(4) == 2
-    assert shards.manifest.rejected == {"not a readable video container": 1}
+    assert shards.manifest.rejected == {"no readable MP4, MOV, Matroska, WebM, AVI or MPEG file": 1}
     assert shards.manifest.classes == ("class0", "class1", "class2")
     raw = {entry.name: (reference / entry.name).read_bytes() for entry in shards.manifest.shards}
     for row in shards.table.to_pylist():
@@ -90,7 +90,7 @@ def test_what_a_set_holds(root: Path, reference: Path) -> None:
     with (reference / "rejects.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [
             ["path", "reason"],
-            ["class1/v1_6.mp4", "not a readable video container"],
+            ["class1/v1_6.mp4", "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"],
         ]
     assert verify(reference) == 0
 
@@ -244,7 +244,9 @@ def test_two_conversions_at_once(root: Path, tmp_path: Path) -> None:
 
 
 def test_too_many_rejects(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(SceVideoError, match=r"1 unreadable files are more than 5.0% of 12 \(1 not"):
+    with pytest.raises(
+        SceVideoError, match=r"1 unreadable files are more than 5.0% of 12 \(1 no"
+    ):
         run(plan_of(root), tmp_path / "toy")
     assert "class1/v1_6.mp4" in (tmp_path / "toy" / "rejects.csv").read_text()
     assert run(plan_of(root), tmp_path / "toy", max_rejects=0.1).samples == 11
@@ -276,12 +278,26 @@ def test_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert run(plan_of(root), tmp_path / "toy", max_rejects=0.1).samples == 11
 
 
-def test_a_cut_shard_of_a_finished_set(reference: Path, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "lost", [["toy-000001.tar"], ["toy-000000.tar", "classes.txt"], ["rejects.csv"], [".plan.json"]]
+)
+def test_what_a_finished_set_lost_is_made_again(
+    lost: list[str], reference: Path, root: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "toy"
     shutil.copytree(reference, folder)
-    (folder / "toy-000001.tar").write_bytes(b"")
-    with pytest.raises(VerificationError, match=r"toy-000001\.tar: missing or cut"):
-        run(plan_of(root), folder)
+    kept = {p: p.stat().st_mtime_ns for p in folder.glob("*.tar") if p.name not in lost}
+    for name in lost:
+        (folder / name).unlink()
+    if lost[0].endswith(".tar"):
+        (folder / lost[0]).write_bytes(b"cut")
+    if lost == [".plan.json"]:
+        assert not convert(plan_of(root), folder, workers=1, max_rejects=0.1)[1]
+        return
+    run(plan_of(root), folder, max_rejects=0.1)
+    assert content(folder) == content(reference)
+    if "rejects.csv" not in lost:  # without it, nobody knows what the short shard left out
+        assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from tests.videos import moving_square, write_video
 
 REASONS = {
     "zero.mp4": {"empty file"},
-    "garbage.mp4": {"not a readable video container"},
-    "page.mp4": {"not a readable video container"},
-    "playlist.mp4": {"not a readable video container"},
-    "moov lost.mp4": {"not a readable video container"},
+    "garbage.mp4": {"no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"},
+    "page.mp4": {"no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"},
+    "playlist.mp4": {"no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"},
+    "moov lost.mp4": {"no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"},
     "cut.mp4": {"damaged packets", "decode error"},
     "cut.avi": {"cut off"},
     "cut.mkv": {"cut off"},

@@ -77,23 +77,23 @@ def test_variable_frame_rate_and_rotation(tmp_path: Path) -> None:
 
 def test_not_a_video(noise: bytes) -> None:
     assert reason(b"") == "empty file"
-    assert reason(noise) == "not a readable video container"
+    assert reason(noise) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
     assert reason(b"<!DOCTYPE html><html><body>404</body></html>" * 99) == (
-        "not a readable video container"
+        "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
     )
 
 
 def test_no_way_to_other_files(tmp_path: Path, clips: Path) -> None:
     secret = clips / "clip0.mp4"
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n"
-    assert reason(playlist.encode()) == "not a readable video container"
+    assert reason(playlist.encode()) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
     concat = f"ffconcat version 1.0\nfile '{secret}'\n"
-    assert reason(concat.encode()) == "not a readable video container"
+    assert reason(concat.encode()) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
 
 
 def test_a_container_that_is_not_on_the_list(tmp_path: Path) -> None:
     data = encoded("flv", "libx264", tmp_path)
-    assert reason(data) == "not a readable video container"
+    assert reason(data) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
 
 
 def test_each_sign_of_damage_counts(tmp_path: Path) -> None:
@@ -130,7 +130,10 @@ def test_cut_mp4(tmp_path: Path) -> None:
     assert probe_video(data).frames == 60
     assert reason(data[: len(data) * 8 // 10]) == "damaged packets"
     moov_last = write_video(tmp_path / "w.mp4", video).read_bytes()
-    assert reason(moov_last[: len(moov_last) * 8 // 10]) == "not a readable video container"
+    assert (
+        reason(moov_last[: len(moov_last) * 8 // 10])
+        == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    )
 
 
 @pytest.mark.parametrize(("ext", "codec"), [("avi", "mpeg4"), ("mkv", "libx264")])

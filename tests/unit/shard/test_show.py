@@ -53,7 +53,7 @@ def test_summary(tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
     lines = capsys.readouterr().out.splitlines()
     assert "  samples       11 videos in 3 shards" in lines
     assert "  classes       3: class0, class1, class2" in lines
-    assert "  left out      1 not a readable video container" in lines
+    assert "  left out      1 no readable MP4, MOV, Matroska, WebM, AVI or MPEG file" in lines
     assert lines[-3:] == [
         f"  what was left out is named in {tmp_path / 'toy' / 'rejects.csv'}",
         "made in 1:02:03",

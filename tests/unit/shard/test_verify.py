@@ -331,7 +331,7 @@ def test_decoding_finds_what_no_digest_can(
         right[1]["media_size"],
     )
     assert re.fullmatch(r"decodes to frames \d+, not 99, width 64, not 640", one.what)
-    assert two.what == "does not decode: not a readable video container"
+    assert two.what == "does not decode: no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
 
 
 def test_info(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,9 @@ def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
 def test_refusals_are_values(tmp_path: Path, picture: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     assert process_file(job(tmp_path / "empty.mp4")) == Refused("empty file")
-    assert process_file(job(picture)) == Refused("not a readable video container")
+    assert process_file(job(picture)) == Refused(
+        "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    )
     huge = job(tmp_path / "never opened", size=1 << 40)
     assert process_file(huge) == Refused("file too large")
 
