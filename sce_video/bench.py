@@ -6,7 +6,6 @@ them alike. CPU seconds are what counts; wall time is told for whole conversions
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -24,6 +23,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
+from sce_video.arguments import Parser, whole
 from sce_video.errors import UsageError, run_command
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.encode import FPS, Encoding, encoder_options
@@ -228,12 +228,12 @@ def _print(rows: Sequence[Row]) -> None:
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("what", choices=("shard",), help="shard: the converter")
     parser.add_argument("--videos", type=Path, help="folder of videos (default: it makes its own)")
-    parser.add_argument("--rounds", type=int, default=3, help="default 3")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--repeat", type=int, default=8, help="whole conversion: times a video")
+    parser.add_argument("--rounds", type=whole(1), default=3, help="default 3")
+    parser.add_argument("--workers", type=whole(1), default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--repeat", type=whole(1), default=8, help="whole conversion: times")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
     args = parser.parse_args(argv)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sce_video.arguments import Parser, between, whole
 from sce_video.errors import EXIT_USAGE, run_command
 
 PROG = "sce-video"
@@ -25,26 +26,8 @@ def _train(arguments: Sequence[str]) -> int:
     return train(arguments, prog=f"{PROG} train")
 
 
-def _count(text: str) -> int:
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return int(text)
-
-
-def _above_zero(text: str) -> float:
-    if not float(text) > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return float(text)
-
-
-def _eval_parser(verb: str, about: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"{PROG} {verb}", description=about, allow_abbrev=False)
+def _eval_parser(verb: str, about: str) -> Parser:
+    parser = Parser(prog=f"{PROG} {verb}", description=about)
     parser.add_argument(
         "--encoder", type=Path, required=True, help="a run's folder, or its encoder"
     )
@@ -52,12 +35,12 @@ def _eval_parser(verb: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument("--split", help="N: bank = split N's train list, queries = its test list")
     parser.add_argument("--bank", help="split of the bank, e.g. train or split1:train")
     parser.add_argument("--queries", help="split of the queries")
-    parser.add_argument("--clips", type=_positive, default=10, help="clips a video (default 10)")
+    parser.add_argument("--clips", type=whole(1), default=10, help="clips a video (default 10)")
     parser.add_argument("--crops", type=int, choices=(1, 3), default=3, help="default 3")
     parser.add_argument(
-        "--size", type=_positive, help="crop side (default 8/7 of the training size)"
+        "--size", type=whole(1), help="crop side (default 8/7 of the training size)"
     )
-    parser.add_argument("--workers", type=_count, default=2, help="decoding processes (default 2)")
+    parser.add_argument("--workers", type=whole(0), default=2, help="decoding (default 2)")
     parser.add_argument("--out", type=Path, help=f"default: {verb} beside the encoder")
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
     return parser
@@ -120,9 +103,9 @@ def _retrieve(arguments: Sequence[str]) -> int:
 
 def _knn(arguments: Sequence[str]) -> int:
     parser = _eval_parser("knn", "Weighted k-nearest-neighbour accuracy of frozen features.")
-    parser.add_argument("--k", type=_positive, default=20, help="neighbours (default 20)")
+    parser.add_argument("--k", type=whole(1), default=20, help="neighbours (default 20)")
     parser.add_argument(
-        "--temp", type=_above_zero, default=0.07, help="of the votes (default 0.07)"
+        "--temp", type=between(1e-6, 1e6), default=0.07, help="of the votes (default 0.07)"
     )
     args = parser.parse_args(arguments)
 
@@ -141,7 +124,7 @@ def _knn(arguments: Sequence[str]) -> int:
 
 
 def _report(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"{PROG} report", description="Write RUN/report.html: curves, tables, gallery."
     )
     parser.add_argument("run", type=Path, help="a run's folder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sce_video.arguments import Parser, whole
 from sce_video.errors import SceVideoError, UsageError, run_command
 
 if TYPE_CHECKING:
@@ -46,17 +46,16 @@ class _Clock:
         return cls(time.monotonic(), sum(u.ru_utime + u.ru_stime for u in usage))
 
 
-def parser(prog: str) -> argparse.ArgumentParser:
+def parser(prog: str) -> Parser:
     """Arguments of the demo."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog=prog,
         description="Make a labelled video set, shard it, pretrain with SCE without its labels, "
         "and compare retrieval with raw pixels and the untrained trunk.",
-        allow_abbrev=False,
     )
     result.add_argument("--out", type=Path, help="folder (default runs/demo; study: runs/study)")
     result.add_argument("--seed", type=int, default=0, help="of the videos and of the training")
-    result.add_argument("--study", type=int, metavar="N", help="run seeds 0..N-1, print a table")
+    result.add_argument("--study", type=whole(1), metavar="N", help="seeds 0..N-1, and a table")
     result.add_argument("--dry-run", action="store_true", help="say what would be done")
     result.add_argument(
         "overrides",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -49,16 +50,28 @@ def run_command(command: Callable[[], int], *, verbose: bool = False, quiet: boo
         quiet: print nothing (another rank does).
 
     Returns:
-        The exit code. Exceptions of other types are bugs and keep their traceback.
+        The exit code. A file that cannot be read or written is one line, too; exceptions of other
+        types are bugs and keep their traceback.
     """
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()
+        return code
     except SceVideoError as error:
         if verbose:
             traceback.print_exc()
         if not quiet:
             print(f"sce-video: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read our output, such as ``head``, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        if verbose or error.filename is None:
+            raise
+        if not quiet:
+            print(f"sce-video: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("sce-video: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

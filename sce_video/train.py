@@ -20,15 +20,17 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sce_video.arguments import Parser
+
 if TYPE_CHECKING:
     from sce_video.config import Config
 
 DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
 
 
-def parser(prog: str) -> argparse.ArgumentParser:
+def parser(prog: str) -> Parser:
     """Arguments of training."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog=prog, description="Train: pretrain an encoder on shards with SCE through DeepSpeed."
     )
     result.add_argument("--config", default=DEFAULT_CONFIG, help="a file, or a name below configs/")

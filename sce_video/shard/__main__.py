@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from sce_video.arguments import Parser, between, whole
 from sce_video.errors import EXIT_OK, Interrupted, UsageError, run_command
 from sce_video.shard.sources import SOURCES, Options, find_source
 
@@ -36,20 +37,25 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sce_video.sha
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in ("verify", "info"):
         return _inspect(arguments[0], arguments[1:], prog)
+    if arguments and not arguments[0].startswith("-"):
+        try:
+            find_source(arguments[0])
+        except UsageError as error:
+            print(f"sce-video: {error}", file=sys.stderr)
+            return error.exit_code
     args = _parser(prog).parse_args(arguments)
     return run_command(lambda: _convert(args, prog), verbose=args.verbose)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def _parser(prog: str) -> Parser:
     known = "\n".join(f"  {name:<12} {source.about}" for name, source in SOURCES.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Turn a raw data set into WebDataset shards; every file is decoded once.",
         epilog=f"data sets:\n{known}\n\nfinished sets:\n"
         f"  {prog} verify DIR   check every byte against the manifest; --decode decodes, too\n"
         f"  {prog} info DIR     what a set holds; --json for programs",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("dataset", metavar="DATASET", help="one of the list below")
     parser.add_argument(
@@ -68,13 +74,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default="copy",
         help="keep every byte (default), or transcode for fast random clips",
     )
-    parser.add_argument("--short-side", type=_positive, help="layered: pixels at most (256)")
+    parser.add_argument("--short-side", type=whole(1), help="layered: pixels at most (256)")
     parser.add_argument(
         "--quality", choices=("high", "fast"), help="layered: medium crf 23 (default), veryfast 21"
     )
-    parser.add_argument(
-        "--workers", type=_positive, help="decoding processes (default: one a core)"
-    )
+    parser.add_argument("--workers", type=whole(1), help="decoding processes (default: one a core)")
     parser.add_argument(
         "--executor",
         choices=("local", "ray"),
@@ -82,10 +86,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="where they run; ray: the cluster of $RAY_ADDRESS, which must see the raw data under"
         " the same path, else one on this machine",
     )
-    parser.add_argument("--limit", type=_positive, help="take only N samples, mixed over classes")
+    parser.add_argument("--limit", type=whole(1), help="take only N samples, mixed over classes")
     parser.add_argument(
         "--max-rejects",
-        type=_fraction,
+        type=between(0, 1),
         default=0.05,
         help="fraction of unreadable files above which it fails (default 0.05)",
     )
@@ -95,26 +99,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _fraction(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError("must be between 0 and 1")
-    return number
-
-
 def _inspect(verb: str, arguments: Sequence[str], prog: str) -> int:
-    parser = argparse.ArgumentParser(prog=f"{prog} {verb}", allow_abbrev=False)
+    parser = Parser(prog=f"{prog} {verb}")
     parser.add_argument("folder", metavar="DIR", type=Path)
     if verb == "verify":
         parser.add_argument("--decode", action="store_true", help="decode every media file, too")
-        parser.add_argument("--workers", type=_positive, help="of --decode (default: one a core)")
+        parser.add_argument("--workers", type=whole(1), help="of --decode (default: one a core)")
     else:
         parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
@@ -144,6 +134,10 @@ def _root(args: argparse.Namespace, prog: str) -> Path:
     default = Path(os.environ.get(RAW_VARIABLE) or "raw") / name
     root: Path = args.root or default
     rendered = name == "demo" and not args.dry_run  # on first use, by its source
+    if name == "demo" and args.dry_run and not root.is_dir():
+        raise UsageError(f"{root}: its videos are made on first use; run without --dry-run")
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root}: not a folder; give the raw data: {prog} {name} --root RAW")
     if not root.is_dir() and not rendered:
         raise UsageError(f"{root}: no such folder; give the raw data: {prog} {name} --root RAW")
     return root

@@ -154,7 +154,10 @@ class ShardIndex:
             found = np.flatnonzero(np.asarray(self.strings(column), dtype=object) == value)
             if len(found):
                 return found.astype(np.int64)
-        raise UsageError(f"{self.folder}: no split '{split}'; it has {', '.join(known) or 'none'}")
+        has = ", ".join(known) or "none"
+        raise UsageError(
+            f"{self.folder}: no split '{split}'; it has {has}; data.split=null takes all"
+        )
 
     def require_videos(self) -> None:
         """Refuse a set of images where clips are needed.

@@ -110,6 +110,7 @@ def _print_facts(folder: Path, facts: dict[str, Any]) -> None:
         ("encoding", f"{_listed(facts['encodings'])}; {encode}"),
         ("classes", f"{len(facts['classes']):,}{': ' * bool(some)}{', '.join(some)}"),
         *((column, _listed(counts)) for column, counts in facts["splits"].items()),
+        *([("unlabelled", f"{facts['unlabelled']:,}")] if facts["unlabelled"] else []),
         *(("left out", f"{count:,} {reason}") for reason, count in facts["rejected"].items()),
         ("plan digest", facts["plan_digest"]),
     ]
@@ -133,6 +134,7 @@ def _facts(shards: ShardIndex) -> dict[str, Any]:
         "bytes": sum(shard.bytes for shard in manifest.shards),
         "hours": float(shards.numbers("duration").sum()) / 3600,
         "frames": int(shards.numbers("frames").sum()),
+        "unlabelled": int((shards.numbers("label") < 0).sum()),
         "encodings": dict(extensions.most_common()),
         "packet_indexes": int((shards.numbers("idx_offset") >= 0).sum()),
     }
@@ -153,4 +155,7 @@ def print_summary(folder: Path, *, worked: bool, seconds: float) -> None:
     if worked:
         print(f"made in {timedelta(seconds=round(seconds))}")
     if facts["media"] == "video":
-        print(f"next: deepspeed sce_video/train.py data.shards={folder}")
+        splits = [f"{c}:{v}" for c, counts in facts["splits"].items() for v in sorted(counts)]
+        train = next((split for split in splits if split.endswith(":train")), "null")
+        split = "" if train == "split:train" else f" data.split={train}"
+        print(f"next: deepspeed sce_video/train.py data.shards={folder}{split}")

@@ -7,6 +7,7 @@ import resource
 import signal
 import tarfile
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,12 @@ from sce_video.shard.sources import Media
 
 _GRACE = 30
 """CPU seconds over the limit after which the kernel ends a decoder that never returns."""
+
+
+_UNREADABLE: Mapping[type[OSError], str] = {
+    FileNotFoundError: "missing",
+    PermissionError: "no permission to read it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +72,14 @@ def process_file(job: FileJob) -> Accepted | Refused:
 
     Raises:
         SceVideoError: the file changed since the data set was listed.
-        OSError: the file cannot be read; that is no property of the video, so it is no reject.
+        OSError: reading fails otherwise; that is no property of the video, so it is no reject.
     """
     if job.size > job.limits.bytes:
         return Refused("file too large")
-    data = _read(job)
+    try:
+        data = _read(job)
+    except (FileNotFoundError, PermissionError) as error:
+        return Refused(_UNREADABLE[type(error)])
     if len(data) != job.size:
         raise SceVideoError("changed while it was being sharded; run again")
     _arm_cpu_limit(job.limits.cpu_seconds + _GRACE)

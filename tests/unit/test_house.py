@@ -18,6 +18,7 @@ PACKAGE = REPOSITORY / "sce_video"
 # A module may import from its own floor and those above it in this list.
 FLOORS = [
     {"errors", "progress", "media"},
+    {"arguments"},
     {"config"},
     {"shard"},
     {"stream"},

@@ -146,6 +146,6 @@ def find_source(name: str) -> Source:
     """
     if name in SOURCES:
         return SOURCES[name]
-    near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(name.lower(), (*SOURCES, "verify", "info"), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else "."
     raise UsageError(f"unknown data set '{name}'{hint} Known: {', '.join(SOURCES)}")

@@ -16,7 +16,6 @@ from sce_video.shard.sources.listing import (
     Gather,
     by_path,
     files,
-    folders,
     number,
     read_table,
     relative,
@@ -47,15 +46,13 @@ def _scan_unlabelled(root: Path) -> Scan:
 
 
 def _scan_classes(root: Path) -> Scan:
-    classes = folders(root)
-    loose = list(files(root, root))
-    found = {folder.name: list(files(folder, root)) for folder in classes}
-    flat = [file for group in found.values() for file in group]
+    found = list(files(root, root, deep=True))
+    flat = [file for file in found if file.path.count("/") == 1]
     media = media_of(root, flat, "class folders CLASS/*, or --csv FILE, or --unlabelled")
-    gather = Gather(media, other=[file.path for file in loose])
-    taken = {name: gather.take(group) for name, group in found.items()}
-    labels = number(name for name, group in taken.items() if group)
-    records = [f.record(labels[name], {}) for name, group in taken.items() for f in group]
+    gather = Gather(media, other=[file.path for file in found if file.path.count("/") != 1])
+    taken = gather.take(flat)
+    labels = number(file.path.partition("/")[0] for file in taken)
+    records = [file.record(labels[file.path.partition("/")[0]], {}) for file in taken]
     return Scan(media, by_path(records), tuple(labels), unlisted=tuple(sorted(gather.other)))
 
 
@@ -64,7 +61,7 @@ def media_of(root: Path, found: Iterable[Found], expected: str) -> Media:
     examples: dict[Media, str] = {}
     for file in found:
         for media, suffixes in SUFFIXES.items():
-            if file.suffix in suffixes:
+            if file.suffix in suffixes and file.size >= 0:
                 examples.setdefault(media, file.path)
     if not examples:
         raise UsageError(f"{root}: expected {expected}")
@@ -122,7 +119,7 @@ def _read_csv(
     for line, row in read_table(path, columns, expected):
         video = PurePosixPath(row["path"])
         if video.is_absolute() or ".." in video.parts or not video.name:
-            raise UsageError(f"{path}, line {line}: '{video}' is no path below the root")
+            raise UsageError(f"{path}, line {line}: '{video}' is no relative path below the root")
         has_splits = "split" in row
         label = "" if unlabelled else row["label"].strip()
         value = ("" if label == "-1" else label, row.get("split", "").strip())

@@ -181,7 +181,9 @@ def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> di
     if only is None:
         return {"": -1} | number(names)
     chosen = set()
-    for name in read_lines(only):
+    if not (listed := read_lines(only)):
+        raise UsageError(f"{only}: no class names in it")
+    for name in listed:
         if (known := _known(name, names)) is None:
             raise UsageError(f"{only}: the data set has no class '{name}'")
         chosen.add(known)

@@ -69,14 +69,17 @@ def folders(folder: Path) -> list[Path]:
 
 
 def files(folder: Path, root: Path, *, deep: bool = False) -> Iterator[Found]:
-    """Files in ``folder``, by name; with ``deep`` those of its sub-folders too."""
+    """Files in ``folder``, by name; with ``deep`` those of its sub-folders too.
+
+    A link to nowhere, a pipe or the like has the size -1.
+    """
     for entry in entries(folder):
         if entry.is_dir():
             if deep and not entry.is_symlink():  # a link may lead back up
                 yield from files(Path(entry.path), root, deep=True)
-        elif entry.is_file():
-            source = Path(entry.path)
-            yield Found(relative(source, root), source, entry.stat().st_size)
+        else:
+            source, whole = Path(entry.path), entry.is_file()
+            yield Found(relative(source, root), source, entry.stat().st_size if whole else -1)
 
 
 def relative(source: Path, root: Path) -> str:
@@ -101,7 +104,7 @@ class Gather:
         """Sort ``candidates`` into media files (returned) and others."""
         media = []
         for file in candidates:
-            if file.suffix in SUFFIXES[self.media]:
+            if file.suffix in SUFFIXES[self.media] and file.size >= 0:
                 media.append(file)
             else:
                 self.other.append(file.path)
@@ -194,7 +197,7 @@ def class_folders(folder: Path, root: Path) -> Groups:
     """The files in ``folder`` by class folder; those in none under ``""``."""
     if not folder.is_dir():
         return {}
-    classes = {path.name: files(path, root, deep=True) for path in folders(folder)}
+    classes = {utf8(path.name): files(path, root, deep=True) for path in folders(folder)}
     return {"": files(folder, root), **classes}
 
 

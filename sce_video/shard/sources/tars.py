@@ -1,6 +1,7 @@
 """WebDataset tars made by others: ``ROOT/*.tar`` with ``KEY.mp4`` (or another video or image).
 
-The label is ``KEY.cls`` (a number or a name), or ``label`` in ``KEY.json``; other members are left.
+The class is ``KEY.cls`` (a number or a name), or ``class`` or ``label`` in ``KEY.json``; other
+members, such as captions, are left. Where there are videos, pictures beside them are left, too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     if not tars:
         raise UsageError(f"{root}: expected WebDataset shards *.tar")
     found = [(file, label) for tar in tars for file, label in _labelled(tar)]
-    media = media_of(root, [file for file, _ in found], "videos or images in its tars")
+    videos = [file for file, _ in found if file.suffix in SUFFIXES["video"]]
+    some = videos or [file for file, _ in found]
+    media = media_of(root, some, "videos or images in its tars")
     labels = number_labels(label for _, label in found if label)
     records: list[Record] = [
         file.record(labels.get(label, -1), {})
@@ -47,22 +50,23 @@ def _labelled(tar: Found) -> Iterator[tuple[Found, str]]:
             samples.setdefault(f"{folder}/{key}", {})[field.lower()] = file
     media = frozenset().union(*SUFFIXES.values())
     with tar.source.open("rb") as raw:
-        for sample in samples.values():
+        for key, sample in samples.items():
             texts: Mapping[str, bytes] = {
                 field: raw.read(file.size)
                 for field, file in sample.items()
                 if field in ("cls", "json") and raw.seek(file.offset or 0) >= 0
             }
-            label = _label(tar, texts) if texts else ""
+            label = _label(tar, key, texts) if texts else ""
             yield from ((file, label) for file in sample.values() if file.suffix in media)
 
 
-def _label(tar: Found, texts: Mapping[str, bytes]) -> str:
+def _label(tar: Found, key: str, texts: Mapping[str, bytes]) -> str:
     try:
         if "cls" in texts:
             return texts["cls"].decode().strip()
         fields: Any = json.loads(texts["json"])
-        label = fields.get("label", "") if isinstance(fields, dict) else ""
+        fields = fields if isinstance(fields, dict) else {}
+        label = fields.get("class") or fields.get("label", "")
     except ValueError as error:
-        raise UsageError(f"{tar.source}: a label in it is not readable ({error})") from error
+        raise UsageError(f"{tar.source}: {key}: its label is not readable ({error})") from error
     return "" if label in (None, -1) else str(label)

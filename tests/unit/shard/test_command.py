@@ -62,6 +62,11 @@ def test_default_paths(tmp_path: Path, clips: Path) -> None:
     [
         (["ucf101"], "raw/ucf101: no such folder; give the raw data:"),
         (["ucf"], "unknown data set 'ucf'; did you mean ucf101?"),
+        (["k400", "--root", "."], "unknown data set 'k400'; did you mean kinetics400?"),
+        (["verfy", "."], "did you mean verify?"),
+        (["xyz"], "unknown data set 'xyz'. Known: kinetics400, "),
+        (["demo", "--dry-run"], "raw/demo: its videos are made on first use"),
+        (["folder", "--root", __file__], "not a folder"),
         (["ucf101", "--root", "."], "expected UCF-101/CLASS"),
         (["folder", "--root", ".", "--csv", "no.csv"], "--csv no.csv: no such file"),
         (["verify", "."], "no finished shard set"),
@@ -89,11 +94,49 @@ def test_the_caller_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "sce-video shard ucf101 --root RAW" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", [["--workers", "0"], ["--max-rejects", "5"], ["--limit", "x"]])
-def test_wrong_values(flag: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--workers", "0"], "argument --workers: '0' is no whole number of 1 or more"),
+        (["--max-rejects", "5%"], "'5%' is no number from 0 to 1"),
+        (["--limit", "x"], "'x' is no whole number"),
+        (["--overwite"], "unrecognized arguments: --overwite; did you mean --overwrite?"),
+        (["--encode", "layerd"], "invalid choice: 'layerd'"),
+    ],
+)
+def test_wrong_flags_are_one_line(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["folder", *flag])
+        main(["folder", *flags])
     assert caught.value.code == 2
+    complaint = capsys.readouterr().err
+    assert message in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_the_next_command_names_the_split(tmp_path: Path, clips: Path) -> None:
+    raw = layouts.class_folders(tmp_path / "raw" / "folder", clips)
+    lines = [f"class0/v0_{n}.mp4,a,{'train' if n < 2 else 'test'}" for n in range(4)]
+    layouts.put_text(raw, "list.csv", ["path,label,split", *lines])
+    shown = run("folder", "--csv", "raw/folder/list.csv", "--out", "s/a", cwd=tmp_path).stdout
+    assert shown.endswith("next: deepspeed sce_video/train.py data.shards=s/a\n")
+    shown = run("folder", "--out", "s/b", cwd=tmp_path).stdout
+    assert shown.endswith("data.shards=s/b data.split=null\n")
+
+
+def test_a_reader_that_has_seen_enough_and_a_file_that_is_closed(tmp_path: Path) -> None:
+    layouts.ucf101(tmp_path / "raw" / "ucf101")
+    command = f"{sys.executable} -m sce_video.shard ucf101 --dry-run | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    done = subprocess.run(  # noqa: S602
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    (tmp_path / "set" / "manifest.json").mkdir(parents=True)
+    result = run("info", "set", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
 
 
 def test_raw_variable_and_dry_run(

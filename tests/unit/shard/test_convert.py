@@ -244,9 +244,7 @@ def test_two_conversions_at_once(root: Path, tmp_path: Path) -> None:
 
 
 def test_too_many_rejects(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        SceVideoError, match=r"1 unreadable files are more than 5.0% of 12 \(1 no"
-    ):
+    with pytest.raises(SceVideoError, match=r"1 unreadable files are more than 5.0% of 12 \(1 no"):
         run(plan_of(root), tmp_path / "toy")
     assert "class1/v1_6.mp4" in (tmp_path / "toy" / "rejects.csv").read_text()
     assert run(plan_of(root), tmp_path / "toy", max_rejects=0.1).samples == 11

@@ -57,7 +57,7 @@ def test_summary(tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
     assert lines[-3:] == [
         f"  what was left out is named in {tmp_path / 'toy' / 'rejects.csv'}",
         "made in 1:02:03",
-        f"next: deepspeed sce_video/train.py data.shards={tmp_path / 'toy'}",
+        f"next: deepspeed sce_video/train.py data.shards={tmp_path / 'toy'} data.split=null",
     ]
     show.print_summary(tmp_path / "toy", worked=False, seconds=0.1)
     assert "nothing to do" in capsys.readouterr().out.splitlines()[0]

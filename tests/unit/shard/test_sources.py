@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -250,7 +251,7 @@ def test_folder_csv(tmp_path: Path) -> None:
     ]
     for line in ("../x/1.mp4,1,", "/x/1.mp4,1,"):
         put_text(tmp_path, "list.csv", ["path,label,split", line])
-        with pytest.raises(UsageError, match=r"line 2: .* no path below the root"):
+        with pytest.raises(UsageError, match=r"line 2: .* no relative path below the root"):
             scan("folder", tmp_path, csv=listing)
     put_text(tmp_path, "list.csv", ["x/1.mp4 1"])
     with pytest.raises(UsageError, match=r"columns path,label\[,split\]"):
@@ -287,3 +288,22 @@ def test_foreign_bytes_in_names(tmp_path: Path) -> None:
     (record,) = scan("folder", tmp_path).records
     assert record.path == r"a/caf\xe9.mp4"
     assert record.source.read_bytes() == b"x"
+
+
+def test_folder_leaves_nothing_out_in_silence(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.mp4", "a/deep/er/2.mp4", "train/b/3.mp4", "0.mp4", "a/notes.txt")
+    (tmp_path / "a" / "link.mp4").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "a" / "pipe.mp4")
+    (tmp_path / os.fsdecode(b"latin\xe9")).mkdir()
+    put(tmp_path, os.fsdecode(b"latin\xe9/4.mp4"))
+    scan = find_source("folder").scan("folder", tmp_path, Options())
+    assert [record.path for record in scan.records] == ["a/1.mp4", "latin\\xe9/4.mp4"]
+    assert scan.classes == ("a", "latin\\xe9")
+    assert scan.unlisted == (
+        "0.mp4",
+        "a/deep/er/2.mp4",
+        "a/link.mp4",
+        "a/notes.txt",
+        "a/pipe.mp4",
+        "train/b/3.mp4",
+    )

@@ -76,5 +76,5 @@ def test_no_tars_and_a_label_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "bad.tar"
     with webdataset.TarWriter(str(path), encoder=False) as writer:
         writer.write({"__key__": "a", "mp4": b"x", "json": b"{"})
-    with pytest.raises(UsageError, match=r"bad\.tar: a label in it is not readable"):
+    with pytest.raises(UsageError, match=r"bad\.tar: .*a: its label is not readable"):
         scan(tmp_path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from sce_video.errors import SceVideoError
+from sce_video.shard import worker
 from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Media
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
@@ -39,11 +42,26 @@ def test_refusals_are_values(tmp_path: Path, picture: Path) -> None:
     assert process_file(huge) == Refused("file too large")
 
 
-def test_a_file_that_cannot_be_read_is_no_refusal(tmp_path: Path, picture: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        process_file(job(tmp_path / "gone.mp4", size=10))
+def test_a_file_that_cannot_be_read(
+    tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is gone or closed to us is refused; a disk that fails ends the run."""
+    assert process_file(job(tmp_path / "gone.mp4", size=10)) == Refused("missing")
+    for error, outcome in ((errno.EACCES, "no permission to read it"), (errno.EIO, "")):
+        failure = OSError(error, os.strerror(error))
+        monkeypatch.setattr(worker, "_read", lambda job, failure=failure: _raise(failure))
+        if outcome:
+            assert process_file(job(picture, "image")) == Refused(outcome)
+        else:
+            with pytest.raises(OSError, match="Input/output"):
+                process_file(job(picture, "image"))
+    monkeypatch.undo()
     with pytest.raises(SceVideoError, match="changed while it was being sharded"):
         process_file(job(picture, "image", size=10))
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def test_only_the_cpu_limit_speaks_for_the_kernel(picture: Path) -> None:

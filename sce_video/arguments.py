@@ -1,0 +1,53 @@
+"""Command lines: a mistake is one line, with the nearest flag; numbers are checked."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sce_video.errors import EXIT_USAGE
+
+
+class Parser(argparse.ArgumentParser):
+    """Flags are written in full; a mistake ends the process with exit code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line."""
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        flag = unknown.partition(" ")[0].partition("=")[0]
+        near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"{self.prog}: {message}{hint} (--help tells more)", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Type of an argument that is a whole number of at least ``least``."""
+
+    def parse(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}' is no whole number of {least} or more")
+        return int(text)
+
+    return parse
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """Type of an argument that is a number from ``low`` to ``high``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"'{text}' is no number from {low:g} to {high:g}")
+        return value
+
+    return parse
