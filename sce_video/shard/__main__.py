@@ -204,12 +204,19 @@ def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> bool:
         signals = stack.enter_context(_Signals())  # Ray sets its own, so after it
         bar = stack.enter_context(Progress(plan.samples, plan.media))
 
+        finished = 0
+
         def tell(now: convert.Progress) -> None:
+            nonlocal finished
             signals.writing, done = now.writing, now.samples + now.rejected
             if now.writing:
+                if finished:
+                    print(f"{finished:,} shards are finished: going on", file=sys.stderr)
+                    finished = 0
                 bar.update(done, f"{now.rejected:,} rejected")
             else:
                 bar.skip(done)
+                finished = now.shards
 
         _, worked = convert.convert(
             plan,

@@ -44,7 +44,8 @@ def print_plan(plan: Plan, folder: Path) -> None:
         shown = ", ".join(f"{value} {counts[value]:,}" for value in sorted(counts) if value)
         print(f"{column:<12} {shown}")
     needed, free = human_bytes(disk_needed(plan)), human_bytes(_room(folder))
-    print(f"disk         about {needed} needed, {free} free")
+    about = "about" if plan.settings.encoding is None else "at most"
+    print(f"disk         {about} {needed} needed, {free} free")
     print(f"plan digest  {plan.digest}")
     left_out: dict[str, list[str]] = {}
     for path, reason in plan.rejects:
@@ -58,15 +59,21 @@ def print_plan(plan: Plan, folder: Path) -> None:
 
 
 def disk_needed(plan: Plan) -> int:
-    """Bytes of the shards, about: raw files, and for each a json, a packet index and headers.
+    """Bytes of the shards: raw files, and for each a json, a packet index and headers.
 
-    What is transcoded is usually smaller.
+    What is transcoded is usually smaller. Two zipped archives at a time are unzipped beside them.
     """
     block, record = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
     sizes = (item.record.size for shard in plan.shards for item in shard)
     beside = 2 * block + _JSON + (block + _IDX if plan.media == "video" else 0)
     samples = sum(size + -size % block + beside for size in sizes)
-    return samples + len(plan.shards) * (record + 2 * block)
+    parts: Counter[Path] = Counter()
+    for shard in plan.shards:
+        for item in shard:
+            if (part := item.record.part) is not None:
+                parts[part] += item.record.size
+    spooled = sum(size for _, size in parts.most_common(2))
+    return samples + spooled + len(plan.shards) * (record + 2 * block)
 
 
 def _room(folder: Path) -> int:

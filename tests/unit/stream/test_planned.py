@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from sce_video.shard.packets import LAYER_SHIFT, PacketIndex
 from sce_video.shard.probe import Probe, probe_video
 from sce_video.stream.decode import DecodeError, decode_frames
 from sce_video.stream.decode.planned import plan_packets
+from tests.conftest import REPOSITORY
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED, encode
 
 Frames = NDArray[np.uint8]
@@ -156,3 +159,20 @@ def test_damage_is_told(grouped: tuple[bytes, PacketIndex]) -> None:
         decode_frames(bytes(damaged), [0, 5], index)
     with pytest.raises(DecodeError, match="ends before frame 100"):
         decode_frames(data, [3, 100], index)
+
+
+def test_the_documented_decoder_gives_the_same_frames(tmp_path: Path) -> None:
+    """The example in shards/README.md, as it is printed."""
+    page = (REPOSITORY / "shards" / "README.md").read_text()
+    [example] = [
+        code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def frames" in code
+    ]
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102
+    for kind in ("b-frames", "no vui", "edit list", "mpeg-4 b", "vp9", "hevc"):
+        data = KINDS[kind](tmp_path).read_bytes()
+        packets = probe_video(data).packets
+        assert packets is not None
+        shown = names["frames"](data, packets.to_bytes())
+        got = np.stack([upright_rgb(frame, packets.rotation) for frame in shown])
+        assert np.array_equal(got, decode_all(data)), kind
