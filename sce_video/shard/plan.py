@@ -95,8 +95,10 @@ def make_plan(scan: Scan, settings: Settings) -> Plan:
     """Order the records, name them and cut them into shards.
 
     Raises:
-        UsageError: images cannot be encoded as videos.
+        UsageError: images cannot be encoded as videos; a class name is no line.
     """
+    if broken := [name for name in scan.classes if len(name.splitlines()) != 1]:
+        raise UsageError(f"class {broken[0]!r}: the name must be one line; rename it")
     if scan.media == "image" and settings.encoding is not None:
         raise UsageError(f"{settings.dataset} holds images; --encode layered is for videos")
     keys = make_keys([record.path for record in scan.records])

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from sce_video.errors import SceVideoError
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.clips import ClipSpec, ViewSampler
 from sce_video.stream.decode import DecodeError, decode_frames
@@ -193,4 +194,14 @@ def load(
         # After an error the iterator outlives us, and Python's own exit would wait for workers that
         # it ends by SIGTERM, which they ignore. Exit hooks run last in, first out.
         atexit.register(iterator._shutdown_workers)  # type: ignore[attr-defined]
-    return iterator
+    return _plain_errors(iterator)
+
+
+def _plain_errors(batches: Iterator[ClipBatch]) -> Iterator[ClipBatch]:
+    """Pass batches on; an error of ours that a worker met loses the traceback in its message."""
+    try:
+        yield from batches
+    except SceVideoError as error:
+        *_, last = str(error).strip().splitlines()
+        name = f"{type(error).__module__}.{type(error).__qualname__}: "
+        raise type(error)(last.removeprefix(name)) from error

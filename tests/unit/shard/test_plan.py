@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sce_video.errors import UsageError
 from sce_video.shard.format import KEY_PATTERN
 from sce_video.shard.plan import Settings, changes, make_keys, make_plan
 from sce_video.shard.probe import Limits
@@ -118,3 +119,9 @@ def test_sources_do_not_enter_the_digest() -> None:
         make_plan(found, SETTINGS).digest
         == make_plan(replace(found, records=moved), SETTINGS).digest
     )
+
+
+def test_a_class_name_is_one_line() -> None:
+    scan = Scan("video", (), classes=("a", "b\nc"))
+    with pytest.raises(UsageError, match=r"class 'b\\nc': the name must be one line"):
+        make_plan(scan, SETTINGS)

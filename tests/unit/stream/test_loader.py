@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from sce_video.errors import SceVideoError
 from sce_video.shard.__main__ import main as shard
 from sce_video.shard.format import ShardIndex, open_shards
 from sce_video.shard.packets import IdxError, PacketIndex
@@ -131,6 +132,17 @@ def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
     (tmp_path / copy.shard_names[0]).write_bytes(b"short")
     with pytest.raises(Exception, match=r"shorter than its index says; shard again"):
         copy.media(5)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_lost_shard_is_one_line(index: ShardIndex, tmp_path: Path, workers: int) -> None:
+    reader = ShardReader(index)
+    reader.folder = tmp_path
+    dataset = ClipDataset(reader, SAMPLER, substitutes=np.arange(6))
+    with pytest.raises(SceVideoError) as caught:
+        list(load(dataset, [[Position(0, 0, 0)]], workers=workers))
+    path = tmp_path / reader.shard_names[0]
+    assert str(caught.value) == f"{path}: No such file or directory; shard again"
 
 
 def test_an_error_in_a_worker_ends_the_process(index: ShardIndex, tmp_path: Path) -> None:
