@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from sce_video.errors import SceVideoError
+from sce_video.shard.encode import SLOWER
 from sce_video.shard.format import (
     CLASSES_NAME,
     INDEX_NAME,
@@ -88,7 +89,7 @@ def convert(
     workers: int,
     max_rejects: float = MAX_REJECTS,
     overwrite: bool = False,
-    wall_limit: float = WALL_LIMIT,
+    wall_limit: float | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stopping: Callable[[], bool] = lambda: False,
     pool_type: type[_Pool] = Pool,
@@ -101,7 +102,8 @@ def convert(
         workers: decoding processes.
         max_rejects: largest fraction of the planned samples that may be unreadable.
         overwrite: delete the shard set that is there first.
-        wall_limit: seconds without an answer after which a worker counts as hanging.
+        wall_limit: seconds without an answer after which a worker counts as hanging; None = by
+            what it has to do.
         on_progress: called before each shard and after each sample.
         stopping: asked before each shard; True ends the conversion there.
         pool_type: what runs the workers.
@@ -120,10 +122,11 @@ def convert(
                 return output.manifest, False
             tally = _Tally()
             budget = max_rejects * plan.samples
+            usual = WALL_LIMIT * (1 if plan.settings.encoding is None else SLOWER)
             pool = pool_type(
                 process_file,
                 workers=workers,
-                wall_limit=wall_limit,
+                wall_limit=wall_limit or usual,
                 name=lambda job: job.name or str(job.source),
                 on_death=refused_by_kernel,
             )

@@ -26,6 +26,8 @@ from sce_video.shard.packets import PacketIndex
 from sce_video.shard.probe import Limits, Probe, Rejected
 
 FPS = 25
+SLOWER = 8
+"""How many times the CPU time of a decode an encode may take, for limits."""
 Quality = Literal["high", "fast"]
 _PRESETS: dict[Quality, tuple[str, int]] = {"high": ("medium", 23), "fast": ("veryfast", 21)}
 _GROUPS = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sce_video.errors import SceVideoError
-from sce_video.shard.encode import Encoding, LayeredEncoder
+from sce_video.shard.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.shard.probe import Limits, Probe, Rejected, probe_image, probe_video
 from sce_video.shard.sources import Media
 
@@ -82,22 +82,25 @@ def process_file(job: FileJob) -> Accepted | Refused:
         return Refused(_UNREADABLE[type(error)])
     if len(data) != job.size:
         raise SceVideoError("changed while it was being sharded; run again")
-    _arm_cpu_limit(job.limits.cpu_seconds + _GRACE)
+    limits = job.limits
+    if job.encoding is not None:
+        limits = replace(limits, cpu_seconds=SLOWER * limits.cpu_seconds)
+    _arm_cpu_limit(limits.cpu_seconds + _GRACE)
     try:
-        return _accept(job, data)
+        return _accept(job, data, limits)
     except Rejected as rejected:
         return Refused(str(rejected))
 
 
-def _accept(job: FileJob, data: bytes) -> Accepted:
+def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
     sha256 = source_sha256 = hashlib.sha256(data).hexdigest()
     if job.media == "image":
-        found = source = probe_image(data, job.limits)
+        found = source = probe_image(data, limits)
     elif job.encoding is None:
-        found = source = probe_video(data, job.limits)
+        found = source = probe_video(data, limits)
     else:
-        with closing(LayeredEncoder(job.encoding, job.limits.frames)) as encoder:
-            source = probe_video(data, job.limits, encoder.add)
+        with closing(LayeredEncoder(job.encoding, limits.frames)) as encoder:
+            source = probe_video(data, limits, encoder.add)
             data, found = encoder.finish(source.duration)
         sha256 = hashlib.sha256(data).hexdigest()
     idx = b"" if found.packets is None else found.packets.to_bytes()

@@ -6,12 +6,14 @@ import errno
 import hashlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sce_video.errors import SceVideoError
 from sce_video.shard import worker
+from sce_video.shard.encode import Encoding
 from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Media
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
@@ -69,3 +71,12 @@ def test_only_the_cpu_limit_speaks_for_the_kernel(picture: Path) -> None:
     assert slow == Refused("takes too long to decode")
     for code in (-signal.SIGKILL, -signal.SIGSEGV, 0, 1):
         assert refused_by_kernel(job(picture), code) is None
+
+
+def test_an_encode_may_take_longer(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    armed: list[int] = []
+    monkeypatch.setattr(worker, "_arm_cpu_limit", armed.append)
+    plain = job(clips / "clip0.mp4")
+    for encoding in (None, Encoding(quality="fast")):
+        assert isinstance(process_file(replace(plain, encoding=encoding)), worker.Accepted)
+    assert armed[1] > 7 * armed[0]
