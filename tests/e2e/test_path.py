@@ -83,7 +83,10 @@ def test_retrieve_knn_and_report(finished: Path) -> None:
         (["train", "--config", "demo.yaml", "train.batch_size=2000"], "queue"),
         (["retrieve", "--encoder", "/nowhere", "--shards", "/nowhere"], "no finished shard set"),
         (["report", "/nowhere"], "/nowhere"),
-        (["retrieve", "--encoder", "/a", "--shards", "/b", "--clips", "0"], "0 is below 1"),
+        (
+            ["retrieve", "--encoder", "/a", "--shards", "/b", "--clips", "0"],
+            "no whole number of 1 or more",
+        ),
         (["retrive"], "did you mean 'retrieve'"),
         ([], "usage"),
     ],
