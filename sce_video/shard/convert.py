@@ -123,13 +123,7 @@ def convert(
             tally = _Tally()
             budget = max_rejects * plan.samples
             usual = WALL_LIMIT * (1 if plan.settings.encoding is None else SLOWER)
-            pool = pool_type(
-                process_file,
-                workers=workers,
-                wall_limit=wall_limit or usual,
-                name=lambda job: job.name or str(job.source),
-                on_death=refused_by_kernel,
-            )
+            pool = _pool(pool_type, workers, wall_limit or usual)
             # Closed, so that no worker outlives an error on this side.
             with closing(_shards(plan, output, pool, on_progress, stopping)) as shards:
                 for shard, table in shards:
@@ -143,6 +137,16 @@ def convert(
             what += "; finished shards are kept, make room and run again"
             raise SceVideoError(f"{folder}: {what}") from error
         raise SceVideoError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _pool(pool_type: type[_Pool], workers: int, wall_limit: float) -> _Pool:
+    return pool_type(
+        process_file,
+        workers=workers,
+        wall_limit=wall_limit,
+        name=lambda job: job.name or str(job.source),
+        on_death=refused_by_kernel,
+    )
 
 
 def _shards(
