@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sce_video.bench import main, make_videos
+from sce_video.bench import main
+from sce_video.bench.videos import make_videos
 from sce_video.cli import main as cli
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sce_video.bench import resident_mib
+from sce_video.bench.shard import resident_mib
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.encode import Encoding
 from sce_video.shard.plan import Settings, make_plan

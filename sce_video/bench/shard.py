@@ -1,7 +1,6 @@
-"""``sce-video bench``: where the time goes on this machine, beside what bare libraries need.
+"""``sce-video bench shard``: the converter beside bare PyAV loops on the same videos.
 
-All of a table comes from one run, its rows taken in turn, so that other load on the machine meets
-them alike. CPU seconds are what counts; wall time is told for whole conversions.
+CPU seconds are what counts; wall time is told for whole conversions.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import av
-import numpy as np
 from av.video.frame import PictureType
 
 from sce_video.arguments import Parser, whole
+from sce_video.bench.videos import make_videos
 from sce_video.errors import UsageError, run_command
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.encode import FPS, Encoding, encoder_options
@@ -47,27 +46,6 @@ class Row:
     """Videos a second of wall time."""
     memory: tuple[float, float] | None = None
     """MiB of all processes, after a fifth of the videos and at the end."""
-
-
-def make_videos(folder: Path, count: int, seconds: int = 10) -> None:
-    """Write ``count`` H.264 videos, 340x256 at 25 a second: drifting blobs under light noise."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[0:256, 0:340]
-    for number in range(count):
-        places, speed = rng.uniform(0, 340, (6, 2)), rng.uniform(-3, 3, (6, 2))
-        colours, grain = rng.uniform(60, 255, (6, 3)), rng.normal(0, 4, (4, 256, 340, 1))
-        with av.open(str(folder / f"{number:04d}.mp4"), "w") as container:
-            stream = container.add_stream("libx264", 25, {"preset": "veryfast", "crf": "23"})
-            stream.width, stream.height, stream.pix_fmt = 340, 256, "yuv420p"
-            for t in range(25 * seconds):
-                image = np.zeros((256, 340, 3))
-                for (px, py), (vx, vy), colour in zip(places, speed, colours, strict=True):
-                    distance = (x - (px + vx * t) % 340) ** 2 + (y - (py + vy * t) % 256) ** 2
-                    image += np.exp(-distance / 1200)[..., None] * colour
-                pixels = np.clip(image + grain[t % 4], 0, 255).astype(np.uint8)
-                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
 
 
 def bare_decode(data: bytes) -> None:
@@ -229,7 +207,6 @@ def _print(rows: Sequence[Row]) -> None:
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     parser = Parser(prog=prog, description=__doc__)
-    parser.add_argument("what", choices=("shard",), help="shard: the converter")
     parser.add_argument("--videos", type=Path, help="folder of videos (default: it makes its own)")
     parser.add_argument("--rounds", type=whole(1), default=3, help="default 3")
     parser.add_argument("--workers", type=whole(1), default=len(os.sched_getaffinity(0)))
