@@ -24,7 +24,8 @@ from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks import build_trunk
 from sce_video.objectives.sce import SCE
 from sce_video.shard.format import ShardIndex
-from sce_video.stream.clips import RandomClips
+from sce_video.stream.clips import ClipTiming, RandomClips
+from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
 from sce_video.stream.shards import ShardReader
@@ -82,12 +83,8 @@ class PretrainTask:
         """Micro-batches of uint8 clips from worker processes."""
         clip, augment = self.config.clip, self.config.augment
         sampler = RandomClips(
-            clips=clip.clips,
-            frames=clip.frames,
-            seconds=clip.seconds,
-            size=clip.size,
-            area=augment.area,
-            aspect=augment.aspect,
+            crops=((RandomResizedCrop(augment.area, augment.aspect), clip.size),) * clip.clips,
+            timing=ClipTiming(clip.frames, clip.seconds),
             difference=augment.temporal_difference,
             seed=self.config.run.seed,
         )

@@ -13,9 +13,10 @@ from sce_video.errors import UsageError
 from sce_video.evals.features import Features, extract
 from sce_video.evals.knn import knn_accuracy
 from sce_video.evals.retrieval import RANKS, Retrieval, retrieve
-from sce_video.evals.views import EvalViews, eval_views
+from sce_video.evals.views import eval_views
 from sce_video.model.encoder import ENCODER_NAME, load_encoder
 from sce_video.shard.format import ShardIndex, open_shards, sha256_file, write_atomic
+from sce_video.stream.clips import UniformClips
 
 _GALLERY = 10  # neighbours of a query that are written down
 
@@ -93,7 +94,7 @@ def extract_both(request: EvalRequest) -> Extracted:
     return Extracted(index, parts[0], parts[1], protocol(request, index, views))
 
 
-def protocol(request: EvalRequest, index: ShardIndex, views: EvalViews) -> dict[str, Any]:
+def protocol(request: EvalRequest, index: ShardIndex, views: UniformClips) -> dict[str, Any]:
     """The evaluation spelled out, so that figures are compared like with like."""
     file = request.encoder
     return {

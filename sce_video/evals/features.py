@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sce_video.augment.apply import normalise
-from sce_video.evals.views import EvalViews
 from sce_video.progress import Progress
 from sce_video.shard.format import ShardIndex
+from sce_video.stream.clips import UniformClips
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.shards import ShardReader
@@ -34,7 +34,7 @@ def extract(
     trunks: dict[str, nn.Module],
     index: ShardIndex,
     rows: NDArray[np.int64],
-    views: EvalViews,
+    views: UniformClips,
     *,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],

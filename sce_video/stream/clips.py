@@ -1,6 +1,6 @@
 """Which frames and which part of them make a clip. Pure functions, no pixels.
 
-Times in seconds, boxes ``(top, left, height, width)`` in pixels.
+Times in seconds, frames by display number. An image is a video of one frame and no rate.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from sce_video.stream.crops import DRAWS, Box, Crop, Size, crop_boxes, short_side
 from sce_video.stream.draws import uniforms
 
-Box = tuple[int, int, int, int]
 Indices = NDArray[np.int64]
+
+GRID_FPS = 25
+"""Frame rate of layered shards, whose frames on a grid need few packets."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,14 @@ class Video:
     """What is known of a video before it is decoded: a row of the index."""
 
     frames: int
-    fps: float
+    fps: float  # mean rate; 0 for an image
     height: int
     width: int
 
     @property
     def duration(self) -> float:
         """Seconds."""
-        return self.frames / self.fps
+        return self.frames / self.fps if self.fps else 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class ClipSpec:
     frames: Indices  # display numbers [T], ascending; repeated where the video is short
     box: Box
     size: int  # side of the square the box is resized to
-    scale: tuple[int, int] | None = None  # resize the whole frame to (height, width) before the box
+    scale: Size | None = None  # resize the whole frame to (height, width) before the box
     difference: bool = False  # temporal difference instead of colour
 
 
@@ -70,82 +73,124 @@ def subsample(first: int, count: int, frames: int) -> Indices:
     return first + np.arange(frames, dtype=np.int64) * (count - 1) // max(frames - 1, 1)
 
 
-def random_start(video: Video, seconds: float, u: float) -> float:
-    """A start uniform in ``[0, duration - seconds]`` from ``u`` in [0,1); 0 if shorter."""
-    return u * max(video.duration - seconds, 0.0)
-
-
 def uniform_starts(video: Video, seconds: float, clips: int) -> list[Fraction]:
     """Starts of ``clips`` clips spread evenly from the video's start to its end."""
     if clips == 1:
         return [Fraction(0)]
-    room = max(video.frames / Fraction(video.fps) - Fraction(seconds), Fraction(0))
+    room = max(_length(video) - Fraction(seconds), Fraction(0))
     return [room * c / (clips - 1) for c in range(clips)]
 
 
-def random_resized_crop(
-    video: Video, area: tuple[float, float], aspect: tuple[float, float], u: NDArray[np.float64]
-) -> Box:
-    """A box with area a uniform share of the frame and aspect log-uniform.
+def covering_starts(video: Video, seconds: float) -> list[Fraction]:
+    """Starts of the fewest evenly spread clips that leave out no frame of the video."""
+    return uniform_starts(video, seconds, max(math.ceil(_length(video) / Fraction(seconds)), 1))
 
-    Ten tries from ``u`` (40 numbers in [0,1)), then the largest centred box within ``aspect``.
+
+def _length(video: Video) -> Fraction:
+    return video.frames / Fraction(video.fps) if video.fps else Fraction(0)
+
+
+@dataclass(frozen=True)
+class ClipTiming:
+    """How the frames of a random clip are chosen.
+
+    ``grid`` 1 is the published rule: a start uniform in ``[0, duration - seconds]``, frames spread
+    evenly over the clip. On a grid of 8 or 4 (layered shards) frame k is
+    ``start + k * seconds * 25 / frames`` and starts are multiples of the grid, so that a frame
+    costs a packet or two; the clip then spans ``seconds * (frames - 1) / frames``.
     """
-    height, width = video.height, video.width
-    low, high = math.log(aspect[0]), math.log(aspect[1])
-    for a, r, y, x in u.reshape(10, 4):
-        pixels = height * width * (area[0] + a * (area[1] - area[0]))
-        ratio = math.exp(low + r * (high - low))
-        w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
-    w, h = width, height
-    if width / height < aspect[0]:
-        h = round(width / aspect[0])
-    elif width / height > aspect[1]:
-        w = round(height * aspect[1])
-    return (height - h) // 2, (width - w) // 2, h, w
 
+    frames: int
+    seconds: float
+    grid: int = 1
+    max_gap: float | None = None  # seconds between the starts of a video's clips; None = any
 
-def short_side(video: Video, size: int) -> tuple[int, int]:
-    """Height and width of the whole frame once its short side is ``size``."""
-    if video.height <= video.width:
-        return size, max(size, int(size * video.width / video.height))
-    return max(size, int(size * video.height / video.width)), size
+    def __call__(self, video: Video, u_first: float, u: float) -> Indices:
+        """Display numbers ``[frames]`` of a clip.
 
+        Args:
+            video: to cut it from.
+            u_first: uniform number in [0,1) of the video's first clip.
+            u: the clip's own; for the first clip the same.
+        """
+        if self.grid == 1:
+            room = max(video.duration - self.seconds, 0.0)
+            start = self._near(u_first * room, u, room)
+            return subsample(*frame_range(video, start, self.seconds), self.frames)
+        step = self.step
+        places = max(video.frames - 1 - (self.frames - 1) * step, 0) // self.grid
+        start = self._near(int(u_first * (places + 1)), u, places, GRID_FPS / self.grid, whole=True)
+        numbers = int(start) * self.grid + np.arange(self.frames, dtype=np.int64) * step
+        return np.minimum(numbers, video.frames - 1)
 
-def crop_boxes(height: int, width: int, size: int, crops: int) -> list[Box]:
-    """``crops`` (1 or 3) squares along the longer side: the centre, or start, centre and end."""
-    y, x = math.ceil((height - size) / 2), math.ceil((width - size) / 2)
-    if crops == 1:
-        return [(y, x, size, size)]
-    if height > width:
-        return [(top, x, size, size) for top in (0, y, height - size)]
-    return [(y, left, size, size) for left in (0, x, width - size)]
+    @property
+    def step(self) -> int:
+        """Frames between two of a clip on the grid."""
+        return round(self.seconds * GRID_FPS / self.frames)
+
+    def _near(
+        self, first: float, u: float, room: float, rate: float = 1.0, *, whole: bool = False
+    ) -> float:
+        """A start in ``[0, room]``, within the gap of the ``first``; in units of 1/rate seconds."""
+        gap = room if self.max_gap is None else self.max_gap * rate
+        low, high = max(first - gap, 0.0), min(first + gap, room)
+        if whole:
+            low, high = math.ceil(low), math.floor(high)
+            return low + int(u * (high - low + 1))
+        return low + u * (high - low)
 
 
 @dataclass(frozen=True)
 class RandomClips:
-    """Pretraining views: ``clips`` clips a video, each with its own start, crop and difference."""
+    """Training views: a clip each, with its own start, crop and temporal difference."""
 
-    clips: int
-    frames: int
-    seconds: float
-    size: int
-    area: tuple[float, float]
-    aspect: tuple[float, float]
-    difference: float  # probability
+    crops: tuple[tuple[Crop, int], ...]  # a view each: rule and side of the view, pixels
+    timing: ClipTiming
+    difference: float  # probability of a temporal difference
     seed: int
 
     def __call__(self, video: Video, epoch: int, row: int) -> list[ClipSpec]:
         """The views of one video in one epoch."""
-        return [self._view(video, epoch, row, view) for view in range(self.clips)]
+        starts = [
+            float(uniforms(self.seed, epoch, row, view, "start", 1)[0])
+            for view in range(len(self.crops))
+        ]
+        return [
+            self._view(video, (self.seed, epoch, row, view), starts)
+            for view in range(len(self.crops))
+        ]
 
-    def _view(self, video: Video, epoch: int, row: int, view: int) -> ClipSpec:
-        key = (self.seed, epoch, row, view)
-        start = random_start(video, self.seconds, float(uniforms(*key, "start", 1)[0]))
-        return ClipSpec(
-            frames=subsample(*frame_range(video, start, self.seconds), self.frames),
-            box=random_resized_crop(video, self.area, self.aspect, uniforms(*key, "crop", 40)),
-            size=self.size,
-            difference=bool(uniforms(*key, "difference", 1)[0] < self.difference),
-        )
+    def _view(
+        self, video: Video, key: tuple[int, int, int, int], starts: Sequence[float]
+    ) -> ClipSpec:
+        crop, size = self.crops[key[-1]]
+        box, scale = crop(video.height, video.width, size, uniforms(*key, "crop", DRAWS))
+        difference = self.difference > 0 and uniforms(*key, "difference", 1)[0] < self.difference
+        frames = self.timing(video, starts[0], starts[key[-1]])
+        return ClipSpec(frames, box, size, scale, bool(difference))
+
+
+@dataclass(frozen=True)
+class UniformClips:
+    """Evaluation views: clips spread over the video times squares along its longer side.
+
+    The short side is resized to ``size``, then cropped. The published protocol is 10 x 3 at 8/7
+    of the training size (256 for 224).
+    """
+
+    clips: int | None  # None = as many as cover the whole video
+    crops: int  # 1 or 3
+    frames: int
+    seconds: float
+    size: int
+
+    def __call__(self, video: Video, epoch: int, row: int) -> list[ClipSpec]:
+        """All views of a video, clip-major."""
+        scale = short_side(video.height, video.width, self.size)
+        if self.clips is None:
+            starts = covering_starts(video, self.seconds)
+        else:
+            starts = uniform_starts(video, self.seconds, self.clips)
+        chosen = [subsample(*frame_range(video, s, self.seconds), self.frames) for s in starts]
+        boxes = crop_boxes(*scale, self.size, self.crops)
+        return [ClipSpec(frames, box, self.size, scale) for frames in chosen for box in boxes]

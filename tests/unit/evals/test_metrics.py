@@ -13,8 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sce_video.evals.knn import knn_accuracy, knn_predict
 from sce_video.evals.retrieval import prepare, retrieve
-from sce_video.evals.views import EvalViews
-from sce_video.stream.clips import Video
+from sce_video.stream.clips import UniformClips, Video
 from tests.conftest import GOLDEN
 
 CASES = json.loads((GOLDEN / "retrieval.json").read_text())["cases"]
@@ -79,7 +78,7 @@ def test_knn_equals_sklearn() -> None:
 
 
 def test_evaluation_views_are_clips_times_crops() -> None:
-    views = EvalViews(clips=10, crops=3, frames=8, seconds=2.56, size=256)
+    views = UniformClips(clips=10, crops=3, frames=8, seconds=2.56, size=256)
     specs = views(Video(300, 30.0, 480, 854), 0, 0)
     assert len(specs) == 30
     assert specs[0].scale == (256, 455)

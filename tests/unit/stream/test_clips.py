@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from sce_video.stream.clips import (
+    ClipTiming,
     RandomClips,
     Video,
-    crop_boxes,
     frame_range,
-    random_resized_crop,
     subsample,
     uniform_starts,
 )
+from sce_video.stream.crops import RandomResizedCrop, crop_boxes
 from sce_video.stream.draws import uniforms
 from sce_video.stream.loader import temporal_difference
 from tests.conftest import GOLDEN
@@ -81,7 +81,9 @@ def test_short_videos_repeat_frames_and_never_leave_the_video() -> None:
 
 
 def test_random_clips_are_pure_and_views_are_independent() -> None:
-    sampler = RandomClips(2, 8, 1.0, 32, (0.2, 0.766), (0.75, 4 / 3), 0.2, seed=0)
+    sampler = RandomClips(
+        ((RandomResizedCrop((0.2, 0.766)), 32),) * 2, ClipTiming(8, 1.0), 0.2, seed=0
+    )
     video = Video(300, 30.0, 120, 160)
     first = [sampler(video, 0, row) for row in range(500)]
     again = [sampler(video, 0, row) for row in range(500)]
@@ -104,8 +106,7 @@ def test_random_clips_are_pure_and_views_are_independent() -> None:
 
 
 def test_crop_falls_back_to_the_centre_of_extreme_frames() -> None:
-    wide = Video(10, 25, height=10, width=1000)
-    box = random_resized_crop(wide, (0.9, 1.0), (0.75, 4 / 3), uniforms(0, 0, 0, 0, "crop", 40))
+    box, _ = RandomResizedCrop((0.9, 1.0))(10, 1000, 32, uniforms(0, 0, 0, 0, "crop", 40))
     assert box == (0, 493, 10, 13)
 
 

@@ -14,7 +14,8 @@ from sce_video.errors import SceVideoError
 from sce_video.shard.__main__ import main as shard
 from sce_video.shard.format import ShardIndex, open_shards
 from sce_video.shard.packets import IdxError, PacketIndex
-from sce_video.stream.clips import ClipSpec, RandomClips
+from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips
+from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.decode import DecodeError, decode_frames
 from sce_video.stream.loader import ClipBatch, ClipDataset, load, make_clips, temporal_difference
 from sce_video.stream.order import Position
@@ -33,7 +34,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> ShardIndex:
     return open_shards(out)
 
 
-SAMPLER = RandomClips(2, 4, 0.4, 32, (0.2, 0.766), (0.75, 4 / 3), 0.5, seed=0)
+SAMPLER = RandomClips(((RandomResizedCrop((0.2, 0.766)), 32),) * 2, ClipTiming(4, 0.4), 0.5, seed=0)
 
 
 def test_frames_by_number_are_those_of_a_full_decode(index: ShardIndex) -> None:
@@ -154,10 +155,10 @@ def test_an_error_in_a_worker_ends_the_process(index: ShardIndex, tmp_path: Path
         "from sce_video.stream.loader import ClipDataset, load\n"
         "from sce_video.stream.order import Position\n"
         "from sce_video.stream.shards import ShardReader\n"
-        "from sce_video.evals.views import EvalViews\n"
+        "from sce_video.stream.clips import UniformClips\n"
         "if __name__ == '__main__':\n"
         f"    reader = ShardReader(open_shards({str(index.folder)!r}))\n"
-        "    dataset = ClipDataset(reader, EvalViews(0, 1, 4, 1.0, 32))  # no view: a bug\n"
+        "    dataset = ClipDataset(reader, UniformClips(0, 1, 4, 1.0, 32))  # no view: a bug\n"
         "    list(load(dataset, [[Position(0, 0, 0)]] * 4, workers=2))\n"
     )
     done = subprocess.run(
