@@ -77,12 +77,14 @@ def _main_stream(container: InputContainer) -> VideoStream:
 
 
 def upright_rgb(frame: VideoFrame, rotation: int) -> NDArray[np.uint8]:
-    """RGB pixels ``[H,W,3]`` uint8 as a player shows them.
+    """RGB pixels ``[H,W,3]`` uint8 as a player shows them, a view of the converted plane.
 
     Args:
         frame: decoded, of any pixel format.
         rotation: degrees counter-clockwise, a multiple of 90 (``frame.rotation`` of a container's).
     """
     rgb = _REFORMATTER.reformat(frame, format="rgb24", threads=1)
-    image = rgb.to_ndarray().astype(np.uint8, copy=False)
+    plane = rgb.planes[0]  # its lines are padded: a view, not to_ndarray's copy
+    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
+    image = lines[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
     return np.rot90(image, rotation // 90) if rotation else image

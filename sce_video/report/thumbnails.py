@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -52,9 +53,9 @@ def small_size(height: int, width: int) -> tuple[int, int]:
     return max(2, int(height * scale) // 2 * 2), max(2, int(width * scale) // 2 * 2)
 
 
-def encode_clip(images: NDArray[np.uint8], rate: Fraction) -> bytes:
-    """Encode RGB frames ``[T,H,W,3]`` at ``rate`` a second as a small mp4."""
-    height, width = small_size(*images.shape[1:3])
+def encode_clip(images: Sequence[NDArray[np.uint8]], rate: Fraction) -> bytes:
+    """Encode RGB frames ``[H,W,3]`` at ``rate`` a second as a small mp4."""
+    height, width = small_size(*images[0].shape[:2])
     reformatter = VideoReformatter()
     buffer = io.BytesIO()
     # No faststart: it opens the output anew by its name, and a page has all bytes at once anyway.

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from sce_video.errors import SceVideoError
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.clips import ClipSpec, ViewSampler
-from sce_video.stream.decode import DecodeError, decode_frames
+from sce_video.stream.crops import Size
+from sce_video.stream.decode import Backend, DecodeError, decode_frames
 from sce_video.stream.order import Position
 from sce_video.stream.shards import ShardReader
 
@@ -34,7 +35,7 @@ _LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
 class ClipBatch:
     """A rank's micro-batch. V views, B samples."""
 
-    views: list[Tensor]  # V tensors [B,T,3,S,S] uint8
+    views: list[Tensor]  # V tensors [B,T,3,S,S] uint8, channels last in memory
     rows: NDArray[np.int64]  # [B] rows of the index, after substitution
     epochs: NDArray[np.int64]  # [B]
     labels: Tensor  # [B] int64, -1 = none
@@ -48,6 +49,7 @@ def make_clips(
     index: PacketIndex | None = None,
     *,
     antialias: bool = True,
+    backend: Backend = "planned",
 ) -> list[Tensor]:
     """Decode once what all ``specs`` of a video need, and cut them.
 
@@ -56,27 +58,31 @@ def make_clips(
         specs: the clips to make.
         index: the video's packet index, if it has one.
         antialias: low-pass before shrinking; the published code does not.
+        backend: who decodes.
 
     Returns:
-        One tensor ``[T,3,S,S]`` uint8 a spec.
+        One tensor ``[T,3,S,S]`` uint8 a spec, channels last in memory.
 
     Raises:
         DecodeError: the video does not give the frames.
     """
     needed = np.unique(np.concatenate([numbers for spec in specs for numbers in _needed(spec)]))
-    frames = decode_frames(data, needed, index)
-    resized: dict[tuple[bytes, bool, tuple[int, int]], Tensor] = {}
+    frames = decode_frames(data, needed, index, backend)
+    whole: dict[tuple[bytes, bool, Size], Tensor] = {}  # views of one clip share its frames
     clips = []
     for spec in specs:
-        key = (spec.frames.tobytes(), spec.difference, spec.scale or (0, 0))
-        if key not in resized:
-            parts = [frames[np.searchsorted(needed, numbers)] for numbers in _needed(spec)]
-            picked = temporal_difference(*parts) if spec.difference else parts[0]
-            whole = torch.from_numpy(picked).permute(0, 3, 1, 2)  # NCHW view of NHWC: the fast path
-            resized[key] = _resize(whole, spec.scale, antialias) if spec.scale else whole
+        places = [np.searchsorted(needed, numbers) for numbers in _needed(spec)]
         top, left, height, width = spec.box
-        crop = resized[key][:, :, top : top + height, left : left + width]
-        clips.append(_resize(crop, (spec.size, spec.size), antialias).contiguous())
+        if spec.scale is None:
+            part = (slice(top, top + height), slice(left, left + width))
+            crop = _pixels([[frames[i][part] for i in each] for each in places])
+        else:
+            key = (spec.frames.tobytes(), spec.difference, spec.scale)
+            if key not in whole:
+                images = _pixels([[frames[i] for i in each] for each in places])
+                whole[key] = _resize(images, spec.scale, antialias)
+            crop = whole[key][:, :, top : top + height, left : left + width]
+        clips.append(_resize(crop, (spec.size, spec.size), antialias))
     return clips
 
 
@@ -92,6 +98,16 @@ def _needed(spec: ClipSpec) -> list[NDArray[np.int64]]:
     return [base, np.minimum(base + 1, last)]
 
 
+def _pixels(images: Sequence[Sequence[NDArray[np.uint8]]]) -> Tensor:
+    """``[T,3,H,W]``: the frames, or with a second list of frames the difference to them.
+
+    A view of ``[T,H,W,3]``: the layout that resizing is fastest in.
+    """
+    stacked = [np.stack(each) for each in images]
+    pixels = temporal_difference(*stacked) if len(stacked) == 2 else stacked[0]
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
 def temporal_difference(
     frames: NDArray[np.uint8], following: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
@@ -105,10 +121,15 @@ def temporal_difference(
     return np.repeat(half[..., None], 3, axis=-1)
 
 
-def _resize(images: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
+def _resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
     if images.shape[-2:] == size:
         return images
     return F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)
+
+
+def _stack(clips: Sequence[Tensor]) -> Tensor:
+    """``[B,T,3,S,S]``, channels last in memory: turning them here would cost as much as resizing."""
+    return torch.stack([clip.permute(0, 2, 3, 1) for clip in clips]).permute(0, 1, 4, 2, 3)
 
 
 class ClipDataset(Dataset[ClipBatch]):
@@ -121,10 +142,11 @@ class ClipDataset(Dataset[ClipBatch]):
         *,
         substitutes: NDArray[np.int64] | None = None,
         antialias: bool = True,
+        backend: Backend = "planned",
     ) -> None:
         """``substitutes``: rows that may stand in for a bad sample; None = leave it out."""
         self.reader, self.sampler = reader, sampler
-        self.substitutes, self.antialias = substitutes, antialias
+        self.substitutes, self.antialias, self.backend = substitutes, antialias, backend
 
     def __getitem__(self, index: Any) -> ClipBatch:
         raise NotImplementedError("read by batches")
@@ -139,7 +161,7 @@ class ClipDataset(Dataset[ClipBatch]):
         batch.labels = torch.from_numpy(self.reader.labels[batch.rows].astype(np.int64))
         if samples:
             columns = zip(*(clips for _, _, clips in samples), strict=True)
-            batch.views = [torch.stack(clips) for clips in columns]
+            batch.views = [_stack(clips) for clips in columns]
         batch.cpu = time.process_time() - began
         return batch
 
@@ -152,7 +174,9 @@ class ClipDataset(Dataset[ClipBatch]):
             try:
                 specs = self.sampler(self.reader.video(row), position.epoch, row)
                 media, index = self.reader.media(row), self.reader.packets(row)
-                clips = make_clips(media, specs, index, antialias=self.antialias)
+                clips = make_clips(
+                    media, specs, index, antialias=self.antialias, backend=self.backend
+                )
                 return row, position.epoch, clips
             except DecodeError as error:
                 bad.append((self.reader.name(row), str(error)))

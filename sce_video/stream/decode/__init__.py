@@ -1,37 +1,55 @@
-"""Video bytes -> frames. Every backend: the same frames, the same errors."""
+"""Video bytes -> frames. Every backend: the same frames, the same errors.
+
+A backend that is known to give other frames for a kind of video refuses that kind.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.shard.packets import PacketIndex
-from sce_video.stream.decode.errors import DecodeError
-from sce_video.stream.decode.planned import decode_planned
-from sce_video.stream.decode.pyav import decode_pyav
+from sce_video.stream.decode.errors import BackendError, DecodeError
 
-__all__ = ["DecodeError", "decode_frames"]
+__all__ = ["BACKENDS", "Backend", "BackendError", "DecodeError", "decode_frames"]
+
+Backend = Literal["planned", "pyav", "decord", "torchcodec"]
+BACKENDS: tuple[Backend, ...] = ("planned", "pyav", "decord", "torchcodec")
+"""``planned`` is the fastest and needs a packet index; without one it is ``pyav``."""
 
 
 def decode_frames(
     data: bytes,
     numbers: Sequence[int] | NDArray[np.int64],
     index: PacketIndex | None = None,
-) -> NDArray[np.uint8]:
+    backend: Backend = "planned",
+) -> list[NDArray[np.uint8]]:
     """Decode frames by display number.
 
     Args:
         data: a video file's bytes.
         numbers: display numbers ``[n]``, strictly ascending, from 0.
         index: its packet index; None = decode from the start of the file.
+        backend: who decodes.
 
     Returns:
-        RGB frames ``[n,H,W,3]`` uint8, turned upright if the file says so.
+        n RGB frames ``[H,W,3]`` uint8, turned upright if the file says so. They may be views of
+        padded memory.
 
     Raises:
-        DecodeError: not a video, damaged, of changing size, or with too few frames.
+        DecodeError: not a video, damaged, of changing size, or with too few frames; or of a kind
+            that the backend is known to get wrong.
+        BackendError: the backend is not installed.
     """
     wanted = np.asarray(numbers, np.int64)
-    return decode_pyav(data, wanted) if index is None else decode_planned(data, index, wanted)
+    if backend == "planned" and index is None:
+        backend = "pyav"
+    module = import_module(f"{__name__}.{backend}")
+    frames: list[NDArray[np.uint8]] = module.decode(data, wanted, index)
+    if len({frame.shape for frame in frames}) > 1:
+        raise DecodeError("the size of its frames changes")
+    return frames

@@ -6,6 +6,7 @@ picture that resets the decoder, and only pictures that no wanted one refers to 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -19,6 +20,7 @@ from sce_video.media import MAX_PIXELS, upright_rgb
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
 _STRICT = "1"
 """FF_COMPLIANCE_STRICT: an H.264 decoder without a container then waits for as many pictures as
 the standard allows before it shows one, rather than guess their order and drop the late ones."""
@@ -34,60 +36,62 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[NDArray
     Returns:
         Runs of packets; the decoder starts afresh before each.
     """
-    targets = index.packet_of[numbers]
-    starts = np.searchsorted(index.keys, targets, side="right") - 1
+    targets, keys, layer = index.packet_of[numbers], index.keys, index.layer
+    starts = np.searchsorted(keys, targets, side="right") - 1
     # Frames shown before a key but sent after it refer to what came before it (open GOPs).
-    while (late := (index.number[index.keys[starts]] > numbers) & (starts > 0)).any():
+    while (late := (index.number[keys[starts]] > numbers) & (starts > 0)).any():
         starts = starts - late
+    last_of: dict[int, int] = {}  # start -> its last target
+    for start, target in zip(starts.tolist(), targets.tolist(), strict=True):
+        last_of[start] = max(target, last_of.get(start, target))
     feed = np.zeros(len(index.number), bool)
     borders: list[int] = []
     end = -1
-    for start in np.unique(starts):
-        first, last = int(index.keys[start]), int(targets[starts == start].max())
+    for start, last in sorted(last_of.items()):
+        first = int(keys[start])
         feed[first : last + 1] = True
         if first > end:
             borders.append(first)
         end = max(end, last)
-    layer = index.layer
-    feed &= layer == 0
     group = np.cumsum(layer == 0)  # a packet of layer 0 opens a group
-    feed |= (layer == 1) & np.isin(group, group[targets[layer[targets] == 2]])
+    needs_layer_1 = np.zeros(int(group[-1]) + 1, bool)
+    needs_layer_1[group[targets[layer[targets] == 2]]] = True
+    feed &= (layer == 0) | ((layer == 1) & needs_layer_1[group])
     feed[targets] = True
-    for target in targets:  # a packet without a frame may complete the one before it
-        following = target + 1
-        while following < len(feed) and index.number[following] < 0:
-            feed[following] = True
-            following += 1
+    feed |= _completing(index, feed)
     packets = np.flatnonzero(feed)
-    return np.split(packets, np.searchsorted(packets, borders[1:]))
+    cuts = [*np.searchsorted(packets, borders).tolist(), len(packets)]
+    return [packets[a:b] for a, b in itertools.pairwise(cuts)]
 
 
-def decode_planned(
-    data: bytes, index: PacketIndex, numbers: NDArray[np.int64]
-) -> NDArray[np.uint8]:
+def _completing(index: PacketIndex, feed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Packets without a frame of their own, which may complete the one fed before them."""
+    mute = index.number < 0
+    if not mute.any():
+        return mute
+    before = np.maximum.accumulate(np.where(mute, -1, np.arange(len(mute))))
+    return mute & feed[before] & (before >= 0)
+
+
+def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[NDArray[np.uint8]]:
     """Decode frames by display number; see :func:`~sce_video.stream.decode.decode_frames`."""
     if len(numbers) and numbers[-1] >= index.frames:
         raise DecodeError(f"ends before frame {index.frames}")
-    place = {int(number): at for at, number in enumerate(numbers)}
-    images: NDArray[np.uint8] | None = None
-    found = 0
+    images: dict[int, NDArray[np.uint8]] = dict.fromkeys(numbers.tolist(), _NOTHING)
     try:
         for frame in _frames(data, index, plan_packets(index, numbers)):
-            at = place.get(cast("int", frame.opaque))
-            if at is None:
-                continue
-            if frame.is_corrupt:
-                raise DecodeError(f"frame {frame.opaque} is corrupt")
-            image = upright_rgb(frame, index.rotation)
-            if images is None:
-                images = np.empty((len(numbers), *image.shape), np.uint8)
-            images[at] = image
-            found += 1
+            number = cast("int", frame.opaque)
+            if number in images:
+                if frame.is_corrupt:
+                    raise DecodeError(f"frame {number} is corrupt")
+                images[number] = upright_rgb(frame, index.rotation)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"does not decode: {error}") from error
-    if images is None or found < len(numbers):
-        raise DecodeError(f"gives {found} of {len(numbers)} frames")
-    return images
+    found = list(images.values())
+    missing = sum(image is _NOTHING for image in found)
+    if missing:
+        raise DecodeError(f"gives {len(found) - missing} of {len(found)} frames")
+    return found
 
 
 def _frames(

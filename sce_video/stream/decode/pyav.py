@@ -7,11 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.media import MediaError, open_video, upright_rgb
+from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
 
-def decode_pyav(data: bytes, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Decode frames by display number; see :func:`~sce_video.stream.decode.decode_frames`."""
+def decode(
+    data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None = None
+) -> list[NDArray[np.uint8]]:
+    """Decode frames by display number; see :func:`~sce_video.stream.decode.decode_frames`.
+
+    The ``index`` is not needed.
+    """
     wanted = [int(number) for number in numbers]
     images: list[NDArray[np.uint8]] = []
     try:
@@ -29,6 +35,4 @@ def decode_pyav(data: bytes, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         raise DecodeError(f"does not decode: {error}") from error
     if len(images) < len(wanted):
         raise DecodeError(f"ends before frame {wanted[len(images)]}")
-    if len({image.shape for image in images}) > 1:
-        raise DecodeError("the size of its frames changes")
-    return np.stack(images)
+    return images

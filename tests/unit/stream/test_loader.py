@@ -39,7 +39,7 @@ SAMPLER = RandomClips(((RandomResizedCrop((0.2, 0.766)), 32),) * 2, ClipTiming(4
 
 def test_frames_by_number_are_those_of_a_full_decode(index: ShardIndex) -> None:
     data = ShardReader(index).media(0)
-    everything = decode_frames(data, range(20))
+    everything = np.stack(decode_frames(data, range(20)))
     assert everything.shape == (20, 48, 64, 3)
     picked = decode_frames(data, [3, 4, 11, 19])
     np.testing.assert_array_equal(picked, everything[[3, 4, 11, 19]])
@@ -51,7 +51,7 @@ def test_frames_by_number_are_those_of_a_full_decode(index: ShardIndex) -> None:
 
 def test_clips_are_cut_from_the_right_pixels(index: ShardIndex) -> None:
     data = ShardReader(index).media(1)
-    frames = decode_frames(data, range(20))
+    frames = np.stack(decode_frames(data, range(20)))
     numbers = np.array([2, 5, 5, 9])
     plain = ClipSpec(numbers, (8, 10, 32, 32), 32)
     difference = ClipSpec(numbers, (8, 10, 32, 32), 32, difference=True)
