@@ -128,7 +128,7 @@ def _resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
 
 
 def _stack(clips: Sequence[Tensor]) -> Tensor:
-    """``[B,T,3,S,S]``, channels last in memory: turning them here would cost as much as resizing."""
+    """``[B,T,3,S,S]``, channels last in memory: turning them would cost as much as resizing."""
     return torch.stack([clip.permute(0, 2, 3, 1) for clip in clips]).permute(0, 1, 4, 2, 3)
 
 

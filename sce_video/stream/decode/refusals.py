@@ -30,7 +30,7 @@ def refuse_defects(
     with open_video(data) as (container, stream):
         frame = next(container.decode(stream))
         container.seek(0)
-        flagged = [packet.pos for packet in container.demux(stream) if packet.is_keyframe]
+        flagged = [packet.pos or 0 for packet in container.demux(stream) if packet.is_keyframe]
         # Where Matroska's block begins, its packet's bytes follow soon.
         keys = np.searchsorted(index.offset, flagged)
         reasons = {

@@ -1,8 +1,8 @@
 """Frames by display number with torchcodec, on the CPU or (NVDEC) on a GPU.
 
-Its approximate seeking gives other frames where the rate varies, so it always seeks exactly. Refused
-besides :mod:`refusals`: videos in which it counts other frames than the packet index. It hides
-damage: only the check at sharding and the checksums stand against that.
+Its approximate seeking gives other frames where the rate varies, so it always seeks exactly.
+Refused besides :mod:`refusals`: videos in which it counts other frames than the packet index. It
+hides damage: only the check at sharding and the checksums stand against that.
 """
 
 from __future__ import annotations
