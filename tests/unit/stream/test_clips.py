@@ -17,8 +17,8 @@ from sce_video.stream.clips import (
     uniform_starts,
 )
 from sce_video.stream.crops import RandomResizedCrop, crop_boxes
+from sce_video.stream.cut import temporal_difference
 from sce_video.stream.draws import uniforms
-from sce_video.stream.loader import temporal_difference
 from tests.conftest import GOLDEN
 
 CASES = json.loads((GOLDEN / "video_sampling.json").read_text())["cases"]
