@@ -82,7 +82,9 @@ class ClipDataset(Dataset[ClipBatch]):
         """Make one micro-batch; called in a worker."""
         began = time.process_time()
         batch = ClipBatch([], np.zeros(0, np.int64), np.zeros(0, np.int64), torch.zeros(0))
-        samples = [found for p in positions if (found := self._sample(p, batch.bad)) is not None]
+        bad: dict[int, str] = {}  # row -> reason, stand-ins included
+        samples = [found for p in positions if (found := self._sample(p, bad)) is not None]
+        batch.bad = [(self.reader.name(p.row), bad[p.row]) for p in positions if p.row in bad]
         batch.rows = np.array([row for row, _, _ in samples], dtype=np.int64)
         batch.epochs = np.array([epoch for _, epoch, _ in samples], dtype=np.int64)
         batch.labels = torch.from_numpy(self.reader.labels[batch.rows].astype(np.int64))
@@ -93,21 +95,24 @@ class ClipDataset(Dataset[ClipBatch]):
         return batch
 
     def _sample(
-        self, position: Position, bad: list[tuple[str, str]]
+        self, position: Position, bad: dict[int, str]
     ) -> tuple[int, int, list[Tensor]] | None:
-        """Row, epoch and clips of one sample, or of what stands in for it."""
-        row = position.row
-        while True:
-            try:
-                specs = self.sampler(self.reader.video(row), position.epoch, row)
-                media, index = self.reader.media(row), self.reader.packets(row)
-                return row, position.epoch, self._make(media, specs, index)
-            except DecodeError as error:
-                bad.append((self.reader.name(row), str(error)))
-            if self.substitutes is None or len(bad) > len(self.substitutes):
-                return None
-            place = int(np.searchsorted(self.substitutes, row))
-            row = int(self.substitutes[(place + 1) % len(self.substitutes)])
+        """Row, epoch and clips of one sample, or of the next in the set that can be read."""
+        row, chain = position.row, self.substitutes
+        for _ in range(1 if chain is None else len(chain)):
+            if row not in bad:
+                try:
+                    specs = self.sampler(self.reader.video(row), position.epoch, row)
+                    media, index = self.reader.media(row), self.reader.packets(row)
+                    return row, position.epoch, self._make(media, specs, index)
+                except DecodeError as error:
+                    bad[row] = str(error)
+            if chain is not None:
+                row = int(chain[(int(np.searchsorted(chain, row)) + 1) % len(chain)])
+        if chain is None:
+            return None
+        # A batch that lacks a sample would leave the other ranks waiting.
+        raise SceVideoError(f"no sample can be read; the last: {self.reader.name(row)}: {bad[row]}")
 
 
 def _whole(batch: Any) -> Any:

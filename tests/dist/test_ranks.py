@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sce_video.shard.format import open_shards
 from tests.conftest import REPOSITORY
 from tests.runs import (
     BIN,
@@ -142,9 +145,34 @@ def test_a_non_finite_loss_stops_before_the_step(config: Path) -> None:
         *(sys.executable, TRAIN, "--config", str(config), f"run.dir={folder}"),
         *("optim.lr=1.0e+38", "train.save_every=1"),
     )
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stderr[-3000:]
     assert "is not finite: see" in done.stderr.strip().splitlines()[-1]
     assert "not finite: samples" in (folder / "run.log").read_text()
     assert json.loads((folder / "status.json").read_text())["state"] == "failed"
     for name, tensor in final_state(folder).items():
         assert torch.isfinite(tensor).all(), name
+
+
+def test_many_bad_samples_end_the_run_with_a_summary(config: Path, tmp_path: Path) -> None:
+    """Counted over both ranks: neither alone meets more than the ten that are always allowed."""
+    shutil.copytree(config.parent / "shards", tmp_path / "shards")
+    index = open_shards(tmp_path / "shards")
+    [tar] = sorted((tmp_path / "shards").glob("*.tar"))
+    with tar.open("r+b") as file:
+        for row in index.rows("train")[:12]:
+            file.seek(int(index.numbers("idx_offset")[row]))
+            file.write(b"lost")
+    done = run(
+        *(str(BIN / "deepspeed"), "--num_gpus", "2", "--master_port", free_port(), TRAIN),
+        *("--config", str(config), f"data.shards={tmp_path}/shards", f"run.dir={tmp_path}/run"),
+    )
+    assert done.returncode == 1, done.stderr[-3000:]
+    [line] = [line for line in done.stderr.splitlines() if "samples were bad" in line]
+    [(bad, seen, reasons)] = re.findall(
+        r"(\d+) of (\d+) samples were bad .*: (\d+) x no packet index;", line
+    )
+    assert bad == reasons
+    assert 11 <= int(bad) <= int(seen)
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert log.count("folder-000000.tar/") == int(bad)
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"

@@ -11,11 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from sce_video.errors import UsageError
 from sce_video.shard.packets import PacketIndex
 from sce_video.shard.probe import probe_video
+from sce_video.stream.clips import ClipTiming, RandomClips, Video
+from sce_video.stream.crops import RandomCrop, RandomResizedCrop
+from sce_video.stream.cuda import make_clips_on, require_cuda
+from sce_video.stream.cut import make_clips
 from sce_video.stream.decode import BACKENDS, Backend, BackendError, DecodeError, decode_frames
 from tests.ffmpeg_libraries import link_libraries
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED
@@ -127,6 +133,34 @@ def test_the_same_errors(backend: Backend, samples: Samples) -> None:
     if backend not in OURS:
         with pytest.raises(DecodeError, match="no packet index to check"):
             decode_frames(data, [0], None, backend)
+
+
+@pytest.mark.parametrize("backend", ["torchcodec"], indirect=True)
+def test_clips_cut_on_a_device_are_those_of_the_cpu(backend: Backend, samples: Samples) -> None:
+    """What data.decode=cuda does, with torchcodec on the CPU: at most a level of rounding apart."""
+    data, index, truth = samples["b-frames"]
+    video = Video(len(truth), 25.0, *truth.shape[1:3])
+    crops = ((RandomResizedCrop((0.2, 0.766)), 24), (RandomCrop(), 32))
+    sampler = RandomClips(crops, ClipTiming(8, 1.0), 0.5, seed=0)
+    differences = 0
+    for row in range(8):
+        specs = sampler(video, 0, row)
+        differences += sum(spec.difference for spec in specs)
+        there = make_clips_on("cpu", data, specs, index)
+        for a, b in zip(make_clips(data, specs, index), there, strict=True):
+            assert b.dtype == torch.uint8
+            assert a.shape == b.shape
+            assert int((a.int() - b.int()).abs().max()) <= 1
+    assert differences
+    with pytest.raises(DecodeError, match="interlaced"):
+        make_clips_on("cpu", samples["interlaced"][0], specs, samples["interlaced"][1])
+
+
+def test_without_a_gpu_decoding_there_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UsageError, match="no CUDA device; use planned"):
+        require_cuda()
 
 
 def test_torchcodec_with_the_libraries_of_pyav(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from sce_video.errors import SceVideoError
+from sce_video.config import load_config
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.__main__ import main as shard
 from sce_video.shard.format import ShardIndex, open_shards
 from sce_video.shard.packets import IdxError, PacketIndex
@@ -19,7 +20,7 @@ from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import make_clips, temporal_difference
 from sce_video.stream.decode import DecodeError, decode_frames
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
-from sce_video.stream.order import Position
+from sce_video.stream.order import BatchPlan, Position, batch_plan
 from sce_video.stream.shards import ShardReader
 from tests.conftest import REPOSITORY
 from tests.videos import moving_square, write_video
@@ -128,6 +129,17 @@ def test_a_bad_sample_is_named_and_replaced_or_left_out(
     assert len(kept.views[0]) == 1
 
 
+def test_a_set_of_bad_samples_alone_ends_the_run(
+    index: ShardIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ShardReader(index)
+    monkeypatch.setattr(reader, "media", lambda row: b"x" * 100)
+    monkeypatch.setattr(reader, "packets", lambda row: None)
+    dataset = ClipDataset(reader, SAMPLER, substitutes=np.arange(6))
+    with pytest.raises(SceVideoError, match=r"no sample can be read; the last: .*no readable MP4"):
+        dataset.__getitems__([Position(0, 0, 3)])
+
+
 def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
     copy = ShardReader(index)
     copy.folder = tmp_path
@@ -167,3 +179,18 @@ def test_an_error_in_a_worker_ends_the_process(index: ShardIndex, tmp_path: Path
     )
     assert done.returncode == 1
     assert "need at least one array" in done.stderr
+
+
+def test_short_videos_may_be_left_out_and_grids_need_layered_shards(
+    index: ShardIndex, tmp_path: Path
+) -> None:
+    def plan(*overrides: str) -> BatchPlan:
+        given = [f"data.shards={index.folder}", "data.split=null", "train.batch_size=2"]
+        config = load_config("demo.yaml", [*given, *overrides])
+        return batch_plan(config, index, 0, 1)
+
+    assert len(plan("clip.seconds=1").rows) == 6  # videos of 0.8 s repeat frames
+    with pytest.raises(UsageError, match="an epoch of 0 samples"):
+        plan("clip.seconds=1", "data.on_short=drop")
+    with pytest.raises(UsageError, match=r"clip\.grid=8 needs shards made with --encode layered"):
+        plan("clip.frames=8", "clip.seconds=2.56", "clip.grid=8")
