@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sce_video.stream.clips import (
+    ClipSpec,
     ClipTiming,
     RandomClips,
     UniformClips,
@@ -22,7 +23,7 @@ from sce_video.stream.clips import (
     uniform_starts,
 )
 from sce_video.stream.crops import DRAWS, CentreCrop, RandomCrop, RandomResizedCrop, crop_boxes
-from sce_video.stream.cut import temporal_difference
+from sce_video.stream.cut import all_needed, temporal_difference
 from sce_video.stream.draws import uniforms
 from tests.conftest import GOLDEN
 
@@ -70,6 +71,22 @@ def test_temporal_difference_golden() -> None:
     ours = temporal_difference(frames[:-1], following[:-1])
     np.testing.assert_array_equal(ours, expected[:-1])
     np.testing.assert_array_equal(expected[-1], expected[-2])  # why the last pair is repeated
+
+
+def test_temporal_difference_is_the_float_path_but_for_rounding() -> None:
+    case = next(c for c in CASES if c["name"] == "temporal_difference_u8False_grayTrue_absFalse")
+    frames = np.array(case["inputs"]["frames"], dtype=np.uint8).transpose(1, 2, 3, 0)  # CTHW
+    expected = np.array(case["expected"]).transpose(1, 2, 3, 0)
+    ours = temporal_difference(frames[:-1], frames[1:])
+    assert np.abs(ours - expected[:-1]).max() <= 1  # half a level of luma, half of the result
+
+
+@pytest.mark.parametrize("case", named("time_difference_indices"))
+def test_temporal_difference_reads_each_frame_and_its_successor(case: dict[str, Any]) -> None:
+    p = case["params"]
+    frames = subsample(p["first_index"], p["num_frames"], p["num_samples"])
+    spec = ClipSpec(frames, (0, 0, 8, 8), 8, difference=True)
+    assert all_needed([spec]).tolist() == case["expected_indices_to_load"]
 
 
 def test_short_videos_repeat_frames_and_never_leave_the_video() -> None:
