@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sce_video.errors import UsageError
 
@@ -161,6 +161,11 @@ class TrackConfig(_Section):
     wandb: Literal["offline", "online", "off"] = "offline"
     project: str = "sce-video"
     every: Count = 10  # steps between rows
+
+    @field_validator("wandb", mode="before")
+    @classmethod
+    def _yaml_off(cls, value: object) -> object:
+        return "off" if value is False else value  # what YAML makes of a bare off
 
 
 class Config(_Section):

@@ -90,3 +90,8 @@ def test_clips_on_the_grid_need_a_fitting_step() -> None:
         load_config(name, ["clip.grid=4"])  # 16 frames of 1.28 s
     with pytest.raises(UsageError, match=r"16 frames over 2.56 s are 4/25 s apart"):
         load_config(name, ["clip.grid=8", "clip.seconds=2.56"])
+
+
+@pytest.mark.parametrize("given", ["off", "offline", "online"])
+def test_every_way_to_track_can_be_typed(given: str) -> None:
+    assert load_config("demo.yaml", [f"track.wandb={given}"]).track.wandb == given
