@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sce_video.augment.apply import normalise
+from sce_video.augment.ops import normalise
 from sce_video.progress import Progress
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import UniformClips

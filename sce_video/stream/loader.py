@@ -73,10 +73,10 @@ def make_clips(
             parts = [frames[np.searchsorted(needed, numbers)] for numbers in _needed(spec)]
             picked = temporal_difference(*parts) if spec.difference else parts[0]
             whole = torch.from_numpy(picked).permute(0, 3, 1, 2)  # NCHW view of NHWC: the fast path
-            resized[key] = _resize(whole, spec.scale, antialias) if spec.scale else whole
+            resized[key] = resize(whole, spec.scale, antialias) if spec.scale else whole
         top, left, height, width = spec.box
         crop = resized[key][:, :, top : top + height, left : left + width]
-        clips.append(_resize(crop, (spec.size, spec.size), antialias).contiguous())
+        clips.append(resize(crop, (spec.size, spec.size), antialias).contiguous())
     return clips
 
 
@@ -105,7 +105,8 @@ def temporal_difference(
     return np.repeat(half[..., None], 3, axis=-1)
 
 
-def _resize(images: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
+def resize(images: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
+    """``[T,3,H,W]`` uint8 -> ``[T,3,*size]``, bilinear; fast on a view of NHWC memory."""
     if images.shape[-2:] == size:
         return images
     return F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)
