@@ -97,8 +97,14 @@ class PretrainTask:
         )
 
     def _augmenter(self) -> Augmenter:
-        config = self.config
-        recipe = find_recipe(**config.augment.model_dump(exclude={"antialias"}))  # the loader's
+        config, augment = self.config, self.config.augment
+        recipe = find_recipe(
+            augment.recipe,
+            flip=augment.flip,
+            area=augment.area,
+            aspect=augment.aspect,
+            temporal_difference=augment.temporal_difference,
+        )
         clips = VIEWS * self.total_steps * config.train.batch_size // self.runtime.ranks
         kernels = choose_kernels(
             recipe, config.clip.frames, config.clip.size, self.runtime.device, clips
