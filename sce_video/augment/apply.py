@@ -23,6 +23,7 @@ class Augmenter:
         self, recipe: Recipe, seed: int, device: torch.device, kernels: Kernels = EAGER
     ) -> None:
         self.recipe, self.seed, self.device, self.kernels = recipe, seed, device, kernels
+        self._stats = [torch.tensor(colour, device=device) for colour in recipe.stats]
 
     def __call__(
         self, views: Sequence[Tensor], epochs: NDArray[np.int64], rows: NDArray[np.int64]
@@ -54,7 +55,7 @@ class Augmenter:
         for begin in range(0, b, step):
             some = slice(begin, begin + step)
             x = self._colour(clips[some].float().div_(255), params[some], view)
-            out[some] = self.kernels.normalise(x, *self.recipe.stats)
+            out[some] = self.kernels.normalise(x, *self._stats)
         return out
 
     def _colour(self, x: Tensor, params: ViewParams, view: ViewRecipe) -> Tensor:

@@ -29,7 +29,7 @@ class Kernels:
         ops.saturation,
         ops.hue,
     )
-    normalise: Callable[..., Tensor] = ops.normalise
+    normalise: Callable[[Tensor, Tensor, Tensor], Tensor] = ops.normalise
 
 
 EAGER = Kernels()
@@ -72,7 +72,7 @@ def compile_kernels(recipe: Recipe, frames: int, size: int) -> Kernels:
             x = torch.zeros(1, frames, 3, side, side)
             for op in made.jitter:
                 op(x, torch.ones(1))
-            made.normalise(x, *recipe.stats)
+            made.normalise(x, *map(torch.tensor, recipe.stats))
     except (RuntimeError, OSError) as error:  # whatever compiler or cache folder lacks
         reason = str(error).strip().splitlines()[0]
         log.warning("augmentation is not compiled and runs at half the speed: %s", reason)

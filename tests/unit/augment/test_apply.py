@@ -85,7 +85,7 @@ def test_a_gpus_way_through_whole_batches_gives_the_same() -> None:
         params = draw(view, 0, rows, rows, number)
         assert 0 < params.gray.sum() < 16
         x = augmenter._colour(clips.float() / 255, params, view)
-        together = augmenter.kernels.normalise(x, *KINETICS.stats)
+        together = augmenter.kernels.normalise(x, *map(torch.tensor, KINETICS.stats))
         torch.testing.assert_close(together, one_by_one[number], rtol=0, atol=1e-5)
 
 

@@ -83,7 +83,7 @@ def test_blur_refuses_clips_too_small_to_reflect() -> None:
 def test_normalise_equals_torchvision_in_the_layout_of_3d_convolutions() -> None:
     x = clips()
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    result = ops.normalise(x, mean, std)
+    result = ops.normalise(x, torch.tensor(mean), torch.tensor(std))
     expected = tv.normalize(x, list(mean), list(std)).transpose(1, 2)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
     assert result.is_contiguous(memory_format=torch.channels_last_3d)
