@@ -75,6 +75,6 @@ def compile_kernels(recipe: Recipe, frames: int, size: int) -> Kernels:
             made.normalise(x, *map(torch.tensor, recipe.stats))
     except (RuntimeError, OSError) as error:  # whatever compiler or cache folder lacks
         reason = str(error).strip().splitlines()[0]
-        log.warning("augmentation is not compiled and runs at half the speed: %s", reason)
+        log.warning("augmentation is not compiled and runs slower: %s", reason)
         return EAGER
     return made
