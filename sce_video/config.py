@@ -20,6 +20,16 @@ Positive = typing.Annotated[float, Field(gt=0)]
 Count = typing.Annotated[int, Field(ge=1)]
 
 
+VIEWS = 2
+"""Views that pretraining makes of a sample."""
+
+PRETRAINING_RECIPES = (
+    *("kinetics_strength_0.5", "kinetics_strength_1.0", "crop_flip"),
+    *("imagenet_two_view", "moco_v2", "cifar_weak_strong"),
+)
+"""The recipes of :mod:`sce_video.augment.recipes` with :data:`VIEWS` views."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,10 +59,9 @@ class ClipConfig(_Section):
 
     frames: Count = 8
     seconds: Positive = 2.56  # span in the video
-    size: int = Field(default=112, ge=16)  # side after cropping, pixels
+    size: int = Field(default=112, ge=16)  # side after cropping, pixels; a view may have a share
     grid: Literal[1, 4, 8] = 1  # frames between starts; 4, 8: layered shards, few packets a clip
     max_gap: float | None = Field(default=None, ge=0)  # seconds between a video's clips; null = any
-    clips: int = Field(default=2, ge=2, le=2)  # views a video
 
     @model_validator(mode="after")
     def _steps_of_the_grid(self) -> ClipConfig:
@@ -66,15 +75,22 @@ class ClipConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """How views differ."""
+    """How views differ: a recipe's table (README, "Augmentation"); null = as the recipe has it."""
 
-    recipe: Literal["sce_video", "crop_flip"] = "sce_video"
-    color_strength: float = Field(default=0.5, ge=0)  # 0.5: brightness 0.4 ...; 1.0: 0.8 ...
-    flip: Share = 0.5
-    area: tuple[Share, Share] = (0.2, 0.766)  # of the frame, of the random crop
-    aspect: tuple[Positive, Positive] = (3 / 4, 4 / 3)
-    temporal_difference: Share = 0.0
+    recipe: str = "kinetics_strength_0.5"
+    flip: Share | None = None
+    area: tuple[Share, Share] | None = None  # of the frame, of the random crop
+    aspect: tuple[Positive, Positive] | None = None  # width / height of the random crop
+    temporal_difference: Share | None = None
     antialias: bool = True  # low-pass before shrinking; false = the published code
+
+    @field_validator("recipe")
+    @classmethod
+    def _two_views(cls, name: str) -> str:
+        if name not in PRETRAINING_RECIPES:
+            known = ", ".join(PRETRAINING_RECIPES)
+            raise ValueError(f"'{name}' is no recipe of two views; take one of {known}")
+        return name
 
 
 class HeadConfig(_Section):
@@ -185,11 +201,11 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _queue_holds_a_step(self) -> Config:
-        keys = self.clip.clips * self.train.batch_size
+        keys = VIEWS * self.train.batch_size
         if keys > self.objective.queue:
             raise ValueError(
                 f"objective.queue {self.objective.queue} is below the {keys} keys of a step "
-                "(clip.clips x train.batch_size)"
+                f"({VIEWS} views x train.batch_size)"
             )
         return self
 

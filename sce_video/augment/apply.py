@@ -1,62 +1,83 @@
-"""Applies a view's parameters to a batch of clips; one code path on every device."""
+"""Applies drawn parameters to batches of clips; one code path on every device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sce_video.augment import ops
-from sce_video.augment.draw import ViewParams
-from sce_video.augment.recipes import ViewRecipe
-
-_JITTER = (ops.brightness, ops.contrast, ops.saturation, ops.hue)
-
-
-@torch.no_grad()
-def apply(clips: Tensor, params: ViewParams, recipe: ViewRecipe) -> Tensor:
-    """Augment and normalise one view.
-
-    Args:
-        clips: ``[B,T,3,S,S]`` uint8.
-        params: of these clips, on the same device.
-        recipe: of the view.
-
-    Returns:
-        ``[B,3,T,S,S]`` float32, normalised.
-    """
-    x = clips.float() / 255
-    for place in range(4):
-        for op, function in enumerate(_JITTER):
-            chosen = params.jitter & (params.order[:, place] == op)
-            _on(x, chosen, partial(function, factor_B=params.factors[chosen, op]))
-    _on(x, params.gray, ops.grayscale)
-    blurred = params.sigma > 0
-    taps = blur_kernel(recipe.kernel, x.shape[-1])
-    _on(x, blurred, lambda part: ops.blur(part, params.sigma[blurred], taps))
-    _on(x, params.solarize, lambda part: ops.solarize(part, recipe.threshold))
-    _on(x, params.flip, lambda part: part.flip(-1))
-    return normalise(x, recipe.mean, recipe.std)
+from sce_video.augment.draw import Flags, ViewParams, draw
+from sce_video.augment.kernels import EAGER, Kernels
+from sce_video.augment.recipes import Recipe, ViewRecipe
 
 
-def _on(x: Tensor, chosen: Tensor, op: Callable[[Tensor], Tensor]) -> None:
-    """Replace the chosen clips by what ``op`` makes of them."""
-    if bool(chosen.any()):
-        x[chosen] = op(x[chosen])
+class Augmenter:
+    """Makes the views of a recipe out of uint8 clips, on ``device``."""
+
+    def __init__(
+        self, recipe: Recipe, seed: int, device: torch.device, kernels: Kernels = EAGER
+    ) -> None:
+        self.recipe, self.seed, self.device, self.kernels = recipe, seed, device, kernels
+        self._stats = [torch.tensor(colour, device=device) for colour in recipe.stats]
+
+    def __call__(
+        self, views: Sequence[Tensor], epochs: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> list[Tensor]:
+        """Augmented views: a pure function of the clips and of (seed, epoch, row, view).
+
+        Args:
+            views: a tensor ``[B,T,3,S,S]`` uint8 for each view of the recipe.
+            epochs: of each sample ``[B]``.
+            rows: of each sample ``[B]``.
+
+        Returns:
+            A tensor ``[B,3,T,S,S]`` float32 a view, normalised, in ``channels_last_3d``.
+        """
+        made = []
+        for number, (clips, view) in enumerate(zip(views, self.recipe.views, strict=True)):
+            params = draw(view, self.seed, epochs, rows, number)
+            made.append(self.apply(clips.to(self.device, non_blocking=True), params, view))
+        return made
+
+    @torch.no_grad()
+    def apply(self, clips: Tensor, params: ViewParams, view: ViewRecipe) -> Tensor:
+        """One view with given parameters; shapes as above."""
+        b, t, c, h, w = clips.shape
+        layout = torch.channels_last_3d
+        out = torch.empty(b, c, t, h, w, device=clips.device, memory_format=layout)
+        # One clip at a time stays in a core's cache; a GPU takes the batch.
+        step = 1 if clips.device.type == "cpu" else max(b, 1)
+        for begin in range(0, b, step):
+            some = slice(begin, begin + step)
+            x = self._colour(clips[some].float().div_(255), params[some], view)
+            out[some] = self.kernels.normalise(x, *self._stats)
+        return out
+
+    def _colour(self, x: Tensor, params: ViewParams, view: ViewRecipe) -> Tensor:
+        for place in range(4 if view.jitter else 0):
+            for n, op in enumerate(self.kernels.jitter):
+                chosen = params.jitter & (params.order[:, place] == n)
+                x = _on(x, chosen, op, params.factors[:, n])
+        x = _on(x, params.gray, ops.grayscale)
+        x = _on(x, params.blur, partial(ops.blur, kernel=view.kernel), params.sigma)
+        x = _on(x, params.solarize, ops.solarize)
+        return _on(x, params.flip, partial(torch.flip, dims=(-1,)))
 
 
-def blur_kernel(kernel: int, size: int) -> int:
-    """Taps for clips of ``size``: the published ``kernel`` at 224, smaller below; odd, >= 3."""
-    return min(kernel, max(3, round(kernel * size / 224) // 2 * 2 + 1))
-
-
-def normalise(
-    x: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
+def _on(
+    x: Tensor, chosen: Flags, op: Callable[..., Tensor], *values: NDArray[np.float32]
 ) -> Tensor:
-    """``[B,T,3,H,W]`` in [0,1] -> ``[B,3,T,H,W]``, minus mean over std a channel."""
-    shape = (1, 1, 3, 1, 1)
-    x = (x - x.new_tensor(mean).view(shape)) / x.new_tensor(std).view(shape)
-    # channels_last_3d: convolutions take it as it is, 1.5x faster on the CPU
-    return x.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
+    """``x`` with the chosen clips as ``op`` makes them: chosen here, so no device is waited for."""
+    if not chosen.any():
+        return x
+    parameters = [torch.from_numpy(v[chosen]).to(x.device, non_blocking=True) for v in values]
+    if chosen.all():
+        return op(x, *parameters)
+    rows = torch.from_numpy(chosen.nonzero()[0]).to(x.device, non_blocking=True)
+    x[rows] = op(x[rows], *parameters)
+    return x

@@ -5,30 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sce_video.augment.recipes import ViewRecipe
 from sce_video.stream.draws import uniforms
 
+Flags = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class ViewParams:
-    """Parameters of B clips, one row a clip, shared by its frames. Neutral where an op is off."""
+    """Parameters of B clips, one row a clip, shared by its frames."""
 
-    jitter: Tensor  # [B] bool
-    order: Tensor  # [B,4] int64: which op (0 brightness, 1 contrast, 2 saturation, 3 hue) comes nth
-    factors: Tensor  # [B,4] float: three factors, and the hue shift in turns
-    gray: Tensor  # [B] bool
-    sigma: Tensor  # [B] float, 0 = no blur
-    solarize: Tensor  # [B] bool
-    flip: Tensor  # [B] bool
+    jitter: Flags  # [B]
+    order: NDArray[np.int64]  # [B,4]: which op comes nth, by its place in ``factors``
+    factors: NDArray[np.float32]  # [B,4]: brightness, contrast, saturation; hue shift in turns
+    gray: Flags  # [B]
+    blur: Flags  # [B]
+    sigma: NDArray[np.float32]  # [B] of the blur, pixels
+    solarize: Flags  # [B]
+    flip: Flags  # [B]
 
-    def to(self, device: torch.device) -> ViewParams:
-        """The same on ``device``."""
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
-        return ViewParams(**moved)
+    def __getitem__(self, rows: slice) -> ViewParams:
+        """Those of some clips."""
+        return ViewParams(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 def draw(
@@ -49,17 +49,18 @@ def draw(
             for e, r in zip(epochs, rows, strict=True)
         ]
     )
-    spread = np.array([recipe.brightness, recipe.contrast, recipe.saturation])
-    low, high = np.maximum(0.0, 1.0 - spread), 1.0 + spread
+    *spread, hue = recipe.strengths
+    low, high = np.maximum(0.0, 1.0 - np.array(spread)), 1.0 + np.array(spread)
     factors = low + u[:, 5:8] * (high - low)
-    hue = (2 * u[:, 8:9] - 1) * recipe.hue
+    turns = (2 * u[:, 8:9] - 1) * hue
     sigma = recipe.sigma[0] + u[:, 9] * (recipe.sigma[1] - recipe.sigma[0])
     return ViewParams(
-        jitter=torch.from_numpy(u[:, 0] < recipe.jitter),
-        order=torch.from_numpy(np.argsort(u[:, 10:14], axis=1)),
-        factors=torch.from_numpy(np.concatenate([factors, hue], axis=1)).float(),
-        gray=torch.from_numpy(u[:, 1] < recipe.gray),
-        sigma=torch.from_numpy(np.where(u[:, 2] < recipe.blur, sigma, 0.0)).float(),
-        solarize=torch.from_numpy(u[:, 3] < recipe.solarize),
-        flip=torch.from_numpy(u[:, 4] < recipe.flip),
+        jitter=u[:, 0] < recipe.jitter,
+        order=np.argsort(u[:, 10:14], axis=1),
+        factors=np.concatenate([factors, turns], axis=1).astype(np.float32),
+        gray=u[:, 1] < recipe.gray,
+        blur=u[:, 2] < recipe.blur,
+        sigma=sigma.astype(np.float32),
+        solarize=u[:, 3] < recipe.solarize,
+        flip=u[:, 4] < recipe.flip,
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sce_video.arguments import Parser
 
-BENCHES = {"shard": "the converter"}
+BENCHES = {"shard": "the converter", "augment": "augmentation on the CPU"}
 """Name -> what it looks at. Each is a module of this room with a ``main`` of its own."""
 
 

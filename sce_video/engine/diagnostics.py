@@ -9,25 +9,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sce_video.augment.recipes import ViewRecipe
+from sce_video.augment.recipes import Colour
 
 
-def view_grid(views: Sequence[Tensor], recipes: Sequence[ViewRecipe], clips: int = 8) -> Tensor:
+def view_grid(views: Sequence[Tensor], mean: Colour, std: Colour, clips: int = 8) -> Tensor:
     """What the net sees: a row a clip, its views one after the other, frames side by side.
 
     Args:
         views: V normalised tensors ``[B,3,T,S,S]``.
-        recipes: of the views, for their mean and std.
+        mean: that was subtracted.
+        std: that divided.
         clips: rows at most.
 
     Returns:
         uint8 ``[3, B*S, V*T*S]``.
     """
     columns = []
-    for view, recipe in zip(views, recipes, strict=True):
+    for view in views:
         shape = (1, 3, 1, 1, 1)
-        x = view[:clips].cpu() * torch.tensor(recipe.std).view(shape)
-        x = ((x + torch.tensor(recipe.mean).view(shape)) * 255).round().clamp(0, 255)
+        x = view[:clips].cpu() * torch.tensor(std).view(shape)
+        x = ((x + torch.tensor(mean).view(shape)) * 255).round().clamp(0, 255)
         b, c, t, h, w = x.shape
         columns.append(x.permute(1, 0, 3, 2, 4).reshape(c, b * h, t * w))
     return torch.cat(columns, dim=2).to(torch.uint8)

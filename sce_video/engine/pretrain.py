@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sce_video.augment.apply import apply
-from sce_video.augment.draw import draw
-from sce_video.augment.recipes import recipe
-from sce_video.config import Config
+from sce_video.augment.apply import Augmenter
+from sce_video.augment.kernels import choose_kernels
+from sce_video.augment.recipes import find_recipe
+from sce_video.config import VIEWS, Config
 from sce_video.engine.diagnostics import view_grid
 from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
 from sce_video.engine.runtime import Runtime
@@ -25,7 +25,6 @@ from sce_video.model.trunks import build_trunk
 from sce_video.objectives.sce import SCE
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
 from sce_video.stream.shards import ShardReader
@@ -63,36 +62,35 @@ class PretrainTask:
         precision = config.train.precision
         bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
         self.module: Siamese = build_siamese(config, torch.bfloat16 if bf16 else None)
-        self._recipes = recipe(
-            config.augment.recipe, config.augment.color_strength, config.augment.flip
-        )
+        self._augment = self._augmenter()
         self._reader = ShardReader(index)
         self._keys: list[Tensor] = []
-        view = self._recipes[0]
+        mean, std = self._augment.recipe.stats
         self.spec = EncoderSpec(
             trunk=config.model.trunk,
             width=config.model.width,
             frames=config.clip.frames,
             seconds=config.clip.seconds,
             size=config.clip.size,
-            mean=view.mean,
-            std=view.std,
+            mean=mean,
+            std=std,
         )
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """Micro-batches of uint8 clips from worker processes."""
-        clip, augment = self.config.clip, self.config.augment
+        clip, recipe = self.config.clip, self._augment.recipe
         sampler = RandomClips(
-            crops=((RandomResizedCrop(augment.area, augment.aspect), clip.size),) * clip.clips,
+            crops=recipe.crops(clip.size),
             timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
-            difference=augment.temporal_difference,
+            difference=recipe.temporal_difference,
             seed=self.config.run.seed,
         )
+        antialias = self.config.augment.antialias
         dataset = ClipDataset(
             self._reader,
             sampler,
             substitutes=self.plan.rows,
-            antialias=augment.antialias,
+            antialias=antialias,
             decode=self.config.data.decode,
         )
         return load(
@@ -102,13 +100,23 @@ class PretrainTask:
             pin=self.runtime.device.type == "cuda",
         )
 
+    def _augmenter(self) -> Augmenter:
+        config, augment = self.config, self.config.augment
+        recipe = find_recipe(
+            augment.recipe,
+            flip=augment.flip,
+            area=augment.area,
+            aspect=augment.aspect,
+            temporal_difference=augment.temporal_difference,
+        )
+        clips = VIEWS * self.total_steps * config.train.batch_size // self.runtime.ranks
+        kernels = choose_kernels(
+            recipe, config.clip.frames, config.clip.size, self.runtime.device, clips
+        )
+        return Augmenter(recipe, config.run.seed, self.runtime.device, kernels)
+
     def _views(self, batch: ClipBatch) -> list[Tensor]:
-        views = []
-        for i, (clips, view) in enumerate(zip(batch.views, self._recipes, strict=True)):
-            params = draw(view, self.config.run.seed, batch.epochs, batch.rows, i)
-            device = self.runtime.device
-            views.append(apply(clips.to(device, non_blocking=True), params.to(device), view))
-        return views
+        return self._augment(batch.views, batch.epochs, batch.rows)
 
     def loss(self, engine: Callable[..., Any], batch: ClipBatch) -> StepLoss:
         """Augment on the device, forward; keys wait for :meth:`end_step`."""
@@ -130,7 +138,7 @@ class PretrainTask:
 
     def picture(self, batch: ClipBatch) -> Tensor | None:
         """Both views of the first clips of a batch."""
-        return view_grid(self._views(batch), self._recipes)
+        return view_grid(self._views(batch), *self._augment.recipe.stats)
 
     def summary(self) -> str:
         """One screen: what is about to be trained."""
@@ -143,7 +151,7 @@ class PretrainTask:
             f"ZeRO-{config.deepspeed.zero_optimization.stage}, {self.runtime.ranks} rank(s) "
             f"on {self.runtime.device.type}",
             f"data       {config.data.shards} {config.data.split or 'all'}: {samples:,} videos",
-            f"views      {clip.clips} clips of {clip.frames} frames over {clip.seconds} s, "
+            f"views      {VIEWS} clips of {clip.frames} frames over {clip.seconds} s, "
             f"{clip.size} px",
             f"objective  SCE coeff {config.objective.coeff}, temp {config.objective.temp}, "
             f"temp_m {config.objective.temp_m}, queue {queue:,}",
@@ -151,9 +159,9 @@ class PretrainTask:
             f"{self.steps_per_epoch} of batch {config.train.batch_size}; "
             f"{optim.name} lr {lr:g} after scaling",
         ]
-        if clip.clips * samples < 4 * queue:
+        if VIEWS * samples < 4 * queue:
             lines.append(
                 f"warning    the queue of {queue:,} holds more than a quarter of the set's "
-                f"{clip.clips * samples:,} keys: a video meets its own past as a negative"
+                f"{VIEWS * samples:,} keys: a video meets its own past as a negative"
             )
         return "\n".join(lines)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sce_video.augment.apply import normalise
+from sce_video.augment.ops import normalise
 from sce_video.progress import Progress
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import UniformClips
@@ -97,8 +97,9 @@ def _forward(
     views = torch.stack(clips.views, 1)  # [B,V,T,3,S,S]
     flat = views.flatten(0, 1)
     parts: dict[str, list[Tensor]] = {name: [] for name in trunks}
+    stats = [torch.tensor(colour, device=device) for colour in (mean, std)]
     for chunk in torch.split(flat, _CLIPS_AT_ONCE):
-        x = normalise(chunk.to(device).float() / 255, mean, std)
+        x = normalise(chunk.to(device).float() / 255, *stats)
         for name, trunk in trunks.items():
             parts[name].append(trunk(x).float().cpu())
     shape = (len(views), views.shape[1], -1)

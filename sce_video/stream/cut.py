@@ -55,9 +55,9 @@ def make_clips(
             key = (spec.frames.tobytes(), spec.difference, spec.scale)
             if key not in whole:
                 images = _pixels([[frames[i] for i in each] for each in places])
-                whole[key] = _resize(images, spec.scale, antialias)
+                whole[key] = resize(images, spec.scale, antialias)
             crop = whole[key][:, :, top : top + height, left : left + width]
-        clips.append(_resize(crop, (spec.size, spec.size), antialias))
+        clips.append(resize(crop, (spec.size, spec.size), antialias))
     return clips
 
 
@@ -101,7 +101,8 @@ def temporal_difference(
     return np.repeat(half[..., None], 3, axis=-1)
 
 
-def _resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
+def resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
+    """``[T,3,H,W]`` uint8 -> ``[T,3,*size]``, bilinear; fast on a view of ``[T,H,W,3]``."""
     if images.shape[-2:] == size:
         return images
     return F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)

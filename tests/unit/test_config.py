@@ -46,6 +46,13 @@ def test_configs_are_found_by_path_and_by_name(
         ("model.trunk=r2plus1d18", "model.trunk: .*'r2plus1d_18' .* got 'r2plus1d18'"),
         ("objective.temp_m=0.2", "temp_m 0.2 must be below temp 0.1"),
         ("objective.queue=8", "objective.queue 8 is below the 64 keys of a step"),
+        (
+            "augment.recipe=imagenet_five_crop",
+            "'imagenet_five_crop' is no recipe of two views; take",
+        ),
+        ("augment.recipe=sce", "augment.recipe: 'sce' is no recipe .* kinetics_strength_1.0"),
+        ("augment.color_strength=1", "unknown key 'augment.color_strength'"),
+        ("clip.clips=2", "unknown key 'clip.clips'"),
         ("optim.lr", "expected key=value"),
         ("optim.lr.x=1", "'lr' is a value, not a section"),
         ("optim.lr=[", "optim.lr: not valid YAML"),

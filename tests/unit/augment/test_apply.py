@@ -1,52 +1,161 @@
-"""Parameters belong to a clip; applying them to a batch is applying them clip by clip."""
+"""A view is torchvision's, clip by clip, with the parameters that were drawn for it."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as tv
 
-from sce_video.augment.apply import apply
+from sce_video.augment.apply import Augmenter
 from sce_video.augment.draw import ViewParams, draw
-from sce_video.augment.recipes import recipe
+from sce_video.augment.recipes import RECIPES, Recipe, ViewRecipe
+from sce_video.bench.augment import torchvision_colour
+
+CPU = torch.device("cpu")
+KINETICS = RECIPES["kinetics_strength_1.0"]
 
 
-def some_clips(b: int) -> torch.Tensor:
+def some_clips(b: int, size: int = 16, t: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (b, 2, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    return torch.randint(0, 256, (b, t, 3, size, size), generator=generator, dtype=torch.uint8)
 
 
-def test_a_batch_is_its_clips_and_frames_share_parameters() -> None:
-    first, _ = recipe("sce_video", 1.0, 0.5)
-    rows = np.arange(16)
-    params = draw(first, 0, np.zeros(16, np.int64), rows, 0)
-    clips = some_clips(16)
-    clips[:, 1] = clips[:, 0]
-    together = apply(clips, params, first)
-    torch.testing.assert_close(together[:, :, 0], together[:, :, 1], rtol=0, atol=0)
-    for i in range(16):
-        one = ViewParams(**{f.name: getattr(params, f.name)[i : i + 1] for f in fields(params)})
-        alone = apply(clips[i : i + 1], one, first)
-        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
+def reference(
+    clips: torch.Tensor, params: ViewParams, view: ViewRecipe, recipe: Recipe
+) -> torch.Tensor:
+    made = []
+    for row, clip in enumerate(clips):
+        x = torchvision_colour(tv.to_dtype(clip, torch.float32, scale=True), params, row, view)
+        made.append(tv.normalize(x, *map(list, recipe.stats)))
+    return torch.stack(made).transpose(1, 2)
 
 
-def test_draws_depend_on_sample_epoch_view_alone() -> None:
-    first, second = recipe("sce_video", 0.5, 0.5)
-    rows, epochs = np.arange(2000), np.zeros(2000, np.int64)
-    a, b = draw(first, 0, epochs, rows, 0), draw(first, 0, epochs, rows, 1)
-    assert not torch.equal(a.factors, b.factors)
-    shuffled = draw(first, 0, epochs, rows[::-1].copy(), 0)
-    assert torch.equal(shuffled.factors.flip(0), a.factors)
-    # Shares and ranges as the recipe says (2000 draws: 4 standard errors are 0.045).
-    assert abs(a.jitter.float().mean() - 0.8) < 0.045
-    assert abs(a.gray.float().mean() - 0.2) < 0.045
-    assert (a.sigma > 0).all()
-    assert not a.solarize.any()
-    solarized = draw(second, 0, epochs, rows, 1).solarize
-    assert abs(solarized.float().mean() - 0.2) < 0.045
-    assert a.factors[:, 0].min() >= 0.6
-    assert a.factors[:, 0].max() <= 1.4
-    assert a.factors[:, 3].abs().max() <= 0.1
-    correlation = np.corrcoef(a.factors[:, 0].numpy(), b.factors[:, 0].numpy())[0, 1]
-    assert abs(correlation) < 0.09
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_equals_torchvision_clip_by_clip(name: str) -> None:
+    recipe, rows = RECIPES[name], np.arange(12)
+    epochs = np.full(12, 3)
+    views = [some_clips(12, side) for _, side in recipe.crops(32)]
+    before = [clips.clone() for clips in views]
+    made = Augmenter(recipe, 7, CPU)(views, epochs, rows)
+    assert len(made) == len(recipe.views)
+    for number, (view, clips) in enumerate(zip(recipe.views, views, strict=True)):
+        expected = reference(clips, draw(view, 7, epochs, rows, number), view, recipe)
+        torch.testing.assert_close(made[number], expected, rtol=0, atol=1e-4)  # in units of std
+        assert made[number].is_contiguous(memory_format=torch.channels_last_3d)
+        assert torch.equal(clips, before[number])
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    p=st.tuples(*(st.sampled_from([0.0, 0.5, 1.0]),) * 5),
+    strengths=st.tuples(*(st.floats(0, 1.2),) * 3, st.floats(0, 0.5)),
+    seed=st.integers(0, 1000),
+)
+def test_any_recipe_equals_torchvision_clip_by_clip(
+    p: tuple[float, ...], strengths: tuple[float, float, float, float], seed: int
+) -> None:
+    jitter, gray, blur, solarize, flip = p
+    view = ViewRecipe(
+        KINETICS.views[0].crop,
+        jitter=jitter,
+        strengths=strengths,
+        gray=gray,
+        blur=blur,
+        solarize=solarize,
+        flip=flip,
+    )
+    recipe, rows = Recipe((view,), KINETICS.stats), np.arange(4)
+    clips = some_clips(4)
+    (made,) = Augmenter(recipe, seed, CPU)([clips], rows, rows)
+    expected = reference(clips, draw(view, seed, rows, rows, 0), view, recipe)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-4)
+
+
+def test_a_gpus_way_through_whole_batches_gives_the_same() -> None:
+    # Of each batch some clips are chosen: by index, where the CPU takes a clip at a time.
+    clips, rows = some_clips(16), np.arange(16)
+    augmenter = Augmenter(KINETICS, 0, CPU)
+    one_by_one = augmenter([clips, clips], rows, rows)
+    for number, view in enumerate(KINETICS.views):
+        params = draw(view, 0, rows, rows, number)
+        assert 0 < params.gray.sum() < 16
+        x = augmenter._colour(clips.float() / 255, params, view)
+        together = augmenter.kernels.normalise(x, *map(torch.tensor, KINETICS.stats))
+        torch.testing.assert_close(together, one_by_one[number], rtol=0, atol=1e-5)
+
+
+def test_frames_share_their_clips_parameters() -> None:
+    clips, rows = some_clips(16, t=4), np.arange(16)
+    clips[:] = clips[:, :1].clone()
+    for view in Augmenter(KINETICS, 0, CPU)([clips, clips], rows, rows):
+        for t in range(1, 4):
+            assert torch.equal(view[:, :, t], view[:, :, 0])
+
+
+def test_a_clip_is_the_same_in_any_batch() -> None:
+    clips, rows = some_clips(6), np.arange(6)
+    augmenter = Augmenter(KINETICS, 0, CPU)
+    together = augmenter([clips, clips], rows, rows)
+    picked = np.array([4, 1])
+    alone = augmenter([clips[picked], clips[picked]], picked, picked)
+    for both, few in zip(together, alone, strict=True):
+        assert torch.equal(both[picked], few)
+
+
+def test_draws_depend_on_seed_epoch_sample_and_view_alone() -> None:
+    view, rows, epochs = KINETICS.views[0], np.arange(50), np.zeros(50, np.int64)
+    first = draw(view, 0, epochs, rows, 0)
+    turned = draw(view, 0, epochs, rows[::-1].copy(), 0)
+    for f in fields(ViewParams):
+        np.testing.assert_array_equal(getattr(turned, f.name)[::-1], getattr(first, f.name))
+    for other in (
+        draw(view, 1, epochs, rows, 0),
+        draw(view, 0, epochs + 1, rows, 0),
+        draw(view, 0, epochs, rows + 50, 0),
+        draw(view, 0, epochs, rows, 1),
+    ):
+        assert (other.factors != first.factors).all()
+
+
+def test_shares_and_ranges_are_the_tables_and_views_are_independent() -> None:
+    n = 4000
+    rows, epochs = np.arange(n), np.zeros(n, np.int64)
+    view = replace(KINETICS.views[1], blur=0.1)
+    a, b = (draw(view, 0, epochs, rows, number) for number in range(2))
+    for name in ("jitter", "gray", "blur", "solarize", "flip"):
+        p = getattr(view, name)
+        for drawn in (a, b):  # four standard errors
+            assert abs(getattr(drawn, name).mean() - p) < 4 * (p * (1 - p) / n) ** 0.5
+    for column, (low, high) in enumerate([(0.2, 1.8), (0.2, 1.8), (0.6, 1.4), (-0.2, 0.2)]):
+        values = a.factors[:, column]
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() <= high
+    assert 0.1 <= a.sigma.min() < 0.12 < 1.98 < a.sigma.max() <= 2
+    _, orders = np.unique(a.order, axis=0, return_counts=True)
+    assert len(orders) == 24
+    assert ((orders - n / 24) ** 2 / (n / 24)).sum() < 60  # chi2, 23 degrees of freedom: p < 1e-4
+    columns = [
+        np.stack(
+            [x.jitter, x.gray, x.blur, x.solarize, x.flip, x.sigma, *x.factors.T, x.order[:, 0]]
+        )
+        for x in (a, b)
+    ]
+    correlation = np.abs(np.corrcoef(np.concatenate(columns)) - np.eye(22))
+    assert correlation.max() < 5 / n**0.5  # of one view with each other, and between the views
+
+
+def test_crop_and_flip_alone_are_bit_exact() -> None:
+    clips, rows = some_clips(8), np.arange(8)
+    recipe = RECIPES["crop_flip"]
+    made = Augmenter(recipe, 0, CPU)([clips, clips], rows, rows)
+    mean, std = (torch.tensor(s).view(3, 1, 1, 1) for s in recipe.stats)
+    for number, view in enumerate(recipe.views):
+        flip = torch.from_numpy(draw(view, 0, rows, rows, number).flip)
+        assert 0 < flip.sum() < 8
+        x = torch.where(flip.view(-1, 1, 1, 1, 1), clips.flip(-1), clips).float() / 255
+        assert torch.equal(made[number], (x.transpose(1, 2) - mean) / std)

@@ -1,0 +1,34 @@
+"""Augmentation beside torchvision v2. The bounds leave room for a busy machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from sce_video.bench import main
+from sce_video.cli import main as cli
+
+
+def test_faster_than_torchvision_clip_by_clip(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--sizes", "64", "--rounds", "1", "--batch", "4", "--json"]
+    assert main(["augment", *arguments], "bench") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    bare = [row["cpu_ms"] for name, row in rows.items() if name.startswith("torchvision")]
+    assert len(bare) == 2
+    assert all(row["clips"] == 8 and row["size"] == 64 for row in rows.values())
+    for row in rows.values():
+        assert row["ratio"] == pytest.approx(min(bare) / row["cpu_ms"])
+    assert rows["eager"]["ratio"] > 1.5
+    assert ("compiled" in rows) == (shutil.which("g++") is not None)
+    if "compiled" in rows:
+        assert rows["compiled"]["ratio"] > 1.5
+        assert rows["compiled"]["warm_up"] > 0
+
+
+def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli(["bench", "augment", "--rounds", "0"])
+    assert caught.value.code == 2
+    assert "no whole number of 1 or more" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+"""Compiled ops equal eager ones; a compiler that fails costs speed, not the run."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from sce_video.augment.apply import Augmenter
+from sce_video.augment.kernels import EAGER, ENOUGH_CLIPS, choose_kernels, compile_kernels
+from sce_video.augment.recipes import RECIPES
+from tests.unit.augment.test_apply import some_clips
+
+CPU = torch.device("cpu")
+KINETICS = RECIPES["kinetics_strength_1.0"]
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler (g++)")
+
+
+@needs_compiler
+def test_compiled_equals_eager_and_is_compiled_beforehand() -> None:
+    kernels = compile_kernels(KINETICS, 2, 32)
+    assert kernels is not EAGER
+    clips, rows = some_clips(12, 32), np.arange(12)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        compiled = Augmenter(KINETICS, 0, CPU, kernels)([clips, clips], rows, rows)
+    eager = Augmenter(KINETICS, 0, CPU)([clips, clips], rows, rows)
+    for a, b in zip(compiled, eager, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+        assert a.stride() == b.stride()
+
+
+def test_a_failing_compiler_is_one_line_and_eager(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/nowhere/g++",))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    torch._dynamo.reset()
+    with caplog.at_level(logging.WARNING, "sce_video"):
+        assert compile_kernels(KINETICS, 3, 20) is EAGER
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "sce_video"]
+    assert line.startswith("augmentation is not compiled and runs slower: ")
+    assert "\n" not in line
+    torch._dynamo.reset()
+
+
+def test_only_a_long_run_with_colours_on_the_cpu_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = object()
+    monkeypatch.setattr("sce_video.augment.kernels.compile_kernels", lambda *_: made)
+    assert choose_kernels(KINETICS, 8, 112, CPU, ENOUGH_CLIPS) is made
+    assert choose_kernels(KINETICS, 8, 112, CPU, ENOUGH_CLIPS - 1) is EAGER
+    assert choose_kernels(KINETICS, 8, 112, torch.device("cuda"), ENOUGH_CLIPS) is EAGER
+    assert choose_kernels(RECIPES["crop_flip"], 8, 112, CPU, ENOUGH_CLIPS) is EAGER
