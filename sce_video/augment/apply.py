@@ -54,7 +54,8 @@ class Augmenter:
         step = 1 if clips.device.type == "cpu" else max(b, 1)
         for begin in range(0, b, step):
             some = slice(begin, begin + step)
-            x = self._colour(clips[some].float().div_(255), params[some], view)
+            part = clips[some].contiguous().float().div_(255)  # the loader's come channels last
+            x = self._colour(part, params[some], view)
             out[some] = self.kernels.normalise(x, *self._stats)
         return out
 
