@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,9 +27,13 @@ from sce_video.objectives.sce import SCE
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.crops import RandomResizedCrop
+from sce_video.stream.foreign import ForeignPlan
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
+from sce_video.stream.pipeline import ForeignClips
 from sce_video.stream.shards import ShardReader
+
+log = logging.getLogger("sce_video")
 
 
 def build_siamese(config: Config, autocast: torch.dtype | None) -> Siamese:
@@ -55,7 +60,11 @@ class PretrainTask:
     """SCE pretraining for the trainer (see :class:`sce_video.engine.task.Task`)."""
 
     def __init__(
-        self, config: Config, index: ShardIndex, plan: BatchPlan, runtime: Runtime
+        self,
+        config: Config,
+        index: ShardIndex | None,
+        plan: BatchPlan | ForeignPlan,
+        runtime: Runtime,
     ) -> None:
         self.config, self.runtime, self.plan = config, runtime, plan
         self.steps_per_epoch = plan.steps_per_epoch
@@ -66,7 +75,7 @@ class PretrainTask:
         self._recipes = recipe(
             config.augment.recipe, config.augment.color_strength, config.augment.flip
         )
-        self._reader = ShardReader(index)
+        self._index = index
         self._keys: list[Tensor] = []
         view = self._recipes[0]
         self.spec = EncoderSpec(
@@ -88,15 +97,21 @@ class PretrainTask:
             difference=augment.temporal_difference,
             seed=self.config.run.seed,
         )
+        workers, pin = self.config.data.workers, self.runtime.device.type == "cuda"
+        if isinstance(self.plan, ForeignPlan):
+            if consumed and self.runtime.main:
+                log.info("tars without an index: going on with a fresh order of all of them")
+            stream = ForeignClips(self.plan, sampler, consumed, antialias=augment.antialias)
+            return load(stream, None, workers=workers, pin=pin)
+        if self._index is None:
+            raise TypeError("a plan by rows needs their index")
         dataset = ClipDataset(
-            self._reader, sampler, substitutes=self.plan.rows, antialias=augment.antialias
+            ShardReader(self._index),
+            sampler,
+            substitutes=self.plan.rows,
+            antialias=augment.antialias,
         )
-        return load(
-            dataset,
-            self.plan.micro_batches(consumed),
-            workers=self.config.data.workers,
-            pin=self.runtime.device.type == "cuda",
-        )
+        return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
 
     def _views(self, batch: ClipBatch) -> list[Tensor]:
         views = []
@@ -110,8 +125,7 @@ class PretrainTask:
         """Augment on the device, forward; keys wait for :meth:`end_step`."""
         output: SiameseOutput = engine(self._views(batch))
         self._keys.append(output.keys)
-        names = [self._reader.name(int(row)) for row in batch.rows]
-        return StepLoss(output.loss, output.parts, batch.bad, names, batch.cpu)
+        return StepLoss(output.loss, output.parts, batch.bad, batch.names, batch.cpu)
 
     def end_step(self, step: int) -> dict[str, float]:
         """Momentum encoder and queue, once per optimizer step and after it."""
@@ -128,17 +142,24 @@ class PretrainTask:
         """Both views of the first clips of a batch."""
         return view_grid(self._views(batch), self._recipes)
 
+    def _data(self) -> str:
+        if isinstance(self.plan, ForeignPlan):
+            tars = len(self.plan.shards)
+            return f"{tars:,} tars without an index, epochs of {self.plan.samples:,} videos"
+        data = self.config.data
+        return f"{data.shards} {data.split or 'all'}: {self.plan.samples:,} videos"
+
     def summary(self) -> str:
         """One screen: what is about to be trained."""
         config, clip, optim = self.config, self.config.clip, self.config.optim
         trained = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         lr = scaled_lr(optim.lr, optim.lr_scaling, config.train.batch_size)
-        samples, queue = len(self.plan.rows), config.objective.queue
+        samples, queue = self.plan.samples, config.objective.queue
         lines = [
             f"model      {config.model.trunk} width {config.model.width}, {trained:,} parameters, "
             f"ZeRO-{config.deepspeed.zero_optimization.stage}, {self.runtime.ranks} rank(s) "
             f"on {self.runtime.device.type}",
-            f"data       {config.data.shards} {config.data.split or 'all'}: {samples:,} videos",
+            f"data       {self._data()}",
             f"views      {clip.clips} clips of {clip.frames} frames over {clip.seconds} s, "
             f"{clip.size} px",
             f"objective  SCE coeff {config.objective.coeff}, temp {config.objective.temp}, "

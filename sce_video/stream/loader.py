@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sce_video.errors import SceVideoError
 from sce_video.shard.packets import PacketIndex
@@ -38,6 +38,7 @@ class ClipBatch:
     rows: NDArray[np.int64]  # [B] rows of the index, after substitution
     epochs: NDArray[np.int64]  # [B]
     labels: Tensor  # [B] int64, -1 = none
+    names: list[str] = field(default_factory=list)  # [B] shard/key
     bad: list[tuple[str, str]] = field(default_factory=list)  # (shard/key, reason)
     cpu: float = 0.0  # seconds of CPU it took to make
 
@@ -137,6 +138,7 @@ class ClipDataset(Dataset[ClipBatch]):
         batch.rows = np.array([row for row, _, _ in samples], dtype=np.int64)
         batch.epochs = np.array([epoch for _, epoch, _ in samples], dtype=np.int64)
         batch.labels = torch.from_numpy(self.reader.labels[batch.rows].astype(np.int64))
+        batch.names = [self.reader.name(row) for row, _, _ in samples]
         if samples:
             columns = zip(*(clips for _, _, clips in samples), strict=True)
             batch.views = [torch.stack(clips) for clips in columns]
@@ -173,15 +175,23 @@ def _worker_init(_: int) -> None:
 
 
 def load(
-    dataset: ClipDataset, batches: Iterable[list[Position]], *, workers: int, pin: bool = False
+    dataset: ClipDataset | IterableDataset[ClipBatch],
+    batches: Iterable[list[Position]] | None,
+    *,
+    workers: int,
+    pin: bool = False,
 ) -> Iterator[ClipBatch]:
-    """Iterate over ``batches`` in order, made by ``workers`` processes (0 = in this one)."""
+    """Iterate over ``batches`` in order, made by ``workers`` processes (0 = in this one).
+
+    Without ``batches`` the dataset itself says what they are; the workers take turns.
+    """
     context = None
     if workers:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["sce_video.stream.loader"])
     loader: DataLoader[ClipBatch] = DataLoader(
         dataset,
+        batch_size=None if batches is None else 1,
         batch_sampler=batches,  # any iterable of lists will do
         num_workers=workers,
         collate_fn=_whole,
