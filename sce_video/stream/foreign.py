@@ -19,10 +19,11 @@ from braceexpand import braceexpand
 
 from sce_video.config import Config
 from sce_video.errors import UsageError
+from sce_video.stream.cache import Cache
 from sce_video.stream.order import Plan
-from sce_video.stream.remote import Cache, bare_url, file_system, is_remote
+from sce_video.stream.remote import bare_url, file_system, is_remote
 
-_MOST = 1_000_000  # tars; a range of more is a slip
+_MOST = 250_000  # tars; a range of more is a slip
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -53,10 +54,10 @@ def expand(shards: str | Sequence[str]) -> list[str]:
             names = list(islice(braceexpand(pattern), _MOST + 1))
         except ValueError as error:
             raise UsageError(f"{pattern}: a brace is not closed") from error
+        if len(names) > _MOST:
+            raise UsageError(f"{pattern}: more than {_MOST:,} tars")
         for name in names:
             found += [name] if is_remote(name) else sorted(glob.glob(name)) or [name]  # noqa: PTH207
-    if len(found) > _MOST:
-        raise UsageError(f"{shards}: more than {_MOST:,} tars")
     for name in found:
         _check(name)
     return found

@@ -143,9 +143,8 @@ class ForeignClips(IterableDataset[ClipBatch]):
         """Samples of pass after pass, each with the number that stands for its epoch."""
         number, empty = 0, 0
         while empty < 2:
-            visits = self.plan.visits(self.consumed, number, reader, readers)
-            if empty:  # its parts of small tars held nothing: take them whole
-                visits = [Visit(visit.shard, 0, 1) for visit in visits]
+            share = (0, 1) if empty else (reader, readers)  # its share held nothing: take all
+            visits = self.plan.visits(self.consumed, number, *share)
             seed = f"{self.plan.seed}/{self.consumed}/{number}/{reader}"
             rng = random.Random(seed)  # noqa: S311
             mix = shuffle(_SHUFFLE, initial=_SHUFFLE, rng=rng)
@@ -155,7 +154,10 @@ class ForeignClips(IterableDataset[ClipBatch]):
                 # Unique over restarts, too: a pass takes a sample at least.
                 yield self.consumed + number, sample
             number += 1
-        raise SceVideoError(f"{visits[0].shard}: no sample with one of {', '.join(MEDIA)}")
+        raise SceVideoError(
+            f"{self.plan.shards[0]}: neither here nor in the other tars is a "
+            f"{', '.join(MEDIA[:-1])} or {MEDIA[-1]} file"
+        )
 
     def _samples(self, visit: Visit) -> Iterator[Sample]:
         name = bare_url(visit.shard) if is_remote(visit.shard) else visit.shard

@@ -21,9 +21,10 @@ from sce_video.shard.format import (
     read_manifest,
 )
 from sce_video.shard.packets import IdxError, PacketIndex
+from sce_video.stream.cache import Cache
 from sce_video.stream.clips import Video
 from sce_video.stream.decode import DecodeError
-from sce_video.stream.remote import Cache, RemoteFile, bare_url, fetch_small, is_remote
+from sce_video.stream.remote import RemoteFile, bare_url, fetch_small, is_remote
 
 _OPEN_SHARDS = 64
 """Files a reader keeps open, a few windows of the order. A shard that left the cache stays on the

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sce_video.config import Config
 from sce_video.errors import UsageError
 from sce_video.shard.format import ShardIndex
+from sce_video.stream.cache import Cache
 from sce_video.stream.foreign import ForeignPlan, foreign_plan, is_foreign
 from sce_video.stream.order import WINDOW, BatchPlan, batch_plan
-from sce_video.stream.remote import Cache
 from sce_video.stream.shards import RemoteIndex, open_set
 
 
