@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.format import (
     INDEX_NAME,
     MANIFEST_NAME,
@@ -24,6 +24,7 @@ from sce_video.shard.packets import IdxError, PacketIndex
 from sce_video.stream.cache import Cache
 from sce_video.stream.clips import Video
 from sce_video.stream.decode import DecodeError
+from sce_video.stream.foreign import is_foreign
 from sce_video.stream.remote import RemoteFile, bare_url, fetch_small, is_remote
 
 _OPEN_SHARDS = 64
@@ -52,6 +53,11 @@ def open_set(location: str | Path, cache: Cache | None = None) -> ShardIndex:
         VerificationError: the manifest or the index is damaged.
         SceVideoError: they cannot be fetched, or do not belong together.
     """
+    if is_foreign(str(location)):
+        raise UsageError(
+            f"{location}: tars without an index are for pretraining only; make a set of them: "
+            "python -m sce_video.shard webdataset"
+        )
     if not isinstance(location, str) or not is_remote(location):
         return open_shards(location)
     cache, url = cache or Cache.at(), location.rstrip("/")

@@ -24,6 +24,7 @@ from sce_video.stream.decode import DecodeError
 from sce_video.stream.foreign import ForeignPlan, expand, is_foreign
 from sce_video.stream.loader import ClipBatch, load, make_clips
 from sce_video.stream.pipeline import ForeignClips, Sample, facts, tar_samples
+from sce_video.stream.shards import open_set
 from sce_video.stream.source import open_data
 from tests.odd_videos import KINDS
 from tests.servers import serving
@@ -185,6 +186,11 @@ def test_wrong_settings_are_one_line(tmp_path: Path, settings: list[str], messag
     with pytest.raises(UsageError, match=message) as caught:
         open_data(load_config("demo.yaml", given), 0, 1)
     assert "\n" not in str(caught.value)
+
+
+def test_evaluation_wants_an_index(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"for pretraining only; .* sce_video.shard webdataset$"):
+        open_set(str(tmp_path / "*.tar"))
 
 
 def test_the_plan_of_a_run(tmp_path: Path) -> None:
