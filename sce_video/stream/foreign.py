@@ -58,6 +58,8 @@ def expand(shards: str | Sequence[str]) -> list[str]:
             raise UsageError(f"{pattern}: more than {_MOST:,} tars")
         for name in names:
             found += [name] if is_remote(name) else sorted(glob.glob(name)) or [name]  # noqa: PTH207
+    if not found:
+        raise UsageError("data.shards: an empty list; give tars or a shard set")
     for name in found:
         _check(name)
     return found
@@ -131,7 +133,9 @@ def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
             "the samples that count as an epoch"
         )
     if data.split is not None:
-        raise UsageError(f"data.split={data.split}: tars without an index have no splits")
+        raise UsageError(
+            f"data.split={data.split}: tars without an index have no splits; give data.split=null"
+        )
     names = "\n".join([*(bare_url(shard) for shard in shards), str(data.epoch_samples)])
     return ForeignPlan(
         digest=hashlib.sha256(names.encode()).hexdigest(),

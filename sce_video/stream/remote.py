@@ -88,7 +88,7 @@ class RemoteFile:
     def of_set(cls, url: str, digest: str, name: str, size: int, sha256: str) -> RemoteFile:
         """A file of the shard set at ``url`` whose manifest has the sha256 ``digest``."""
         key = hashlib.sha256(f"{digest}/{name}".encode()).hexdigest()
-        return cls(f"{url.rstrip('/')}/{name}", key, size, sha256)
+        return cls(f"{url}/{name}", key, size, sha256)
 
     @classmethod
     def ask(cls, url: str) -> RemoteFile:

@@ -120,6 +120,13 @@ def test_a_pass_takes_each_sample_once_and_mixes_them(tmp_path: Path, video: byt
     assert sorted(again) == sorted(second)
 
 
+def test_ranks_share_a_tar(tmp_path: Path, video: bytes) -> None:
+    shard = write_tar(tmp_path / "t.tar", [(f"{n}.mp4", video) for n in range(8)])
+    plans = [plan([shard], rank, 2, batch_size=8, epoch_samples=8) for rank in range(2)]
+    first = [name for found in plans for name in stream(found)[0].names]
+    assert sorted(first) == [f"{shard}/{n}" for n in range(8)]
+
+
 def test_clips_are_keyed_by_tar_and_key(tmp_path: Path, video: bytes) -> None:
     shard = write_tar(tmp_path / "a.tar", [("x/1.mp4", video), ("2.mp4", video)])
     batch = stream(plan([shard], batch_size=2, epoch_samples=2))[0]
@@ -170,6 +177,7 @@ def test_ranges_lists_and_globs(tmp_path: Path) -> None:
         (["data.shards=TMP/*.tar", "data.epoch_samples=99", "data.split=a"], "have no splits"),
         (["data.shards=TMP/*.tar", "data.epoch_samples=3"], "no full batch of 32"),
         (["data.shards=TMP/*.zip", "data.epoch_samples=99"], "no such file"),
+        (["data.shards=[]", "data.epoch_samples=99"], "an empty list"),
         (["data.shards=[TMP]", "data.epoch_samples=99"], "a folder; for its tars"),
         (["data.shards='pipe:cat x'", "data.epoch_samples=99"], "pipes run a shell"),
         (["data.shards=['pipe:cat x']", "data.epoch_samples=99"], "pipes run a shell"),
