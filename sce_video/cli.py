@@ -31,7 +31,7 @@ def _eval_parser(verb: str, about: str) -> Parser:
     parser.add_argument(
         "--encoder", type=Path, required=True, help="a run's folder, or its encoder"
     )
-    parser.add_argument("--shards", type=Path, required=True, help="shard set to evaluate on")
+    parser.add_argument("--shards", required=True, help="shard set to evaluate on, folder or URL")
     parser.add_argument("--split", help="N: bank = split N's train list, queries = its test list")
     parser.add_argument("--bank", help="split of the bank, e.g. train or split1:train")
     parser.add_argument("--queries", help="split of the queries")
@@ -49,11 +49,11 @@ def _eval_parser(verb: str, about: str) -> Parser:
 def _request(args: argparse.Namespace) -> Any:
     """The evaluation that the arguments ask for."""
     from sce_video.errors import UsageError
-    from sce_video.shard.format import open_shards
+    from sce_video.stream.shards import open_set
 
     if (args.bank is None) != (args.queries is None):
         raise UsageError("--bank and --queries go together")
-    index = open_shards(args.shards)
+    index = open_set(args.shards)
     from sce_video.evals.commands import EvalRequest, bank_and_queries
 
     bank, queries = args.bank, args.queries

@@ -46,8 +46,11 @@ class RunConfig(_Section):
 class DataConfig(_Section):
     """Which samples."""
 
-    shards: str
+    shards: str | tuple[str, ...]  # a set's folder or URL; else tars: a glob, a range, a list
     split: str | None = None  # VALUE of column ``split``, or COLUMN:VALUE; none = all samples
+    epoch_samples: Count | None = None  # of tars without an index: samples that count as an epoch
+    cache: str | None = None  # of fetched shards; none = $SCE_VIDEO_CACHE, ~/.cache/sce_video
+    cache_gib: Positive = 100  # what the cache may hold
     workers: int = Field(default=2, ge=0)  # processes a rank that make clips; 0 = the trainer's own
     decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = "planned"  # README
     on_short: Literal["repeat", "drop"] = "repeat"  # videos shorter than a clip: repeat frames

@@ -56,12 +56,10 @@ def check_run_folder(config: Config) -> None:
 
 def train(config: Config) -> None:
     """Train; everything that can be wrong is checked before torch is imported."""
-    from sce_video.shard.format import open_shards
-    from sce_video.stream.order import batch_plan
+    from sce_video.stream.source import open_data
 
-    index = open_shards(config.data.shards)
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    plan = batch_plan(config, index, rank, ranks)
+    index, plan = open_data(config, rank, ranks)
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -75,7 +73,7 @@ def train(config: Config) -> None:
         task = PretrainTask(config, index, plan, runtime)
         if runtime.main:
             print(task.summary(), flush=True)
-        Trainer(config, task, runtime, index.digest).run()
+        Trainer(config, task, runtime, plan.digest).run()
         if runtime.main:
             print(f"done: {config.run.dir} (encoder.safetensors, metrics.jsonl)", flush=True)
     finally:

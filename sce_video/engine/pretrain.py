@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,9 +26,13 @@ from sce_video.model.trunks import build_trunk
 from sce_video.objectives.sce import SCE
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
+from sce_video.stream.foreign import ForeignPlan
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
+from sce_video.stream.pipeline import ForeignClips
 from sce_video.stream.shards import ShardReader
+
+log = logging.getLogger("sce_video")
 
 
 def build_siamese(config: Config, autocast: torch.dtype | None) -> Siamese:
@@ -54,7 +59,11 @@ class PretrainTask:
     """SCE pretraining for the trainer (see :class:`sce_video.engine.task.Task`)."""
 
     def __init__(
-        self, config: Config, index: ShardIndex, plan: BatchPlan, runtime: Runtime
+        self,
+        config: Config,
+        index: ShardIndex | None,
+        plan: BatchPlan | ForeignPlan,
+        runtime: Runtime,
     ) -> None:
         self.config, self.runtime, self.plan = config, runtime, plan
         self.steps_per_epoch = plan.steps_per_epoch
@@ -63,7 +72,7 @@ class PretrainTask:
         bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
         self.module: Siamese = build_siamese(config, torch.bfloat16 if bf16 else None)
         self._augment = self._augmenter()
-        self._reader = ShardReader(index)
+        self._index = index
         self._keys: list[Tensor] = []
         mean, std = self._augment.recipe.stats
         self.spec = EncoderSpec(
@@ -86,19 +95,22 @@ class PretrainTask:
             seed=self.config.run.seed,
         )
         antialias = self.config.augment.antialias
+        workers, pin = self.config.data.workers, self.runtime.device.type == "cuda"
+        if isinstance(self.plan, ForeignPlan):
+            if consumed and self.runtime.main:
+                log.info("tars without an index: going on with a fresh order of all of them")
+            stream = ForeignClips(self.plan, sampler, consumed, antialias=antialias)
+            return load(stream, None, workers=workers, pin=pin)
+        if self._index is None:
+            raise TypeError("a plan by rows needs their index")
         dataset = ClipDataset(
-            self._reader,
+            ShardReader(self._index),
             sampler,
             substitutes=self.plan.rows,
             antialias=antialias,
             decode=self.config.data.decode,
         )
-        return load(
-            dataset,
-            self.plan.micro_batches(consumed),
-            workers=self.config.data.workers,
-            pin=self.runtime.device.type == "cuda",
-        )
+        return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
 
     def _augmenter(self) -> Augmenter:
         config, augment = self.config, self.config.augment
@@ -122,8 +134,7 @@ class PretrainTask:
         """Augment on the device, forward; keys wait for :meth:`end_step`."""
         output: SiameseOutput = engine(self._views(batch))
         self._keys.append(output.keys)
-        names = [self._reader.name(int(row)) for row in batch.rows]
-        return StepLoss(output.loss, output.parts, batch.bad, names, batch.cpu)
+        return StepLoss(output.loss, output.parts, batch.bad, batch.names, batch.cpu)
 
     def end_step(self, step: int) -> dict[str, float]:
         """Momentum encoder and queue, once per optimizer step and after it."""
@@ -140,17 +151,24 @@ class PretrainTask:
         """Both views of the first clips of a batch."""
         return view_grid(self._views(batch), *self._augment.recipe.stats)
 
+    def _data(self) -> str:
+        if isinstance(self.plan, ForeignPlan):
+            tars = len(self.plan.shards)
+            return f"{tars:,} tars without an index, epochs of {self.plan.samples:,} videos"
+        data = self.config.data
+        return f"{data.shards} {data.split or 'all'}: {self.plan.samples:,} videos"
+
     def summary(self) -> str:
         """One screen: what is about to be trained."""
         config, clip, optim = self.config, self.config.clip, self.config.optim
         trained = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         lr = scaled_lr(optim.lr, optim.lr_scaling, config.train.batch_size)
-        samples, queue = len(self.plan.rows), config.objective.queue
+        samples, queue = self.plan.samples, config.objective.queue
         lines = [
             f"model      {config.model.trunk} width {config.model.width}, {trained:,} parameters, "
             f"ZeRO-{config.deepspeed.zero_optimization.stage}, {self.runtime.ranks} rank(s) "
             f"on {self.runtime.device.type}",
-            f"data       {config.data.shards} {config.data.split or 'all'}: {samples:,} videos",
+            f"data       {self._data()}",
             f"views      {VIEWS} clips of {clip.frames} frames over {clip.seconds} s, "
             f"{clip.size} px",
             f"objective  SCE coeff {config.objective.coeff}, temp {config.objective.temp}, "

@@ -15,8 +15,9 @@ from sce_video.evals.knn import knn_accuracy
 from sce_video.evals.retrieval import RANKS, Retrieval, retrieve
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import ENCODER_NAME, load_encoder
-from sce_video.shard.format import ShardIndex, open_shards, sha256_file, write_atomic
+from sce_video.shard.format import ShardIndex, sha256_file, write_atomic
 from sce_video.stream.clips import UniformClips
+from sce_video.stream.shards import open_set
 
 _GALLERY = 10  # neighbours of a query that are written down
 
@@ -26,7 +27,7 @@ class EvalRequest:
     """What to evaluate; ``bank`` and ``queries`` are split expressions of the shard set."""
 
     encoder: Path
-    shards: Path
+    shards: str | Path  # a folder, or a URL
     bank: str
     queries: str
     clips: int = 10
@@ -57,21 +58,21 @@ def bank_and_queries(index: ShardIndex, split: str | None) -> tuple[str, str]:
     if split is not None:
         column = f"split{split}"
         if column not in columns:
-            raise UsageError(f"{index.folder}: no {column}; it has {', '.join(columns) or 'none'}")
+            raise UsageError(f"{index.name}: no {column}; it has {', '.join(columns) or 'none'}")
         return f"{column}:train", f"{column}:test"
     values = index.manifest.splits.get("split", {})
     for name in ("test", "val"):
         if "train" in values and name in values:
             return "train", name
     raise UsageError(
-        f"{index.folder}: cannot tell bank from queries; give --split N, or --bank and --queries"
+        f"{index.name}: cannot tell bank from queries; give --split N, or --bank and --queries"
     )
 
 
 def extract_both(request: EvalRequest) -> Extracted:
     """Features of bank and queries from the request's encoder."""
     trunk, spec = load_encoder(request.encoder)
-    index = open_shards(request.shards)
+    index = open_set(request.shards)
     index.require_videos()
     views = eval_views(spec, request.clips, request.crops, request.size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -12,8 +12,8 @@ from sce_video.errors import SceVideoError
 from sce_video.progress import Progress
 from sce_video.report.inputs import RunFiles
 from sce_video.report.thumbnails import thumbnail
-from sce_video.shard.format import ShardIndex, open_shards
-from sce_video.stream.shards import ShardReader
+from sce_video.shard.format import ShardIndex
+from sce_video.stream.shards import ShardReader, open_set
 
 QUERIES = 60
 """Queries shown at most."""
@@ -88,12 +88,13 @@ def _spread(number: int) -> float:
 
 def _open(run: Path, protocol: dict[str, Any]) -> tuple[ShardIndex | None, str]:
     """The shard set that was evaluated, or a sentence why it cannot be shown."""
-    folder = Path(protocol.get("shards", ""))
+    where = protocol.get("shards", "")
+    folder = Path(where)
     inside = run / folder.name  # a run that was moved together with its shards
     try:
-        index = open_shards(inside if inside.is_dir() and not folder.is_dir() else folder)
+        index = open_set(str(inside) if inside.is_dir() and not folder.is_dir() else where)
     except SceVideoError as error:
-        if folder.is_dir():
+        if folder.is_dir() or "://" in where:
             return None, f"The videos cannot be shown. {error}"
         return None, (
             f"The videos cannot be shown: there are no shards in {folder} any more, seen from the "
@@ -101,7 +102,7 @@ def _open(run: Path, protocol: dict[str, Any]) -> tuple[ShardIndex | None, str]:
         )
     if index.digest != protocol.get("manifest_sha256"):
         return None, (
-            f"The videos cannot be shown: {folder} holds other shards now than the ones "
+            f"The videos cannot be shown: {where} holds other shards now than the ones "
             "that were evaluated. Evaluate again, then make the page again."
         )
     return index, ""

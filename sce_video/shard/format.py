@@ -122,6 +122,11 @@ class ShardIndex:
         return int(self.table.num_rows)
 
     @property
+    def name(self) -> str:
+        """Where the set lies, for messages."""
+        return str(self.folder)
+
+    @property
     def split_columns(self) -> tuple[str, ...]:
         """Names of the split columns, in file order."""
         return tuple(self.table.column_names[len(FIXED_COLUMNS) :])
@@ -156,7 +161,7 @@ class ShardIndex:
                 return found.astype(np.int64)
         has = ", ".join(known) or "none"
         raise UsageError(
-            f"{self.folder}: no split '{split}'; it has {has}; data.split=null takes all"
+            f"{self.name}: no split '{split}'; it has {has}; data.split=null takes all"
         )
 
     def require_videos(self) -> None:
@@ -166,7 +171,7 @@ class ShardIndex:
             UsageError: the set holds images.
         """
         if set(self.strings("ext")) & set(IMAGE_EXTENSIONS):
-            raise UsageError(f"{self.folder}: holds images; clips need videos")
+            raise UsageError(f"{self.name}: holds images; clips need videos")
 
     def _values(self, column: str) -> list[str]:
         return sorted({value for value in self.strings(column) if value})
@@ -217,22 +222,43 @@ def open_shards(folder: str | Path) -> ShardIndex:
             f"{folder}: no finished shard set (no {MANIFEST_NAME}); make one: {_command(folder)}"
         )
     data = path.read_bytes()
-    try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise VerificationError(f"{path}: damaged: {error.errors()[0]['msg']}") from error
-    if manifest.format != FORMAT_VERSION:
-        raise UsageError(
-            f"{path}: format {manifest.format}, this version reads {FORMAT_VERSION}; shard again"
-        )
+    manifest = read_manifest(data, path)
     index = folder / INDEX_NAME
     if not index.is_file() or sha256_file(index) != manifest.index_sha256:
         raise VerificationError(f"{index}: missing or not the one its manifest names; shard again")
+    table = read_index(index, manifest, index)
+    return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), table)
+
+
+def read_manifest(data: bytes, name: str | Path) -> Manifest:
+    """Parse a manifest; ``name`` is what messages call it.
+
+    Raises:
+        UsageError: another format version.
+        VerificationError: damaged.
+    """
     try:
-        table = pq.read_table(index)
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise VerificationError(f"{name}: damaged: {error.errors()[0]['msg']}") from error
+    if manifest.format != FORMAT_VERSION:
+        raise UsageError(
+            f"{name}: format {manifest.format}, this version reads {FORMAT_VERSION}; shard again"
+        )
+    return manifest
+
+
+def read_index(source: Path | pa.BufferReader, manifest: Manifest, name: str | Path) -> pa.Table:
+    """Parse the index that belongs to ``manifest``; ``name`` is what messages call it.
+
+    Raises:
+        VerificationError: not an index of this format.
+    """
+    try:
+        table = pq.read_table(source)
     except pa.ArrowException as error:
-        raise VerificationError(f"{index}: no parquet file; shard again") from error
+        raise VerificationError(f"{name}: no parquet file; shard again") from error
     same = table.schema.equals(index_schema(tuple(manifest.splits)))
     if not same or any(column.null_count for column in table.columns):
-        raise VerificationError(f"{index}: not the columns of format {FORMAT_VERSION}; shard again")
-    return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), table)
+        raise VerificationError(f"{name}: not the columns of format {FORMAT_VERSION}; shard again")
+    return table

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ViewSampler
@@ -40,11 +40,12 @@ class ClipBatch:
     rows: NDArray[np.int64]  # [B] rows of the index, after substitution
     epochs: NDArray[np.int64]  # [B]
     labels: Tensor  # [B] int64, -1 = none
+    names: list[str] = field(default_factory=list)  # [B] shard/key
     bad: list[tuple[str, str]] = field(default_factory=list)  # (shard/key, reason)
     cpu: float = 0.0  # seconds of CPU it took to make
 
 
-def _stack(clips: Sequence[Tensor]) -> Tensor:
+def stack_clips(clips: Sequence[Tensor]) -> Tensor:
     """``[B,T,3,S,S]``, channels last in memory: turning them would cost as much as resizing."""
     return torch.stack([clip.permute(0, 2, 3, 1) for clip in clips]).permute(0, 1, 4, 2, 3)
 
@@ -88,9 +89,10 @@ class ClipDataset(Dataset[ClipBatch]):
         batch.rows = np.array([row for row, _, _ in samples], dtype=np.int64)
         batch.epochs = np.array([epoch for _, epoch, _ in samples], dtype=np.int64)
         batch.labels = torch.from_numpy(self.reader.labels[batch.rows].astype(np.int64))
+        batch.names = [self.reader.name(row) for row, _, _ in samples]
         if samples:
             columns = zip(*(clips for _, _, clips in samples), strict=True)
-            batch.views = [_stack(clips) for clips in columns]
+            batch.views = [stack_clips(clips) for clips in columns]
         batch.cpu = time.process_time() - began
         return batch
 
@@ -137,28 +139,35 @@ def _die_with_trainer() -> None:
 
 
 def load(
-    dataset: ClipDataset, batches: Iterable[list[Position]], *, workers: int, pin: bool = False
+    dataset: ClipDataset | IterableDataset[ClipBatch],
+    batches: Iterable[list[Position]] | None,
+    *,
+    workers: int,
+    pin: bool = False,
 ) -> Iterator[ClipBatch]:
     """Iterate over ``batches`` in order, made by ``workers`` processes (0 = in this one).
 
-    What is decoded on the GPU is made in this process: its clips need not travel.
+    Without ``batches`` the dataset itself says what they are; the workers take turns. What is
+    decoded on the GPU is made in this process: its clips need not travel.
 
     Raises (while iterating):
         SceVideoError: a worker met an error of ours, or was killed.
     """
     context = None
-    workers = 0 if dataset.on_gpu else workers
+    on_gpu = isinstance(dataset, ClipDataset) and dataset.on_gpu
+    workers = 0 if on_gpu else workers
     if workers:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["sce_video.stream.loader"])
     loader: DataLoader[ClipBatch] = DataLoader(
         dataset,
+        batch_size=None if batches is None else 1,
         batch_sampler=batches,  # any iterable of lists will do
         num_workers=workers,
         collate_fn=_whole,
         worker_init_fn=_worker_init,
         multiprocessing_context=context,
-        pin_memory=pin and not dataset.on_gpu,
+        pin_memory=pin and not on_gpu,
     )
     iterator = iter(loader)  # starts the workers now
     if workers:

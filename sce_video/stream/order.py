@@ -6,6 +6,7 @@ The whole state of streaming is one integer, the global number of samples consum
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,17 +64,11 @@ class Position:
     row: int  # of the index
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """Which samples each micro-batch of a rank holds, from any point to the end of training.
+@dataclass(frozen=True, kw_only=True)
+class Plan(ABC):
+    """How many batches there are, the same on every rank, and what each rank does of them."""
 
-    Global batches do not depend on the number of ranks or workers: rank r takes slice r.
-    Samples past the last full batch of an epoch are left out.
-    """
-
-    rows: NDArray[np.int64]  # rows of the index that take part
-    shard_of: NDArray[np.int64]  # their shard numbers
-    digest: str
+    digest: str  # of the data: what an order and a checkpoint are keyed by
     seed: int
     epochs: int
     batch_size: int  # global: samples an optimizer step
@@ -82,9 +77,9 @@ class BatchPlan:
     ranks: int = 1
 
     def __post_init__(self) -> None:
-        if len(self.rows) < self.batch_size:
+        if self.samples < self.batch_size:
             raise UsageError(
-                f"an epoch of {len(self.rows)} samples has no full batch of {self.batch_size}: "
+                f"an epoch of {self.samples} samples has no full batch of {self.batch_size}: "
                 "lower train.batch_size"
             )
         if self.batch_size % (self.accumulate * self.ranks):
@@ -94,9 +89,36 @@ class BatchPlan:
             )
 
     @property
+    @abstractmethod
+    def samples(self) -> int:
+        """Samples an epoch."""
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch, the same on every rank."""
-        return len(self.rows) // self.batch_size
+        return self.samples // self.batch_size
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples of one rank's micro-batch."""
+        return self.batch_size // (self.accumulate * self.ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan(Plan):
+    """Which samples each micro-batch of a rank holds, from any point to the end of training.
+
+    Global batches do not depend on the number of ranks or workers: rank r takes slice r.
+    Samples past the last full batch of an epoch are left out.
+    """
+
+    rows: NDArray[np.int64]  # rows of the index that take part
+    shard_of: NDArray[np.int64]  # their shard numbers
+
+    @property
+    def samples(self) -> int:
+        """Samples an epoch."""
+        return len(self.rows)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Rows of the index in the order of an epoch."""
@@ -105,7 +127,7 @@ class BatchPlan:
     def micro_batches(self, consumed: int) -> Iterator[list[Position]]:
         """This rank's micro-batches after ``consumed`` samples (a multiple of the batch size)."""
         first = consumed // self.batch_size
-        local = self.batch_size // (self.accumulate * self.ranks)
+        local = self.micro_batch
         for epoch in range(first // self.steps_per_epoch, self.epochs):
             order = self.order(epoch)
             start = first % self.steps_per_epoch if epoch == first // self.steps_per_epoch else 0

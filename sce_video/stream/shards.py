@@ -1,17 +1,73 @@
-"""Reading members of shards by the index: positioned reads, no tar parsing."""
+"""Shard sets by their index, here or elsewhere: positioned reads, no tar parsing."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from sce_video.errors import SceVideoError
-from sce_video.shard.format import ShardIndex
+from sce_video.errors import SceVideoError, UsageError
+from sce_video.shard.format import (
+    INDEX_NAME,
+    MANIFEST_NAME,
+    ShardIndex,
+    open_shards,
+    read_index,
+    read_manifest,
+)
 from sce_video.shard.packets import IdxError, PacketIndex
+from sce_video.stream.cache import Cache
 from sce_video.stream.clips import Video
 from sce_video.stream.decode import DecodeError
+from sce_video.stream.foreign import is_foreign
+from sce_video.stream.remote import RemoteFile, bare_url, fetch_small, is_remote
+
+_OPEN_SHARDS = 64
+"""Files a reader keeps open, a few windows of the order. A shard that left the cache stays on the
+disk while it is open."""
+
+
+@dataclass(frozen=True)
+class RemoteIndex(ShardIndex):
+    """A shard set elsewhere; ``folder`` is the cache that its tars come into when first read."""
+
+    url: str
+    cache: Cache
+
+    @property
+    def name(self) -> str:
+        """Where the set lies, for messages."""
+        return bare_url(self.url)
+
+
+def open_set(location: str | Path, cache: Cache | None = None) -> ShardIndex:
+    """Open a shard set by its folder or URL; the tars themselves are not touched.
+
+    Raises:
+        UsageError: no finished shard set there, one of another format, or the extra is missing.
+        VerificationError: the manifest or the index is damaged.
+        SceVideoError: they cannot be fetched, or do not belong together.
+    """
+    if is_foreign(str(location)):
+        raise UsageError(
+            f"{location}: tars without an index are for pretraining only; make a set of them: "
+            "python -m sce_video.shard webdataset"
+        )
+    if not isinstance(location, str) or not is_remote(location):
+        return open_shards(location)
+    cache, url = cache or Cache.at(), location.rstrip("/")
+    at, path = f"{url}/{MANIFEST_NAME}", f"{url}/{INDEX_NAME}"
+    data = fetch_small(at)
+    manifest = read_manifest(data, bare_url(at))
+    index = pa.BufferReader(fetch_small(path, manifest.index_sha256))
+    table = read_index(index, manifest, bare_url(path))
+    digest = hashlib.sha256(data).hexdigest()
+    return RemoteIndex(cache.folder, manifest, digest, table, url, cache)
 
 
 class ShardReader:
@@ -32,6 +88,15 @@ class ShardReader:
             for member in ("media", "idx")
         }
         self._shape = [index.numbers(name) for name in ("frames", "fps", "height", "width")]
+        self._cache: Cache | None = None
+        self._remote: list[RemoteFile] = []
+        if isinstance(index, RemoteIndex):
+            self._cache = index.cache
+            entries = {shard.name: shard for shard in index.manifest.shards}
+            self._remote = [
+                RemoteFile.of_set(index.url, index.digest, name, entry.bytes, entry.sha256)
+                for name, entry in sorted(entries.items())
+            ]
         self._files: dict[int, int] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -73,11 +138,20 @@ class ShardReader:
         shard = int(self.shard_of[row])
         path = self.folder / self.shard_names[shard]
         try:
-            if shard not in self._files:
-                self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            data = os.pread(self._files[shard], size, offset)
+            data = os.pread(self._file(shard, path), size, offset)
         except OSError as error:
             raise SceVideoError(f"{path}: {error.strerror}; shard again") from error
         if len(data) != size:
             raise SceVideoError(f"{path}: shorter than its index says; shard again")
         return data
+
+    def _file(self, shard: int, path: Path) -> int:
+        """A shard's descriptor; of those kept open, the one opened first is closed for it."""
+        if shard not in self._files:
+            if len(self._files) == _OPEN_SHARDS:
+                os.close(self._files.pop(next(iter(self._files))))
+            if self._cache is not None:
+                self._files[shard] = self._cache.open(self._remote[shard])
+            else:
+                self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._files[shard]

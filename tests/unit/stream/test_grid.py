@@ -30,7 +30,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> ShardIndex:
 
 def plan(index: ShardIndex, batch: int = 12) -> BatchPlan:
     rows = np.arange(len(index))
-    return BatchPlan(rows, rows // 9, index.digest, seed=5, epochs=2, batch_size=batch)
+    return BatchPlan(
+        rows=rows, shard_of=rows // 9, digest=index.digest, seed=5, epochs=2, batch_size=batch
+    )
 
 
 def digests(index: ShardIndex, ranks: int, workers: int, consumed: int, batch: int) -> list[bytes]:

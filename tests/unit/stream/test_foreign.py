@@ -1,0 +1,372 @@
+"""Tars made by others: fixed steps whatever they hold, every reader served, damage told."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sce_video.config import load_config
+from sce_video.errors import SceVideoError, UsageError
+from sce_video.shard.probe import probe_video
+from sce_video.stream.cache import Cache
+from sce_video.stream.clips import ClipTiming, RandomClips
+from sce_video.stream.crops import RandomResizedCrop
+from sce_video.stream.cut import make_clips
+from sce_video.stream.decode import DecodeError
+from sce_video.stream.foreign import ForeignPlan, expand, is_foreign
+from sce_video.stream.loader import ClipBatch, load
+from sce_video.stream.pipeline import ForeignClips, Sample, facts, tar_samples
+from sce_video.stream.shards import open_set
+from sce_video.stream.source import open_data
+from tests.odd_videos import KINDS
+from tests.servers import serving
+from tests.videos import moving_square, write_video
+
+SAMPLER = RandomClips(((RandomResizedCrop((0.2, 0.766)), 32),) * 2, ClipTiming(4, 0.4), 0.5, seed=0)
+ODD = ["b-frames", "vfr", "edit list", "turned 90", "mpeg-4 b avi", "mpeg-1", "vp9", "annex b"]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_video(tmp_path_factory.mktemp("v") / "v.mp4", moving_square(12)).read_bytes()
+
+
+def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            tar.addfile(about, io.BytesIO(data))
+    return str(path)
+
+
+def plan(shards: Iterable[str], rank: int = 0, ranks: int = 1, **changes: int) -> ForeignPlan:
+    settings = {"seed": 0, "epochs": 2, "batch_size": 4, "epoch_samples": 9, **changes}
+    return ForeignPlan(
+        **settings, digest="d", rank=rank, ranks=ranks, shards=tuple(shards), cache=Cache.at()
+    )
+
+
+def stream(found: ForeignPlan, consumed: int = 0, workers: int = 0) -> list[ClipBatch]:
+    return list(load(ForeignClips(found, SAMPLER, consumed), None, workers=workers))
+
+
+def read(path: str) -> list[Sample]:
+    with Path(path).open("rb") as tar:
+        return list(tar_samples(tar, "t"))
+
+
+@given(st.integers(1, 9), st.integers(1, 20), st.integers(0, 3))
+def test_readers_together_visit_everything_once_a_pass(tars: int, readers: int, pas: int) -> None:
+    found = plan([f"{i}.tar" for i in range(tars)])
+    each = [found.visits(8, pas, reader, readers) for reader in range(readers)]
+    assert all(each)
+    seen = Counter(
+        (v.shard, n) for visits in each for v in visits for n in range(v.part, 40, v.parts)
+    )
+    assert seen == Counter({(f"{i}.tar", n): 1 for i in range(tars) for n in range(40)})
+    assert each == [found.visits(8, pas, reader, readers) for reader in range(readers)]
+
+
+def test_passes_and_starts_differ() -> None:
+    found = plan([f"{i}.tar" for i in range(30)])
+    orders = {tuple(v.shard for v in found.visits(s, p, 0, 2)) for s in (0, 8) for p in (0, 1)}
+    assert len(orders) == 4
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 1), (1, 2), (4, 0)])
+def test_every_rank_gets_its_steps(tmp_path: Path, video: bytes, ranks: int, workers: int) -> None:
+    """Uneven tars, one of them with a single sample, fewer than readers, one with none."""
+    sizes = (7, 1, 0)
+    shards = [
+        write_tar(tmp_path / f"{i}.tar", [(f"{n}.mp4", video) for n in range(size)])
+        for i, size in enumerate(sizes)
+    ]
+    for rank in range(ranks):
+        found = plan(shards, rank, ranks)
+        assert found.steps_per_epoch == 2
+        batches = stream(found, workers=workers)
+        assert len(batches) == 4  # 2 epochs of 9 // 4 steps
+        assert {len(b.rows) for b in batches} == {4 // ranks}
+        assert {b.views[1].shape for b in batches} == {(4 // ranks, 4, 3, 32, 32)}
+        for a, b in zip(
+            batches, stream(found, workers=0 if workers == 1 else workers), strict=True
+        ):
+            assert (a.names, a.epochs.tolist()) == (b.names, b.epochs.tolist())
+            assert torch.equal(a.views[0], b.views[0])
+
+
+def test_a_pass_takes_each_sample_once_and_mixes_them(tmp_path: Path, video: bytes) -> None:
+    shards = [
+        write_tar(tmp_path / f"{i}.tar", [(f"{n}.mp4", video) for n in range(4)]) for i in range(4)
+    ]
+    names = [name for b in stream(plan(shards, epoch_samples=16)) for name in b.names]
+    first, second = names[:16], names[16:]
+    assert sorted(first) == sorted(second) == [f"{s}/{n}" for s in shards for n in range(4)]
+    assert first != second
+    assert len({name.rpartition("/")[0] for name in first[:4]}) > 1  # not one tar after the other
+    again = [name for b in stream(plan(shards, epoch_samples=16), 16) for name in b.names]
+    assert len(again) == 16
+    assert again != second  # a resume starts afresh
+    assert sorted(again) == sorted(second)
+
+
+def test_ranks_share_a_tar(tmp_path: Path, video: bytes) -> None:
+    shard = write_tar(tmp_path / "t.tar", [(f"{n}.mp4", video) for n in range(8)])
+    plans = [plan([shard], rank, 2, batch_size=8, epoch_samples=8) for rank in range(2)]
+    first = [name for found in plans for name in stream(found)[0].names]
+    assert sorted(first) == [f"{shard}/{n}" for n in range(8)]
+
+
+def test_clips_are_keyed_by_tar_and_key(tmp_path: Path, video: bytes) -> None:
+    shard = write_tar(tmp_path / "a.tar", [("x/1.mp4", video), ("2.mp4", video)])
+    batch = stream(plan([shard], batch_size=2, epoch_samples=2))[0]
+    assert sorted(batch.names) == [f"{shard}/2", f"{shard}/x/1"]
+    for row, epoch, name, *views in zip(
+        batch.rows.tolist(), batch.epochs.tolist(), batch.names, *batch.views, strict=True
+    ):
+        assert row == Sample(name).number >= 0
+        specs = SAMPLER(facts(video), epoch, row)
+        for a, b in zip(views, make_clips(video, specs), strict=True):
+            assert torch.equal(a, b)
+    later = stream(plan([shard], batch_size=2, epoch_samples=2), 2)[0]
+    assert set(later.epochs.tolist()) == {2}  # other clips than before the resume
+
+
+def test_odd_names(tmp_path: Path, video: bytes) -> None:
+    names = ["a b.tar", "c#d.tar", "e?f.tar", "g[h].tar", "i{1,2}.tar", "j%20.tar"]
+    shards = [write_tar(tmp_path / name, [("k.mp4", video)]) for name in names]
+    assert expand(str(tmp_path / "*.tar")) == sorted(shards)
+    assert expand(shards) == shards
+    batches = stream(plan(shards, batch_size=6, epoch_samples=6))
+    assert sorted(batches[0].names) == sorted(f"{shard}/k" for shard in shards)
+
+
+def test_ranges_lists_and_globs(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / f"t-{i:06}.tar").touch()
+    everything = [str(tmp_path / f"t-{i:06}.tar") for i in range(12)]
+    assert expand(str(tmp_path / "t-{000000..000011}.tar")) == everything
+    assert expand(str(tmp_path / "t-*.tar")) == everything
+    assert (
+        expand([everything[3], str(tmp_path / "t-00001?.tar")]) == everything[3:4] + everything[10:]
+    )
+    assert expand("http://h/{a..c}-{0..1}.tar?sig=1") == [
+        f"http://h/{x}-{n}.tar?sig=1" for x in "abc" for n in range(2)
+    ]
+    assert expand("s3://b/t{8..10}.tar") == ["s3://b/t8.tar", "s3://b/t9.tar", "s3://b/t10.tar"]
+    for shards in ("x/*.tar", "x.tar", "x-{0..1}", ["x"], "http://h/x.tar?y", "s3://b/{a,b}"):
+        assert is_foreign(shards), shards
+    for shards in (str(tmp_path), "shards/ucf101", "http://h/set", "s3://b/set", "http://h/set?a*"):
+        assert not is_foreign(shards), shards
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.shards=TMP/*.tar"], "data.epoch_samples is missing"),
+        (["data.shards=TMP/*.tar", "data.epoch_samples=99", "data.split=a"], "have no splits"),
+        (["data.shards=TMP/*.tar", "data.epoch_samples=3"], "no full batch of 32"),
+        (["data.shards=TMP/*.zip", "data.epoch_samples=99"], "no such file"),
+        (["data.shards=[]", "data.epoch_samples=99"], "an empty list"),
+        (["data.shards=[TMP]", "data.epoch_samples=99"], "a folder; for its tars"),
+        (["data.shards='pipe:cat x'", "data.epoch_samples=99"], "pipes run a shell"),
+        (["data.shards=['pipe:cat x']", "data.epoch_samples=99"], "pipes run a shell"),
+        (["data.shards=[file:///x.tar]", "data.epoch_samples=99"], "not a local path and none of"),
+        (["data.shards=http://h/*.tar", "data.epoch_samples=99"], "no globs in URLs"),
+        (["data.shards='x-{0..1'", "data.epoch_samples=99"], "a brace is not closed"),
+        (["data.shards='x-{0..2000000}'", "data.epoch_samples=99"], "more than 250,000 tars"),
+        (["data.shards=TMP", "data.epoch_samples=99"], "has an index, which says what an epoch is"),
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path: Path, settings: list[str], message: str) -> None:
+    write_tar(tmp_path / "a.tar", [])
+    given = ["data.split=null", *(text.replace("TMP", str(tmp_path)) for text in settings)]
+    with pytest.raises(UsageError, match=message) as caught:
+        open_data(load_config("demo.yaml", given), 0, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_evaluation_wants_an_index(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"for pretraining only; .* sce_video.shard webdataset$"):
+        open_set(str(tmp_path / "*.tar"))
+
+
+def test_the_plan_of_a_run(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [])
+    settings = ["data.split=null", f"data.shards={tmp_path}/*.tar", "data.epoch_samples=99"]
+    settings += [f"data.cache={tmp_path}/c", "data.cache_gib=2", "train.accumulate=2"]
+    index, found = open_data(load_config("demo.yaml", settings), 1, 2)
+    assert index is None
+    assert isinstance(found, ForeignPlan)
+    assert (found.steps_per_epoch, found.micro_batch, found.rank) == (3, 8, 1)
+    assert found.cache == Cache(tmp_path / "c", 2**31)
+    assert found.micro_batches_left(64) == 2 * (13 * 3 - 2)
+    other = open_data(load_config("demo.yaml", [*settings, "data.epoch_samples=98"]), 1, 2)[1]
+    assert other.digest != found.digest
+
+
+def test_samples_are_webdatasets(tmp_path: Path, video: bytes) -> None:
+    path = write_tar(
+        tmp_path / "t.tar",
+        [
+            ("dir.x/a.json", b'{"label": 3, "caption": "x"}'),
+            ("dir.x/a.MP4", video),
+            ("b.txt", b"words"),
+            ("b.avi", b"avi"),
+            ("b.cls", b"7"),
+            ("c.jpg", b"a picture beside videos"),
+            ("d.cls", b"not a number"),
+            ("d.webm", b"webm"),
+            ("e.pkl", b"cos\nsystem\n(S'touch /tmp/pickled'\ntR."),
+            ("v1.2_x.mp4", b"x"),
+            ("v1.2_y.mp4", b"y"),
+            ("f.json", b"[]"),
+            (".hidden.mp4", b"no key"),
+            ("__meta__/g.mp4", b"skipped"),
+        ],
+    )
+    found = {sample.name: sample for sample in read(path)}
+    assert {name: s.label for name, s in found.items() if not s.problem} == {
+        "t/dir.x/a": 3,
+        "t/b": 7,
+        "t/d": -1,
+    }
+    assert found["t/dir.x/a"].video == video
+    assert found["t/f"].problem == "no video"
+    assert found["t/v1"].problem.startswith("several videos (2_x.mp4, 2_y.mp4)")
+    assert len(found) == 5
+
+
+def damaged(tmp_path: Path, kind: str) -> str:
+    path = Path(write_tar(tmp_path / "t.tar", [(f"{n}.mp4", b"%d" % n * 9000) for n in range(9)]))
+    data = bytearray(path.read_bytes())
+    member = 512 + -(-9000 // 512) * 512
+    if kind == "cut between members":
+        del data[3 * member :]
+    elif kind == "cut inside a member":
+        del data[3 * member + 4000 :]
+    elif kind == "header":
+        data[3 * member : 3 * member + 512] = b"\xff" * 512
+    elif kind == "compressed":
+        import gzip
+
+        data = bytearray(gzip.compress(data))
+    elif kind == "no tar":
+        data = bytearray(b"<html>" * 1000)
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sound", "problem"),
+    [
+        ("cut between members", 3, "has no end: cut off, or no plain tar"),
+        ("cut inside a member", 3, "has no end: cut off, or no plain tar"),
+        ("header", 3, "damaged: data behind what reads like its end"),
+        ("compressed", 9, "has no end: cut off, or no plain tar"),
+        ("no tar", 0, "has no end: cut off, or no plain tar"),
+    ],
+)
+def test_a_damaged_tar_is_told(tmp_path: Path, kind: str, sound: int, problem: str) -> None:
+    samples = read(damaged(tmp_path, kind))
+    assert [s.name for s in samples if not s.problem] == [f"t/{n}" for n in range(sound)]
+    problems = [s for s in samples if s.problem]
+    assert problem in {s.problem for s in problems}
+    assert {s.name for s in problems} == {"t"}
+
+
+def test_a_member_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "t.tar", [("a.mp4", b"1"), ("a.mp4", b"2"), ("b.mp4", b"3")])
+    samples = read(path)
+    assert [(s.name, s.video) for s in samples if not s.problem] == [("t/a", b"1"), ("t/b", b"3")]
+    [problem] = [s.problem for s in samples if s.problem]
+    assert "a.mp4: duplicate file name" in problem
+
+
+def test_bad_samples_are_named_and_replaced(tmp_path: Path, video: bytes) -> None:
+    shard = write_tar(
+        tmp_path / "t.tar", [("a.mp4", video), ("b.mp4", b"<html>" * 99), ("c.mp4", video)]
+    )
+    batches = stream(plan([shard], batch_size=4, epoch_samples=4))
+    assert {len(b.rows) for b in batches} == {4}
+    assert {name for b in batches for name in b.names} == {f"{shard}/a", f"{shard}/c"}
+    reason = "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    assert {entry for b in batches for entry in b.bad} == {(f"{shard}/b", reason)}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_to_read_ends_at_once(tmp_path: Path, workers: int) -> None:
+    empty = write_tar(tmp_path / "e.tar", [("a.jpg", b"x")])
+    with pytest.raises(SceVideoError, match=r"e.tar: neither here nor in the other tars"):
+        stream(plan([empty]), workers=workers)
+    rotten = write_tar(tmp_path / "r.tar", [("a.mp4", b"x" * 99)])
+    with pytest.raises(SceVideoError, match=r"^101 bad samples for one batch, the last .*r.tar/a"):
+        stream(plan([rotten]), workers=workers)
+    Path(empty).unlink()
+    with pytest.raises(SceVideoError, match=r"e.tar: No such file or directory$"):
+        stream(plan([empty]), workers=workers)
+
+
+def test_tars_elsewhere_come_through_the_cache(tmp_path: Path, video: bytes) -> None:
+    folder = tmp_path / "served"
+    here = [
+        write_tar(folder / f"{i}.tar", [(f"{n}.mp4", video) for n in range(3)]) for i in range(2)
+    ]
+    cache = Cache(tmp_path / "cache", 10**8)
+    with serving(folder) as server:
+        server.faults["0.tar"] = ["503", "503"]
+        settings = [f"data.shards={server.url}/{{0..1}}.tar?token=secret", "data.epoch_samples=99"]
+        settings += ["data.split=null", f"data.cache={cache.folder}", "train.batch_size=6"]
+        found = open_data(load_config("demo.yaml", [*settings, "train.epochs=1"]), 0, 1)[1]
+        assert isinstance(found, ForeignPlan)
+        batches = stream(found)
+        assert len(batches) == 16
+        names = {name for b in batches for name in b.names}
+        assert names == {f"{server.url}/{i}.tar/{n}" for i in range(2) for n in range(3)}
+        assert server.gets == Counter({"0.tar": 2, "1.tar": 1})  # one GET after its HEAD failed
+        (folder / "1.tar").write_bytes(Path(here[0]).read_bytes() + bytes(10240))
+        stream(found)
+        assert server.gets["1.tar"] == 2  # it has changed
+        (folder / "1.tar").unlink()
+        with pytest.raises(SceVideoError, match=r"/1.tar: not there$") as caught:
+            stream(found)
+        assert "secret" not in str(caught.value)
+    assert len([p for p in cache.folder.iterdir() if len(p.name) == 64]) == 3
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_facts_without_decoding(tmp_path: Path, kind: str) -> None:
+    data = KINDS[kind](tmp_path).read_bytes()
+    found, known = facts(data), probe_video(data)
+    assert (found.height, found.width) == (known.height, known.width)
+    assert known.frames - 1 <= found.frames <= known.frames
+    assert found.fps == pytest.approx(known.fps, rel=0.03)
+
+
+def test_facts_of_no_video() -> None:
+    for data in (b"", b"<html>" * 100):
+        with pytest.raises(DecodeError, match="no readable MP4"):
+            facts(data)
+
+
+def test_facts_of_real_videos(real_data: Path) -> None:
+    """None has fewer frames than is said: a clip of its end would not decode."""
+    paths = sorted(p for s in ("avi", "mp4") for p in (real_data / "hmdb51").rglob(f"*.{s}"))
+    paths += sorted((real_data / "kinetics400").rglob("*.mp4"))[:2]
+    for path in paths:
+        data = path.read_bytes()
+        found, known = facts(data), probe_video(data)
+        assert (found.height, found.width) == (known.height, known.width), path
+        assert known.frames - 1 <= found.frames <= known.frames, path
+        np.testing.assert_allclose(found.fps, known.fps, rtol=0.03)
