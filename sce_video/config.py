@@ -81,6 +81,7 @@ class AugmentConfig(_Section):
     """How views differ: a recipe's table (README, "Augmentation"); null = as the recipe has it."""
 
     recipe: str = "kinetics_strength_0.5"
+    size: int | None = Field(default=None, ge=16)  # images: side of a view; clips have clip.size
     flip: Share | None = None
     area: tuple[Share, Share] | None = None  # of the frame, of the random crop
     aspect: tuple[Positive, Positive] | None = None  # width / height of the random crop
@@ -193,7 +194,7 @@ class Config(_Section):
     task: Literal["pretrain"] = "pretrain"
     run: RunConfig = RunConfig()
     data: DataConfig
-    clip: ClipConfig = ClipConfig()
+    clip: ClipConfig | None = None  # absent for images
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -201,6 +202,18 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     track: TrackConfig = TrackConfig()
+
+    @property
+    def shape(self) -> ClipConfig:
+        """What a view is: the clip's, or one frame of an image."""
+        size = self.augment.size or 224
+        return self.clip or ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Config:
+        if self.clip and self.augment.size:
+            raise ValueError("augment.size is for images; the size of clips is clip.size")
+        return self
 
     @model_validator(mode="after")
     def _queue_holds_a_step(self) -> Config:

@@ -183,7 +183,7 @@ def _compare(out: Path, config: Config) -> dict[str, Any]:
         "untrained trunk": build_siamese(config, None).online.trunk,
         "trained trunk": trained,
     }
-    request = EvalRequest(out, out / "shards", "train", "test", _CLIPS, 1, config.clip.size, 1)
+    request = EvalRequest(out, out / "shards", "train", "test", _CLIPS, 1, config.shape.size, 1)
     index = open_shards(request.shards)
     views = eval_views(spec, request.clips, request.crops, request.size)
     bank, queries = (

@@ -78,20 +78,20 @@ class PretrainTask:
         self.spec = EncoderSpec(
             trunk=config.model.trunk,
             width=config.model.width,
-            frames=config.clip.frames,
-            seconds=config.clip.seconds,
-            size=config.clip.size,
+            frames=config.shape.frames,
+            seconds=config.shape.seconds,
+            size=config.shape.size,
             mean=mean,
             std=std,
         )
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """Micro-batches of uint8 clips from worker processes."""
-        clip, recipe = self.config.clip, self._augment.recipe
+        clip, recipe = self.config.shape, self._augment.recipe
         sampler = RandomClips(
             crops=recipe.crops(clip.size),
             timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
-            difference=recipe.temporal_difference,
+            difference=recipe.temporal_difference if self.config.clip else 0.0,
             seed=self.config.run.seed,
         )
         antialias = self.config.augment.antialias
@@ -123,7 +123,7 @@ class PretrainTask:
         )
         clips = VIEWS * self.total_steps * config.train.batch_size // self.runtime.ranks
         kernels = choose_kernels(
-            recipe, config.clip.frames, config.clip.size, self.runtime.device, clips
+            recipe, config.shape.frames, config.shape.size, self.runtime.device, clips
         )
         return Augmenter(recipe, config.run.seed, self.runtime.device, kernels)
 
@@ -152,25 +152,27 @@ class PretrainTask:
         return view_grid(self._views(batch), *self._augment.recipe.stats)
 
     def _data(self) -> str:
+        samples = f"{self.plan.samples:,} {'videos' if self.config.clip else 'images'}"
         if isinstance(self.plan, ForeignPlan):
             tars = len(self.plan.shards)
-            return f"{tars:,} tars without an index, epochs of {self.plan.samples:,} videos"
+            return f"{tars:,} tars without an index, epochs of {samples}"
         data = self.config.data
-        return f"{data.shards} {data.split or 'all'}: {self.plan.samples:,} videos"
+        return f"{data.shards} {data.split or 'all'}: {samples}"
 
     def summary(self) -> str:
         """One screen: what is about to be trained."""
-        config, clip, optim = self.config, self.config.clip, self.config.optim
+        config, clip, optim = self.config, self.config.shape, self.config.optim
         trained = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         lr = scaled_lr(optim.lr, optim.lr_scaling, config.train.batch_size)
         samples, queue = self.plan.samples, config.objective.queue
+        timed = f"clips of {clip.frames} frames over {clip.seconds} s"
+        what = timed if config.clip else "crops of an image"
         lines = [
             f"model      {config.model.trunk} width {config.model.width}, {trained:,} parameters, "
             f"ZeRO-{config.deepspeed.zero_optimization.stage}, {self.runtime.ranks} rank(s) "
             f"on {self.runtime.device.type}",
             f"data       {self._data()}",
-            f"views      {VIEWS} clips of {clip.frames} frames over {clip.seconds} s, "
-            f"{clip.size} px",
+            f"views      {VIEWS} {what}, {clip.size} px",
             f"objective  SCE coeff {config.objective.coeff}, temp {config.objective.temp}, "
             f"temp_m {config.objective.temp_m}, queue {queue:,}",
             f"steps      {self.total_steps:,} = {config.train.epochs} epochs x "

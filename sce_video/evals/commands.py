@@ -73,7 +73,9 @@ def extract_both(request: EvalRequest) -> Extracted:
     """Features of bank and queries from the request's encoder."""
     trunk, spec = load_encoder(request.encoder)
     index = open_set(request.shards)
-    index.require_videos()
+    if index.images != (spec.seconds == 0):
+        has, wants = ("images", "clips") if index.images else ("videos", "images")
+        raise UsageError(f"{index.name}: holds {has}; {request.encoder} was trained on {wants}")
     views = eval_views(spec, request.clips, request.crops, request.size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = []

@@ -7,5 +7,11 @@ from sce_video.stream.clips import UniformClips
 
 
 def eval_views(spec: EncoderSpec, clips: int | None, crops: int, size: int | None) -> UniformClips:
-    """Views for an encoder; ``size`` None = 8/7 of its training size."""
+    """Views for an encoder of clips; ``size`` None = 8/7 of its training size.
+
+    For an encoder of images there is one: the centre of ``size`` (None = as in training) of an
+    image whose short side is 8/7 of it.
+    """
+    if spec.seconds == 0:
+        return UniformClips(1, 1, 1, 0.0, size or spec.size, short=8 / 7)
     return UniformClips(clips, crops, spec.frames, spec.seconds, size or round(spec.size * 8 / 7))

@@ -23,8 +23,8 @@ class EncoderSpec(BaseModel):
 
     trunk: str
     width: int
-    frames: int  # of a clip
-    seconds: float  # span of a clip
+    frames: int  # of a clip; 1 for images
+    seconds: float  # span of a clip; 0 for images
     size: int  # side of a training crop, pixels
     mean: tuple[float, float, float]  # of [0,1] pixels
     std: tuple[float, float, float]

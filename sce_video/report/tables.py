@@ -139,8 +139,8 @@ def _views(p: Mapping[str, Any]) -> str:
     return _joined(p.get("views"), clip, size and f"{size} x {size} pixels", separator="; ")
 
 
-def _clip(clip: Mapping[str, Any]) -> str | None:
-    if not {"frames", "seconds", "size"} <= clip.keys():
+def _clip(clip: Mapping[str, Any] | None) -> str | None:
+    if not clip or not {"frames", "seconds", "size"} <= clip.keys():  # none: images
         return None
     return f"{clip['frames']} frames, {clip['seconds']:g} s, {clip['size']} px"
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -154,24 +155,26 @@ class ShardIndex:
             return np.arange(len(self), dtype=np.int64)
         column, _, value = split.rpartition(":")
         column = column or "split"
-        known = [f"{name}:{value}" for name in self.split_columns for value in self._values(name)]
         if column in self.split_columns:
-            found = np.flatnonzero(np.asarray(self.strings(column), dtype=object) == value)
+            found = np.flatnonzero(pc.equal(self.table.column(column), value).to_numpy())
             if len(found):
                 return found.astype(np.int64)
+        known = [f"{name}:{value}" for name in self.split_columns for value in self._values(name)]
         has = ", ".join(known) or "none"
         raise UsageError(
             f"{self.name}: no split '{split}'; it has {has}; data.split=null takes all"
         )
 
-    def require_videos(self) -> None:
-        """Refuse a set of images where clips are needed.
+    @property
+    def images(self) -> bool:
+        """Whether the set holds images rather than videos."""
+        return len(self) > 0 and self.table.column("ext")[0].as_py() in IMAGE_EXTENSIONS
 
-        Raises:
-            UsageError: the set holds images.
-        """
-        if set(self.strings("ext")) & set(IMAGE_EXTENSIONS):
-            raise UsageError(f"{self.name}: holds images; clips need videos")
+    def shard_numbers(self) -> NDArray[np.int64]:
+        """Number of each sample's shard among the names of the manifest's, sorted."""
+        names = pa.array(sorted(shard.name for shard in self.manifest.shards))
+        numbers = pc.index_in(self.table.column("shard"), value_set=names)
+        return numbers.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
     def _values(self, column: str) -> list[str]:
         return sorted({value for value in self.strings(column) if value})

@@ -176,8 +176,8 @@ class RandomClips:
 class UniformClips:
     """Evaluation views: clips spread over the video times squares along its longer side.
 
-    The short side is resized to ``size``, then cropped. The published protocol is 10 x 3 at 8/7
-    of the training size (256 for 224).
+    The short side is resized to ``short`` times ``size``, then cropped. The published protocol is
+    10 x 3 at 8/7 of the training size (256 for 224).
     """
 
     clips: int | None  # None = as many as cover the whole video
@@ -185,10 +185,11 @@ class UniformClips:
     frames: int
     seconds: float
     size: int
+    short: float = 1.0
 
     def __call__(self, video: Video, epoch: int, row: int) -> list[ClipSpec]:
         """All views of a video, clip-major."""
-        scale = short_side(video.height, video.width, self.size)
+        scale = short_side(video.height, video.width, round(self.size * self.short))
         if self.clips is None:
             starts = covering_starts(video, self.seconds)
         else:

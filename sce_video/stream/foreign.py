@@ -83,6 +83,7 @@ class ForeignPlan(Plan):
     shards: tuple[str, ...]
     epoch_samples: int
     cache: Cache
+    images: bool  # rather than videos
 
     @property
     def samples(self) -> int:
@@ -123,7 +124,7 @@ def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
     """The plan of a run over tars without an index.
 
     Raises:
-        UsageError: no tars, no full batch, ``data.epoch_samples`` missing, or a split asked for.
+        UsageError: no tars, no full batch, ``data.epoch_samples`` missing, or what needs an index.
     """
     data = config.data
     shards = expand(data.shards)
@@ -136,6 +137,14 @@ def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
         raise UsageError(
             f"data.split={data.split}: tars without an index have no splits; give data.split=null"
         )
+    indexed = {
+        f"clip.grid={config.shape.grid}": config.shape.grid > 1,
+        f"data.decode={data.decode}": data.decode not in ("planned", "pyav"),
+        "data.on_short=drop": data.on_short == "drop",
+    }
+    for key, asked in indexed.items():
+        if asked:
+            raise UsageError(f"{key}: needs shards with an index; these tars have none")
     names = "\n".join([*(bare_url(shard) for shard in shards), str(data.epoch_samples)])
     return ForeignPlan(
         digest=hashlib.sha256(names.encode()).hexdigest(),
@@ -148,4 +157,5 @@ def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
         shards=tuple(shards),
         epoch_samples=data.epoch_samples,
         cache=Cache.at(data.cache, data.cache_gib),
+        images=config.clip is None,
     )

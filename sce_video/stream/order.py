@@ -142,18 +142,24 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
     """The plan of a run; checks split, batch size and media before torch is imported.
 
     Raises:
-        UsageError: an unknown split, no full batch, images where clips are needed, a grid on
-            shards that are not layered.
+        UsageError: an unknown split, no full batch, images where clips are asked for or the
+            reverse, a grid on shards that are not layered.
     """
     rows = index.rows(config.data.split)
-    index.require_videos()
-    if config.clip.grid > 1 and index.manifest.encode.get("mode") != "layered":
+    clip = config.clip
+    if index.images and clip:
         raise UsageError(
-            f"{index.folder}: clip.grid={config.clip.grid} needs shards made with --encode layered"
+            f"{index.name}: holds images; give clip=null, an image recipe and augment.size"
         )
-    if config.data.on_short == "drop":
-        rows = rows[index.numbers("duration")[rows] >= config.clip.seconds]
-    _, shard_of = np.unique(np.asarray(index.strings("shard"))[rows], return_inverse=True)
+    if not index.images and not clip:
+        raise UsageError(f"{index.name}: holds videos; give clip.frames, .seconds and .size")
+    if clip and clip.grid > 1 and index.manifest.encode.get("mode") != "layered":
+        raise UsageError(
+            f"{index.name}: clip.grid={clip.grid} needs shards made with --encode layered"
+        )
+    if clip and config.data.on_short == "drop":
+        rows = rows[index.numbers("duration")[rows] >= clip.seconds]
+    _, shard_of = np.unique(index.shard_numbers()[rows], return_inverse=True)
     return BatchPlan(
         rows=rows,
         shard_of=shard_of.astype(np.int64),

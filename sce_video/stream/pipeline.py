@@ -1,4 +1,4 @@
-"""Clips from tars made by others, through webdataset: an endless stream a reader.
+"""Clips and images from tars made by others, through webdataset: an endless stream a reader.
 
 Resume is by shard: a run that goes on starts with a fresh order of all tars.
 """
@@ -6,11 +6,12 @@ Resume is by shard: a run that goes on starts with a fresh order of all tars.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ import av
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.filters import shuffle
@@ -28,11 +30,13 @@ from sce_video.media import MediaError, open_video
 from sce_video.stream.clips import Video, ViewSampler
 from sce_video.stream.cut import make_clips
 from sce_video.stream.decode import DecodeError
+from sce_video.stream.decode.image import MAGIC
 from sce_video.stream.foreign import ForeignPlan, Visit
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote import RemoteFile, bare_url, is_remote
 
-MEDIA = ("mp4", "mov", "mkv", "webm", "avi", "mpg")
+VIDEOS = ("mp4", "mov", "mkv", "webm", "avi", "mpg")
+IMAGES = ("jpg", "jpeg", "png")
 _LABELS = ("cls", "json")
 _SHUFFLE = 64  # samples of a reader that are mixed, undecoded
 _MOST_BAD = 100  # samples that one batch may replace
@@ -42,10 +46,10 @@ _EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no fra
 
 @dataclass(frozen=True)
 class Sample:
-    """A video of a tar, or why there is none."""
+    """A video or image of a tar, or why there is none."""
 
     name: str  # shard/key; the shard alone where it is damaged
-    video: bytes = b""
+    data: bytes = b""
     label: int = -1
     problem: str = ""
 
@@ -56,11 +60,23 @@ class Sample:
 
 
 def facts(data: bytes) -> Video:
-    """What an index would know of a video: its packets are counted, one frame is decoded.
+    """What an index would know of a video or an image.
+
+    Of a video the packets are counted and one frame is decoded, of an image the header is read.
 
     Raises:
-        DecodeError: no video, damaged, or without frames or times.
+        DecodeError: neither, damaged, or without frames or times.
     """
+    if data.startswith(MAGIC):
+        try:
+            width, height = Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]).size
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DecodeError("damaged image") from error
+        return Video(1, 0.0, height, width)
+    return _video_facts(data)
+
+
+def _video_facts(data: bytes) -> Video:
     times: list[tuple[int, int]] = []  # tick, ticks it lasts
     frame: VideoFrame | None = None
     empty = False
@@ -101,6 +117,7 @@ class ForeignClips(IterableDataset[ClipBatch]):
         """``consumed``: samples before; what a fresh order and fresh clips are keyed by."""
         self.plan, self.sampler, self.consumed = plan, sampler, consumed
         self.antialias = antialias
+        self.media = IMAGES if plan.images else VIDEOS
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """In a worker, every n-th micro-batch of the rank, as the loader takes them in turn."""
@@ -137,8 +154,8 @@ class ForeignClips(IterableDataset[ClipBatch]):
     def _clips(self, number: int, sample: Sample) -> list[Tensor]:
         if sample.problem:
             raise DecodeError(sample.problem)
-        specs = self.sampler(facts(sample.video), number, sample.number)
-        return make_clips(sample.video, specs, None, antialias=self.antialias)
+        specs = self.sampler(facts(sample.data), number, sample.number)
+        return make_clips(sample.data, specs, None, antialias=self.antialias)
 
     def _stream(self, reader: int, readers: int) -> Iterator[tuple[int, Sample]]:
         """Samples of pass after pass, each with the number that stands for its epoch."""
@@ -157,7 +174,7 @@ class ForeignClips(IterableDataset[ClipBatch]):
             number += 1
         raise SceVideoError(
             f"{self.plan.shards[0]}: neither here nor in the other tars is a "
-            f"{', '.join(MEDIA[:-1])} or {MEDIA[-1]} file"
+            f"{', '.join(self.media[:-1])} or {self.media[-1]} file"
         )
 
     def _samples(self, visit: Visit) -> Iterator[Sample]:
@@ -171,13 +188,15 @@ class ForeignClips(IterableDataset[ClipBatch]):
                 raise SceVideoError(f"{name}: {error.strerror}") from error
         with os.fdopen(descriptor, "rb") as stream:
             stream.seek(0)
-            for place, sample in enumerate(tar_samples(stream, name)):
+            for place, sample in enumerate(tar_samples(stream, name, self.media)):
                 if place % visit.parts == visit.part:
                     yield sample
 
 
-def tar_samples(stream: BinaryIO, name: str) -> Iterator[Sample]:
+def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator[Sample]:
     """Samples of an opened tar as webdataset groups them: keys end at their first dot.
+
+    ``media``: extensions of what is looked for.
 
     What it would pass over without a word is told: members that are there twice, a tar without its
     end, and damage that reads like an end.
@@ -190,9 +209,14 @@ def tar_samples(stream: BinaryIO, name: str) -> Iterator[Sample]:
 
     if not _ends(stream):
         problems.append("has no end: cut off, or no plain tar")
-    files = tar_file_expander([{"url": name, "stream": stream}], note, _wanted)
+    wanted = (*media, *_LABELS)
+
+    def select(member: str) -> bool:
+        return member.rpartition(".")[2].lower() in wanted
+
+    files = tar_file_expander([{"url": name, "stream": stream}], note, select)
     for fields in group_by_keys(files, handler=note):
-        yield _sample(name, fields)
+        yield _sample(name, fields, media)
     if not problems and any(stream.read()):
         problems.append("damaged: data behind what reads like its end")
     for problem in dict.fromkeys(problems):
@@ -207,17 +231,13 @@ def _ends(stream: BinaryIO) -> bool:
     return len(end) == _END and not any(end)
 
 
-def _wanted(member: str) -> bool:
-    return member.rpartition(".")[2].lower() in (*MEDIA, *_LABELS)
-
-
-def _sample(shard: str, fields: dict[str, Any]) -> Sample:
+def _sample(shard: str, fields: dict[str, Any], media: Collection[str]) -> Sample:
     name = f"{shard}/{fields['__key__']}"
-    media = [field for field in fields if field.rpartition(".")[2] in MEDIA]
-    if len(media) != 1:
-        several = f"several videos ({', '.join(sorted(media))}): its key ends at the first dot"
-        return Sample(name, problem=several if media else "no video")
-    return Sample(name, fields[media[0]], _label(fields))
+    found = [field for field in fields if field.rpartition(".")[2] in media]
+    if len(found) != 1:
+        several = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
+        return Sample(name, problem=several if found else "no video or image")
+    return Sample(name, fields[found[0]], _label(fields))
 
 
 def _label(fields: dict[str, Any]) -> int:

@@ -7,9 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.format import (
@@ -75,13 +73,9 @@ class ShardReader:
 
     def __init__(self, index: ShardIndex) -> None:
         self.folder = index.folder
-        names = sorted({shard.name for shard in index.manifest.shards})
-        number = {name: i for i, name in enumerate(names)}
-        self.shard_names = names
-        self.shard_of: NDArray[np.int64] = np.array(
-            [number[name] for name in index.strings("shard")], dtype=np.int64
-        )
-        self.keys = index.strings("key")
+        self.shard_names = sorted(shard.name for shard in index.manifest.shards)
+        self.shard_of = index.shard_numbers()
+        self._keys = index.table.column("key")  # as Arrow has them: small, for millions of samples
         self.labels = index.numbers("label")
         self._places = {
             member: (index.numbers(f"{member}_offset"), index.numbers(f"{member}_size"))
@@ -109,7 +103,7 @@ class ShardReader:
 
     def name(self, row: int) -> str:
         """``shard/key`` of a sample, for messages."""
-        return f"{self.shard_names[self.shard_of[row]]}/{self.keys[row]}"
+        return f"{self.shard_names[self.shard_of[row]]}/{self._keys[row].as_py()}"
 
     def media(self, row: int) -> bytes:
         """A sample's media bytes.

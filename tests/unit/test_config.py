@@ -91,8 +91,8 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
 def test_clips_on_the_grid_need_a_fitting_step() -> None:
     name = "pretrain/sce_k400_r2plus1d_18.yaml"
     fitting = load_config(name, ["clip.frames=8", "clip.seconds=2.56", "clip.grid=8"])
-    assert fitting.clip.grid == 8
-    assert load_config(name, ["clip.frames=16", "clip.seconds=2.56", "clip.grid=4"]).clip.grid == 4
+    assert fitting.shape.grid == 8
+    assert load_config(name, ["clip.frames=16", "clip.seconds=2.56", "clip.grid=4"]).shape.grid == 4
     with pytest.raises(UsageError, match=r"clip: grid 4 needs frames a multiple of 4/25 s apart"):
         load_config(name, ["clip.grid=4"])  # 16 frames of 1.28 s
     with pytest.raises(UsageError, match=r"16 frames over 2.56 s are 4/25 s apart"):

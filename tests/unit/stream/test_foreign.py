@@ -13,18 +13,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sce_video.config import load_config
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.probe import probe_video
 from sce_video.stream.cache import Cache
-from sce_video.stream.clips import ClipTiming, RandomClips
+from sce_video.stream.clips import ClipTiming, RandomClips, Video
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import make_clips
 from sce_video.stream.decode import DecodeError
 from sce_video.stream.foreign import ForeignPlan, expand, is_foreign
 from sce_video.stream.loader import ClipBatch, load
-from sce_video.stream.pipeline import ForeignClips, Sample, facts, tar_samples
+from sce_video.stream.pipeline import VIDEOS, ForeignClips, Sample, facts, tar_samples
 from sce_video.stream.shards import open_set
 from sce_video.stream.source import open_data
 from tests.odd_videos import KINDS
@@ -50,10 +51,18 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> str:
     return str(path)
 
 
-def plan(shards: Iterable[str], rank: int = 0, ranks: int = 1, **changes: int) -> ForeignPlan:
+def plan(
+    shards: Iterable[str], rank: int = 0, ranks: int = 1, *, images: bool = False, **changes: int
+) -> ForeignPlan:
     settings = {"seed": 0, "epochs": 2, "batch_size": 4, "epoch_samples": 9, **changes}
     return ForeignPlan(
-        **settings, digest="d", rank=rank, ranks=ranks, shards=tuple(shards), cache=Cache.at()
+        **settings,
+        digest="d",
+        rank=rank,
+        ranks=ranks,
+        shards=tuple(shards),
+        cache=Cache.at(),
+        images=images,
     )
 
 
@@ -63,7 +72,7 @@ def stream(found: ForeignPlan, consumed: int = 0, workers: int = 0) -> list[Clip
 
 def read(path: str) -> list[Sample]:
     with Path(path).open("rb") as tar:
-        return list(tar_samples(tar, "t"))
+        return list(tar_samples(tar, "t", VIDEOS))
 
 
 @given(st.integers(1, 9), st.integers(1, 20), st.integers(0, 3))
@@ -242,9 +251,9 @@ def test_samples_are_webdatasets(tmp_path: Path, video: bytes) -> None:
         "t/b": 7,
         "t/d": -1,
     }
-    assert found["t/dir.x/a"].video == video
-    assert found["t/f"].problem == "no video"
-    assert found["t/v1"].problem.startswith("several videos (2_x.mp4, 2_y.mp4)")
+    assert found["t/dir.x/a"].data == video
+    assert found["t/f"].problem == "no video or image"
+    assert found["t/v1"].problem.startswith("several media files (2_x.mp4, 2_y.mp4)")
     assert len(found) == 5
 
 
@@ -289,7 +298,7 @@ def test_a_damaged_tar_is_told(tmp_path: Path, kind: str, sound: int, problem: s
 def test_a_member_that_is_there_twice_is_told(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "t.tar", [("a.mp4", b"1"), ("a.mp4", b"2"), ("b.mp4", b"3")])
     samples = read(path)
-    assert [(s.name, s.video) for s in samples if not s.problem] == [("t/a", b"1"), ("t/b", b"3")]
+    assert [(s.name, s.data) for s in samples if not s.problem] == [("t/a", b"1"), ("t/b", b"3")]
     [problem] = [s.problem for s in samples if s.problem]
     assert "a.mp4: duplicate file name" in problem
 
@@ -370,3 +379,23 @@ def test_facts_of_real_videos(real_data: Path) -> None:
         assert (found.height, found.width) == (known.height, known.width), path
         assert known.frames - 1 <= found.frames <= known.frames, path
         np.testing.assert_allclose(found.fps, known.fps, rtol=0.03)
+
+
+def test_images_of_tars_without_an_index(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (60, 40), (200, 10, 10)).save(buffer, "JPEG")
+    jpeg = buffer.getvalue()
+    assert facts(jpeg) == Video(1, 0.0, 40, 60)
+    with pytest.raises(DecodeError, match="damaged image"):
+        facts(jpeg[:3] + b"nothing")
+    members = [(f"{n}.jpg", jpeg) for n in range(8)] + [("8.jpeg", jpeg[:-60]), ("8.cls", b"1")]
+    tar = write_tar(tmp_path / "t.tar", members)
+    crops = ((RandomResizedCrop((0.2, 1.0)), 16),) * 2
+    sampler = RandomClips(crops, ClipTiming(1, 0.0), 0.0, seed=0)
+    found = plan([tar], images=True, epoch_samples=8)
+    batches = list(load(ForeignClips(found, sampler, 0), None, workers=0))
+    assert len(batches) == 4
+    assert batches[0].views[1].shape == (4, 1, 3, 16, 16)
+    [[name, reason]] = {bad for batch in batches for bad in batch.bad}
+    assert name.endswith("t.tar/8")
+    assert reason == "does not decode: damaged image"
