@@ -383,7 +383,7 @@ def test_facts_of_real_videos(real_data: Path) -> None:
 
 def test_images_of_tars_without_an_index(tmp_path: Path) -> None:
     buffer = io.BytesIO()
-    Image.new("RGB", (60, 40), (200, 10, 10)).save(buffer, "JPEG")
+    Image.fromarray(moving_square(1, 40, 60)[0]).save(buffer, "JPEG", quality=95)
     jpeg = buffer.getvalue()
     assert facts(jpeg) == Video(1, 0.0, 40, 60)
     with pytest.raises(DecodeError, match="damaged image"):
