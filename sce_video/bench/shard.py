@@ -27,8 +27,7 @@ from sce_video.errors import UsageError, run_command
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.encode import FPS, Encoding, encoder_options
 from sce_video.shard.plan import Plan, Settings, make_plan
-from sce_video.shard.probe import Limits
-from sce_video.shard.sources import Options, find_source
+from sce_video.shard.sources import Options, Record, find_source
 from sce_video.shard.worker import FileJob, process_file
 
 
@@ -122,7 +121,8 @@ def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list
 
 
 def _job(path: Path, encoding: Encoding | None) -> FileJob:
-    return FileJob(path, path.stat().st_size, "video", Limits(), encoding=encoding)
+    record = Record(path.name, path, path.stat().st_size)
+    return FileJob(record, "video", Settings("bench", encoding=encoding))
 
 
 def _whole(folder: Path, workers: int, repeat: int) -> list[Row]:

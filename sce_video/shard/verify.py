@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from sce_video.shard.format import (
     REJECTS_NAME,
     ShardIndex,
     open_shards,
+    read_rejects,
     split_counts,
 )
 from sce_video.shard.pool import Pool
@@ -90,11 +90,7 @@ def _check_texts(shards: ShardIndex) -> Iterator[str]:
     expected = "".join(f"{name}\n" for name in manifest.classes).encode()
     if not classes.is_file() or classes.read_bytes() != expected:
         yield f"{classes}: not the classes of the manifest"
-    counts: Counter[str] = Counter()
-    if rejects.is_file():
-        with rejects.open(encoding="utf-8", errors="replace", newline="") as stream:
-            counts.update(row.get("reason") or "" for row in csv.DictReader(stream))
-    if dict(counts) != manifest.rejected:
+    if dict(Counter(reason for _, reason in read_rejects(folder))) != manifest.rejected:
         yield f"{rejects}: not the rejects that the manifest counts"
     named = {entry.name for entry in manifest.shards}
     for path in sorted(folder.glob("*.tar")):

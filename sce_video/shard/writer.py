@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sce_video.shard.plan import Item, Plan
-from sce_video.shard.worker import Accepted
-
-PARTIAL = ".tmp"
-"""Suffix of a file that is being written."""
+from sce_video.shard.format import PARTIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +79,6 @@ def member_header(name: str, size: int) -> bytes:
     header = tarfile.TarInfo(name)
     header.size, header.mode = size, 0o644
     return header.tobuf(tarfile.USTAR_FORMAT)
-
-
-def sample_json(plan: Plan, item: Item, sample: Accepted) -> bytes:
-    """The ``json`` member of a sample, UTF-8."""
-    record, probe, source = item.record, sample.probe, sample.source
-    fields = {
-        "path": record.path,
-        "label": record.label,
-        "class": plan.classes[record.label] if record.label >= 0 else "",
-        "splits": dict(record.splits),
-        "ext": probe.ext,
-        "codec": probe.codec,
-        "frames": probe.frames,
-        "fps": probe.fps,
-        "width": probe.width,
-        "height": probe.height,
-        "duration": probe.duration,
-        "encode": plan.settings.encode,
-        "sha256": sample.sha256,
-    }
-    if probe.unindexed:
-        fields["unindexed"] = probe.unindexed
-    if plan.settings.encoding is not None:
-        names = ("ext", "codec", "frames", "fps", "width", "height", "duration")
-        about = {name: getattr(source, name) for name in names}
-        fields["source"] = {**about, "sha256": sample.source_sha256}
-    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return text.encode()
 
 
 def index_row(

@@ -14,8 +14,9 @@ import pytest
 from sce_video.errors import SceVideoError
 from sce_video.shard import worker
 from sce_video.shard.encode import Encoding
+from sce_video.shard.plan import Settings
 from sce_video.shard.probe import Limits
-from sce_video.shard.sources import Media
+from sce_video.shard.sources import Media, Record
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 
 
@@ -23,7 +24,8 @@ def job(
     source: Path, media: Media = "video", size: int = -1, limits: Limits | None = None
 ) -> FileJob:
     known = source.stat().st_size if size < 0 else size
-    return FileJob(source, known, media, limits or Limits())
+    settings = Settings("s", limits=limits or Limits())
+    return FileJob(Record(source.name, source, known), media, settings)
 
 
 def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
@@ -31,7 +33,7 @@ def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
         answer = process_file(job(source, media))  # type: ignore[arg-type]
         assert isinstance(answer, Accepted)
         assert answer.data == source.read_bytes()
-        assert answer.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+        assert answer.fields["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
 
 
 def test_refusals_are_values(tmp_path: Path, picture: Path) -> None:
@@ -78,5 +80,7 @@ def test_an_encode_may_take_longer(clips: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(worker, "_arm_cpu_limit", armed.append)
     plain = job(clips / "clip0.mp4")
     for encoding in (None, Encoding(quality="fast")):
-        assert isinstance(process_file(replace(plain, encoding=encoding)), worker.Accepted)
+        assert isinstance(
+            process_file(replace(plain, settings=Settings("s", encoding=encoding))), worker.Accepted
+        )
     assert armed[1] > 7 * armed[0]
