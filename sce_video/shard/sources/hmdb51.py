@@ -7,6 +7,7 @@ brackets, ``!``, ``#``, ``;`` and so on, never a blank.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from sce_video.errors import UsageError
@@ -35,7 +36,8 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         found += files(folder, root) if folder != lists else ()
     if not labels or not any(file.media == "video" and "/" in file.path for file in found):
         raise UsageError(f"{root}: {EXPECTED}")
-    return listed_videos(found, splits, labels)
+    listed = listed_videos(found, splits, labels)
+    return replace(listed, conflicting=tuple(dict.fromkeys(listed.conflicting)))
 
 
 def _read_splits(lists: Path) -> dict[str, list[tuple[str, str]]]:

@@ -142,11 +142,11 @@ def listed_videos(
         labels: class name -> label, in the order of the labels; a class of every listed path.
     """
     listed: dict[str, dict[str, str]] = {}
-    conflicting = set()
+    conflicting = []
     for column, lines in lists.items():
         for path, value in lines:
             if listed.setdefault(path, {}).setdefault(column, value) != value:
-                conflicting.add(path)
+                conflicting.append(path)
     splits = {path: {c: v for c, v in own.items() if v} for path, own in listed.items()}
     files = [
         (file, file.path.split("/")[-2] if file.path in listed else None, splits.get(file.path, {}))
