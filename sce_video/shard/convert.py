@@ -204,10 +204,10 @@ def _add_sample(tar: TarWriter, plan: Plan, item: Item, answer: Accepted) -> dic
         "splits": dict(record.splits),
         "encode": plan.settings.encode,
     }
-    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    contents = {fields["ext"]: answer.data, "json": text.encode(), "idx": answer.idx}
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    contents = {fields["ext"]: answer.data, "json": text, "idx": answer.idx}
     members = {ext: tar.add(f"{item.key}.{ext}", data) for ext, data in contents.items() if data}
-    return index_row(tar.path.name, item.key, fields, members, plan.columns)
+    return index_row(tar.path.name, item.key, text, members, plan.columns)
 
 
 def _fail_on_rejects(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from sce_video.errors import EXIT_OK, EXIT_VERIFY
 from sce_video.progress import Progress
-from sce_video.shard.check import Media, check_media, check_shard, media_finding
+from sce_video.shard.check import Media, check_media, check_shard
 from sce_video.shard.convert import WALL_LIMIT
 from sce_video.shard.format import (
     CLASSES_NAME,
@@ -65,8 +65,8 @@ def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
         check_media,
         workers=workers,
         wall_limit=WALL_LIMIT,
-        name=lambda job: f"{job.path}: {job.row['key']}",
-        on_death=lambda job, code: media_finding(job, f"ends the decoder (exit code {code})"),
+        name=lambda job: job.name,
+        on_death=lambda job, code: job.finding(f"ends the decoder (exit code {code})"),
     )
     names, done = shards.table.column("shard"), 0
     with pool, Progress(len(shards), "sample") as bar:
