@@ -66,14 +66,9 @@ class Encoding:
 
 def encoder_options(encoding: Encoding) -> dict[str, str]:
     """Options of libx264."""
-    preset, crf = _PRESETS[encoding.quality]
-    return {
-        "preset": preset,
-        "crf": str(crf),
-        "tune": "fastdecode",
-        "threads": "1",
-        "x264-params": _GROUPS + _ASM,
-    }
+    described = encoding.describe()
+    options = {name: str(described[name]) for name in ("preset", "crf", "tune")}
+    return {**options, "threads": "1", "x264-params": str(described["x264"])}
 
 
 class LayeredEncoder:

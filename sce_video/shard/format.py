@@ -173,12 +173,12 @@ class ShardIndex:
             return np.arange(len(self), dtype=np.int64)
         column, _, value = split.rpartition(":")
         column = column or "split"
-        known = [f"{name}:{value}" for name in self.split_columns for value in self._values(name)]
         if column in self.split_columns:
             found = np.flatnonzero(np.asarray(self.strings(column), dtype=object) == value)
             if len(found):
                 return found.astype(np.int64)
-        has = ", ".join(known) or "none"
+        known = {name: split_counts(self.table, name) for name in self.split_columns}
+        has = ", ".join(f"{name}:{value}" for name in known for value in known[name]) or "none"
         raise UsageError(
             f"{self.folder}: no split '{split}'; it has {has}; data.split=null takes all"
         )
@@ -191,9 +191,6 @@ class ShardIndex:
         """
         if set(self.strings("ext")) & set(IMAGE_EXTENSIONS):
             raise UsageError(f"{self.folder}: holds images; clips need videos")
-
-    def _values(self, column: str) -> list[str]:
-        return sorted({value for value in self.strings(column) if value})
 
 
 def split_counts(table: pa.Table, column: str) -> dict[str, int]:

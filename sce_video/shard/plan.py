@@ -14,8 +14,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from sce_video.errors import UsageError
@@ -77,6 +78,11 @@ class Plan:
         return _digest([json.dumps(dict(self.parts), sort_keys=True)])
 
     @property
+    def items(self) -> Iterator[Item]:
+        """All samples, in the order of the shards."""
+        return chain.from_iterable(self.shards)
+
+    @property
     def samples(self) -> int:
         """Planned samples."""
         return sum(len(shard) for shard in self.shards)
@@ -84,7 +90,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """Size of all planned raw files."""
-        return sum(item.record.size for shard in self.shards for item in shard)
+        return sum(item.record.size for item in self.items)
 
     def shard_name(self, shard: int) -> str:
         """File name of a shard."""
