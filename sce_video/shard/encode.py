@@ -33,8 +33,8 @@ _PRESETS: dict[Quality, tuple[str, int]] = {"high": ("medium", 23), "fast": ("ve
 _GROUPS = (
     "keyint=32:min-keyint=32:scenecut=0:open-gop=0:bframes=7:b-adapt=0:b-pyramid=strict:weightp=0"
 )
-# x264's AVX-512 code gives other bytes each time; this gives the same ones, no slower.
-_ASM = ":asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
+STEADY = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
+"""x264's AVX-512 code gives other bytes each time; with this it gives the same ones, no slower."""
 # The same pixels whichever vector instructions the machine has.
 _SCALE = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 _TURNS = {90: "cclock", 270: "clock"}
@@ -60,7 +60,7 @@ class Encoding:
             "crf": crf,
             "tune": "fastdecode",
             "fps": FPS,
-            "x264": _GROUPS + _ASM,
+            "x264": ":".join(filter(None, (_GROUPS, STEADY))),
         }
 
 
