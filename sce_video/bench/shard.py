@@ -87,16 +87,14 @@ def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list
         workers: of the whole conversions.
         repeat: how often the whole conversion takes each video.
     """
-    records = [item.record for item in _plan(folder).items]
+    records = list(_plan(folder).records)
     encoding = Encoding(quality="fast")
     plain, layered = Settings("bench"), Settings("bench", encoding=encoding)
     tasks: dict[str, Callable[[Record], object]] = {
         "decode, bare PyAV": lambda record: bare_decode(record.source),
-        "copy, one worker's part": lambda record: process_file(FileJob(record, "video", plain)),
+        "copy, one worker's part": lambda record: process_file(FileJob(record, plain)),
         "layered fast, bare PyAV": lambda record: bare_encode(record.source, encoding),
-        "layered fast, one worker's part": lambda record: process_file(
-            FileJob(record, "video", layered)
-        ),
+        "layered fast, one worker's part": lambda record: process_file(FileJob(record, layered)),
     }
     spent = dict.fromkeys(tasks, 0.0)
     for _ in range(rounds):
@@ -125,7 +123,7 @@ def _whole(folder: Path, workers: int, repeat: int) -> list[Row]:
                     name = f"{number}/{path.relative_to(folder).as_posix().replace('/', '_')}"
                     (root / name).symlink_to(path.resolve())
         plan = _plan(root)
-        sources = [item.record.source for item in plan.items]
+        sources = [record.source for record in plan.records]
         before = cpu_seconds()
         with get_context("spawn").Pool(workers) as pool:
             began = time.perf_counter()

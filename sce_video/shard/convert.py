@@ -35,8 +35,9 @@ from sce_video.shard.format import (
     write_rejects,
 )
 from sce_video.shard.output import Journal, close_journal, keep, note, opened
-from sce_video.shard.plan import Item, Plan
+from sce_video.shard.plan import Plan
 from sce_video.shard.pool import Pool
+from sce_video.shard.sources import Record
 from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.shard.writer import TarWriter, index_row, read_rows
@@ -111,9 +112,9 @@ def convert(
                 on_death=refused_by_kernel,
             )
             jobs = [
-                FileJob(item.record, plan.media, plan.settings)
-                for number, items in enumerate(plan.shards)
-                for item in items
+                FileJob(record, plan.settings)
+                for number, records in enumerate(plan.shards)
+                for record in records
                 if plan.shard_name(number) not in made
             ]
             rejects: list[tuple[str, str]] = []
@@ -179,12 +180,12 @@ def _write_shard(
     before = _progress(made, name)
     on_progress(before)
     with TarWriter(folder / name) as tar:
-        for item in plan.shards[number]:
+        for record in plan.shards[number]:
             answer = next(answers)
             if isinstance(answer, Refused):
-                rejects.append((item.record.path, answer.reason))
+                rejects.append((record.path, answer.reason))
             else:
-                rows.append(_add_sample(tar, plan, item, answer))
+                rows.append(_add_sample(tar, plan, record, answer))
             samples, rejected = before.samples + len(rows), before.rejected + len(rejects)
             on_progress(replace(before, samples=samples, rejected=rejected))
         if rows:
@@ -193,9 +194,8 @@ def _write_shard(
     return journal, index_table(rows, plan.columns)
 
 
-def _add_sample(tar: TarWriter, plan: Plan, item: Item, answer: Accepted) -> dict[str, Any]:
+def _add_sample(tar: TarWriter, plan: Plan, record: Record, answer: Accepted) -> dict[str, Any]:
     """Append one sample; returns its index row."""
-    record = item.record
     fields = {
         **answer.fields,
         "path": record.path,
@@ -206,8 +206,8 @@ def _add_sample(tar: TarWriter, plan: Plan, item: Item, answer: Accepted) -> dic
     }
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     contents = {fields["ext"]: answer.data, "json": text, "idx": answer.idx}
-    members = {ext: tar.add(f"{item.key}.{ext}", data) for ext, data in contents.items() if data}
-    return index_row(tar.path.name, item.key, text, members, plan.columns)
+    members = {ext: tar.add(f"{record.key}.{ext}", data) for ext, data in contents.items() if data}
+    return index_row(tar.path.name, record.key, text, members, plan.columns)
 
 
 def _fail_on_rejects(

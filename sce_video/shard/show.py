@@ -36,7 +36,7 @@ def print_plan(plan: Plan, folder: Path) -> None:
     print(f"samples      {plan.samples:,} {plan.media}s, {human_bytes(plan.bytes)}")
     print(f"shards       {len(plan.shards):,} in {folder}")
     for column in plan.columns:
-        counts = Counter(item.record.splits.get(column, "") for item in plan.items)
+        counts = Counter(record.splits.get(column, "") for record in plan.records)
         shown = ", ".join(f"{value} {counts[value]:,}" for value in sorted(counts) if value)
         print(f"{column:<12} {shown}")
     needed, free = human_bytes(disk_needed(plan)), human_bytes(_room(folder))
@@ -62,10 +62,9 @@ def disk_needed(plan: Plan) -> int:
     block, record = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
     beside = 2 * block + _JSON + (block + _IDX if plan.media == "video" else 0)
     samples, parts = len(plan.shards) * (record + 2 * block), Counter[Path | None]()
-    for item in plan.items:
-        size, part = item.record.size, item.record.part
-        samples += size + -size % block + beside
-        parts[part] += size if part else 0
+    for sample in plan.records:
+        samples += sample.size + -sample.size % block + beside
+        parts[sample.part] += sample.size if sample.part else 0
     return samples + sum(size for _, size in parts.most_common(2))
 
 

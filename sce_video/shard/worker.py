@@ -16,7 +16,7 @@ from sce_video.errors import SceVideoError
 from sce_video.shard.encode import SLOWER, LayeredEncoder
 from sce_video.shard.plan import Settings
 from sce_video.shard.probe import Limits, Probe, Rejected, probe_image, probe_video
-from sce_video.shard.sources import Media, Record
+from sce_video.shard.sources import Record
 
 _GRACE = 30
 """CPU seconds over the limit after which the kernel ends a decoder that never returns."""
@@ -27,7 +27,6 @@ class FileJob:
     """One planned file."""
 
     record: Record
-    media: Media
     settings: Settings
     copy: Path | None = None
     """What to read instead of its archive: that one, unzipped."""
@@ -86,7 +85,7 @@ def process_file(job: FileJob) -> Accepted | Refused:
 
 
 def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
-    if job.media == "image":
+    if job.record.media == "image":
         probe = probe_image(data, limits)
         fields = _describe(data, probe)
     elif job.settings.encoding is None:

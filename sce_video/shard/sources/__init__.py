@@ -43,6 +43,8 @@ class Record:
     """Split column -> value; a column may be absent (the sample is in none of its values)."""
     offset: int | None = None
     """None = ``source`` itself; else where its bytes begin in the tar, as stored or unzipped."""
+    key: str = ""
+    """WebDataset key; the plan gives it."""
 
     @property
     def part(self) -> Path | None:
@@ -138,17 +140,13 @@ class Source:
 
 _SPLIT = frozenset({"--split"})
 _CLASSES = _SPLIT | {"--classes"}
+_KINETICS = "CVDF files or tar.gz, or class folders"
 
 SOURCES: Mapping[str, Source] = {
-    "kinetics400": Source(
-        "kinetics", "Kinetics-400: CVDF files or tar.gz, or class folders", _CLASSES
-    ),
-    "kinetics600": Source(
-        "kinetics", "Kinetics-600: CVDF files or tar.gz, or class folders", _CLASSES
-    ),
-    "kinetics700": Source(
-        "kinetics", "Kinetics-700: CVDF files or tar.gz, or class folders", _CLASSES
-    ),
+    **{
+        f"kinetics{n}": Source("kinetics", f"Kinetics-{n}: {_KINETICS}", _CLASSES)
+        for n in (400, 600, 700)
+    },
     "kinetics200": Source("kinetics", "the classes of Kinetics-400 in --classes", _CLASSES),
     "ucf101": Source("ucf101", "UCF101 with its three splits"),
     "hmdb51": Source("hmdb51", "HMDB51 with its three splits"),

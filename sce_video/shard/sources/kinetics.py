@@ -48,8 +48,8 @@ class _Split:
     """One split: its folders, and its list (file stem -> class name, "" = none) if it has one."""
 
     name: str
-    places: list[tuple[Path, Path]]
-    """(the root or what stands for it, folder in it); a later one counts before an earlier."""
+    places: list[Path]
+    """Folders of the root or what stands for it; a later one counts before an earlier."""
     listed: dict[str, str]
     conflicting: set[str]
     """Stems listed again with another class."""
@@ -71,7 +71,7 @@ class _Split:
 
     def path(self, stem: str) -> str:
         """Where a listed file should be."""
-        folder = self.places[-1][1].name if self.places else self.name
+        folder = self.places[-1].name if self.places else self.name
         return f"{folder}/{stem}.mp4"
 
 
@@ -131,17 +131,17 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     )
 
 
-def _places(tops: Iterable[Path], names: Iterable[str]) -> list[tuple[Path, Path]]:
-    return [(top, top / name) for top in tops for name in names if (top / name).is_dir()]
+def _places(tops: Iterable[Path], names: Iterable[str]) -> list[Path]:
+    return [place for top in tops for name in names if (place := top / name).is_dir()]
 
 
-def _unpacked(places: Iterable[tuple[Path, Path]], *, deep: bool = False) -> list[Record]:
+def _unpacked(places: Iterable[Path], *, deep: bool = False) -> list[Record]:
     """Files below the places, to the class folders or ``deep``, archives as if unpacked."""
     return unpacked(
         file
-        for top, place in places
+        for place in places
         for folder in (place, *([] if deep else folders(place)))
-        for file in files(folder, top, deep=deep)
+        for file in files(folder, place.parent, deep=deep)
     )
 
 

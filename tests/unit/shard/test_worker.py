@@ -25,7 +25,8 @@ def job(
 ) -> FileJob:
     known = source.stat().st_size if size < 0 else size
     settings = Settings("s", limits=limits or Limits())
-    return FileJob(Record(source.name, source, known), media, settings)
+    path = {"video": "a/1.mp4", "image": "a/1.jpg"}[media]
+    return FileJob(Record(path, source, known), settings)
 
 
 def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
