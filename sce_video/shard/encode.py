@@ -109,7 +109,10 @@ class LayeredEncoder:
                 raise Rejected("too many frames")
             if number >= self._count:
                 self._repeat(number)
-                self._encode(self._filtered(frame))
+                if self._graph is not None:
+                    self._graph.vpush(frame)
+                    frame = self._graph.vpull()
+                self._encode(frame)
         except (av.FFmpegError, ValueError) as error:
             raise Rejected("does not encode") from error
 
@@ -140,12 +143,6 @@ class LayeredEncoder:
     def close(self) -> None:
         """Free what an unfinished encode holds."""
         self._container.close()
-
-    def _filtered(self, frame: VideoFrame) -> VideoFrame:
-        if self._graph is None:
-            return frame
-        self._graph.vpush(frame)
-        return self._graph.vpull()
 
     def _repeat(self, until: int) -> None:
         """Show the last frame up to frame number ``until``."""

@@ -140,7 +140,9 @@ def make_keys(paths: Sequence[str]) -> list[str]:
     claims = Counter(plain)
     for digits in (8, 16, 64):
         keys = [
-            key if claims[key] == 1 and len(key) <= MAX_KEY else _hashed(key, path, digits)
+            key
+            if claims[key] == 1 and len(key) <= MAX_KEY
+            else f"{key[: MAX_KEY - 1 - digits]}-{_path_hash(path)[:digits]}"
             for key, path in zip(plain, paths, strict=True)
         ]
         if len(set(keys)) == len(keys):
@@ -162,11 +164,6 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 def _stem(path: str) -> str:
     name = path.rpartition("/")[2]
     return name.rpartition(".")[0] or name
-
-
-def _hashed(key: str, path: str, digits: int) -> str:
-    suffix = _path_hash(path)[:digits]
-    return f"{key[: MAX_KEY - 1 - digits]}-{suffix}"
 
 
 def _path_hash(path: str) -> str:
