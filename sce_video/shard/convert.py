@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,23 +111,11 @@ def convert(
                 name=lambda job: job.name,
                 on_death=refused_by_kernel,
             )
-            jobs = [
-                FileJob(record, plan.settings)
-                for number, records in enumerate(plan.shards)
-                for record in records
-                if plan.shard_name(number) not in made
-            ]
             rejects: list[tuple[str, str]] = []
             # Closed, so that no worker outlives an error on this side.
-            with pool, closing(spooled(pool.map, jobs, folder)) as answers:
-                for number in range(len(plan.shards)):
-                    name = plan.shard_name(number)
-                    if name not in made:
-                        if stopping():
-                            raise KeyboardInterrupt
-                        made[name] = _write_shard(plan, number, folder, answers, made, on_progress)
-                        note(folder, made[name][0])
-                    rejects += made[name][0].rejects
+            with closing(_shards(plan, folder, made, pool, on_progress, stopping)) as shards:
+                for shard in shards:
+                    rejects += shard.rejects
                     if len(rejects) > max_rejects * plan.samples:
                         _fail_on_rejects(plan, folder, rejects, max_rejects)
             on_progress(_progress(made, INDEX_NAME))
@@ -158,6 +146,31 @@ def _reopen(
     return made
 
 
+def _shards(
+    plan: Plan,
+    folder: Path,
+    made: _Made,
+    pool: _Pool,
+    on_progress: Callable[[Progress], None],
+    stopping: Callable[[], bool],
+) -> Generator[Journal, None, None]:
+    """Yield each shard in plan order, after what ``made`` lacked was added to it."""
+    shards = plan.named_shards
+    lacking = [record for name, shard in shards.items() if name not in made for record in shard]
+    jobs = [FileJob(record, plan.settings) for record in lacking]
+    with pool, closing(spooled(pool.map, jobs, folder)) as answers:
+        for name, records in shards.items():
+            if name not in made:
+                if stopping():
+                    raise KeyboardInterrupt
+                before = _progress(made, name)
+                made[name] = _write_shard(
+                    plan, folder / name, records, answers, before, on_progress
+                )
+                note(folder, made[name][0])
+            yield made[name][0]
+
+
 def _progress(made: _Made, writing: str = "") -> Progress:
     shards = [shard for shard, _ in made.values()]
     rejected = sum(len(shard.rejects) for shard in shards)
@@ -166,21 +179,19 @@ def _progress(made: _Made, writing: str = "") -> Progress:
 
 def _write_shard(
     plan: Plan,
-    number: int,
-    folder: Path,
+    path: Path,
+    records: Iterable[Record],
     answers: Iterator[Accepted | Refused],
-    made: _Made,
+    before: Progress,
     on_progress: Callable[[Progress], None],
 ) -> tuple[Journal, pa.Table]:
     """Write one shard from the next answers, in plan order."""
-    name = plan.shard_name(number)
     rows: list[dict[str, Any]] = []
     rejects: list[tuple[str, str]] = []
     size, sha256 = 0, ""
-    before = _progress(made, name)
     on_progress(before)
-    with TarWriter(folder / name) as tar:
-        for record in plan.shards[number]:
+    with TarWriter(path) as tar:
+        for record in records:
             answer = next(answers)
             if isinstance(answer, Refused):
                 rejects.append((record.path, answer.reason))
@@ -190,7 +201,7 @@ def _write_shard(
             on_progress(replace(before, samples=samples, rejected=rejected))
         if rows:
             size, sha256 = tar.commit()
-    journal = Journal(name, len(rows), size, sha256, tuple(rejects))
+    journal = Journal(path.name, len(rows), size, sha256, tuple(rejects))
     return journal, index_table(rows, plan.columns)
 
 
@@ -224,7 +235,7 @@ def _fail_on_rejects(
 
 def _finish(plan: Plan, folder: Path, made: _Made, rejects: list[tuple[str, str]]) -> Manifest:
     """Write everything but the tars; the manifest last."""
-    done = [made[plan.shard_name(number)] for number in range(len(plan.shards))]
+    done = [made[name] for name in plan.named_shards]
     entries = tuple(
         ShardEntry(name=shard.name, samples=shard.samples, bytes=shard.bytes, sha256=shard.sha256)
         for shard, _ in done

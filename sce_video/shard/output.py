@@ -159,8 +159,8 @@ def _journal_of(folder: Path, manifest: Manifest, plan: Plan) -> list[Journal]:
     reasons = dict(read_rejects(folder))
     entries = {shard.name: (shard.samples, shard.bytes, shard.sha256) for shard in manifest.shards}
     journal = []
-    for number, records in enumerate(plan.shards):
-        name, paths = plan.shard_name(number), [record.path for record in records]
+    for name, records in plan.named_shards.items():
+        paths = [record.path for record in records]
         rejects = tuple((path, reasons[path]) for path in paths if path in reasons)
         samples, size, sha256 = entries.get(name, (0, 0, ""))
         if samples + len(rejects) == len(paths):

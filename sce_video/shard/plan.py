@@ -71,6 +71,11 @@ class Plan:
         return _digest([json.dumps(dict(self.parts), sort_keys=True)])
 
     @property
+    def named_shards(self) -> dict[str, tuple[Record, ...]]:
+        """:attr:`shards` by file name, in their order."""
+        return {self.shard_name(number): shard for number, shard in enumerate(self.shards)}
+
+    @property
     def records(self) -> Iterator[Record]:
         """All of them, in the order of the shards."""
         return chain.from_iterable(self.shards)

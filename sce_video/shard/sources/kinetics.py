@@ -108,18 +108,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         own, lost = _match(split, labels, repaired)
         missing += [split.path(stem) for stem in lost & wanted]
         found |= own
-    samples, replaced = [], []
-    for path, sample in found.items():
-        file, label, _ = sample
-        instead = sample
-        if label is None and file.media == "video" and file.stem in repaired:
-            instead = found.get(repaired[file.stem].path, sample)
-        if instead[1] is not None and labels[instead[1]] == OTHER:
-            continue
-        if instead[1] != label:  # a damaged original
-            replaced.append(path)
-        else:
-            samples.append(sample)
+    samples, replaced = _settle(found, repaired, labels)
     return make_scan(
         "video",
         samples,
@@ -228,6 +217,24 @@ def _match(
             found[original.path] = (original, None, column)
         found[taken.path] = (taken, by_folder or listed, column)
     return found, missing
+
+
+def _settle(
+    found: Mapping[str, Sorted], repaired: Mapping[str, Record], labels: Mapping[str, int]
+) -> tuple[list[Sorted], list[str]]:
+    """Files but for those of :data:`OTHER`, and damaged originals in whose place others came."""
+    samples, replaced = [], []
+    for path, sample in found.items():
+        file, name, _ = instead = sample
+        if name is None and file.media == "video" and file.stem in repaired:
+            instead = found.get(repaired[file.stem].path, sample)
+        if (taken := instead[1]) is not None and labels[taken] == OTHER:
+            continue
+        if taken == name:
+            samples.append(sample)
+        else:
+            replaced.append(path)
+    return samples, replaced
 
 
 def _class_folder(file: Record) -> str:
