@@ -89,12 +89,13 @@ def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list
     """
     records = list(_plan(folder).records)
     encoding = Encoding(quality="fast")
-    plain, layered = Settings("bench"), Settings("bench", encoding=encoding)
     tasks: dict[str, Callable[[Record], object]] = {
         "decode, bare PyAV": lambda record: bare_decode(record.source),
-        "copy, one worker's part": lambda record: process_file(FileJob(record, plain)),
+        "copy, one worker's part": lambda record: process_file(FileJob(record)),
         "layered fast, bare PyAV": lambda record: bare_encode(record.source, encoding),
-        "layered fast, one worker's part": lambda record: process_file(FileJob(record, layered)),
+        "layered fast, one worker's part": lambda record: process_file(
+            FileJob(record, encoding=encoding)
+        ),
     }
     spent = dict.fromkeys(tasks, 0.0)
     for _ in range(rounds):

@@ -157,7 +157,8 @@ def _shards(
     """Yield each shard in plan order, after what ``made`` lacked was added to it."""
     shards = plan.named_shards
     lacking = [record for name, shard in shards.items() if name not in made for record in shard]
-    jobs = [FileJob(record, plan.settings) for record in lacking]
+    settings = plan.settings
+    jobs = [FileJob(record, settings.limits, settings.encoding) for record in lacking]
     with pool, closing(spooled(pool.map, jobs, folder)) as answers:
         for name, records in shards.items():
             if name not in made:

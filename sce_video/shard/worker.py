@@ -8,13 +8,12 @@ import signal
 import tarfile
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sce_video.errors import SceVideoError
-from sce_video.shard.encode import SLOWER, LayeredEncoder
-from sce_video.shard.plan import Settings
+from sce_video.shard.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.shard.probe import Limits, Probe, Rejected, probe_image, probe_video
 from sce_video.shard.sources import Record
 
@@ -27,7 +26,9 @@ class FileJob:
     """One planned file."""
 
     record: Record
-    settings: Settings
+    limits: Limits = field(default_factory=Limits)
+    encoding: Encoding | None = None
+    """None = keep the file's bytes."""
     copy: Path | None = None
     """What to read instead of its archive: that one, unzipped."""
 
@@ -64,7 +65,7 @@ def process_file(job: FileJob) -> Accepted | Refused:
         SceVideoError: the file changed since the data set was listed.
         OSError: reading fails otherwise; that is no property of the video, so it is no reject.
     """
-    limits, size = job.settings.limits, job.record.size
+    limits, size = job.limits, job.record.size
     if size > limits.bytes:
         return Refused("file too large")
     try:
@@ -75,7 +76,7 @@ def process_file(job: FileJob) -> Accepted | Refused:
         return Refused("no permission to read it")
     if len(data) != size:
         raise SceVideoError("changed while it was being sharded; run again")
-    if job.settings.encoding is not None:
+    if job.encoding is not None:
         limits = replace(limits, cpu_seconds=SLOWER * limits.cpu_seconds)
     _arm_cpu_limit(limits.cpu_seconds + _GRACE)
     try:
@@ -88,11 +89,11 @@ def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
     if job.record.media == "image":
         probe = probe_image(data, limits)
         fields = _describe(data, probe)
-    elif job.settings.encoding is None:
+    elif job.encoding is None:
         probe = probe_video(data, limits)
         fields = _describe(data, probe)
     else:
-        with closing(LayeredEncoder(job.settings.encoding, limits.frames)) as encoder:
+        with closing(LayeredEncoder(job.encoding, limits.frames)) as encoder:
             source = probe_video(data, limits, encoder.add)
             made, probe = encoder.finish(source.duration)
         fields = {**_describe(made, probe), "source": _describe(data, source)}

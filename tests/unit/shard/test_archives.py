@@ -230,7 +230,7 @@ def test_a_member_is_read_where_it_lies(tmp_path: Path, clips: Path) -> None:
     data = (clips / "clip.avi").read_bytes()
     archive = tar(tmp_path / "a.tar", {"x.avi": b"xyz", "y.avi": data, "z.avi": b"z" * 5000})
     found = members(archive)[1]
-    job = FileJob(found, Settings("s"))
+    job = FileJob(found)
     answer = process_file(job)
     assert isinstance(answer, Accepted)
     assert answer.data == data
@@ -329,7 +329,7 @@ def test_a_part_that_is_damaged_meanwhile(parts_root: Path, tmp_path: Path) -> N
 def test_never_more_than_two_copies(tmp_path: Path) -> None:
     parts = [tar(tmp_path / f"{n}.tar.gz", {"x.mp4": bytes([n]) * 10}) for n in range(6)]
     records = [Record("x.mp4", part, 10, offset=512) for part in parts for _ in range(3)]
-    jobs = [FileJob(record, Settings("s")) for record in records]
+    jobs = [FileJob(record) for record in records]
     seen: list[int] = []
 
     def work(group: Sequence[FileJob]) -> Iterator[bytes]:

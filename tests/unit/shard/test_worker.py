@@ -6,6 +6,8 @@ import errno
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,19 +16,18 @@ import pytest
 from sce_video.errors import SceVideoError
 from sce_video.shard import worker
 from sce_video.shard.encode import Encoding
-from sce_video.shard.plan import Settings
 from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Media, Record
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
+from tests.conftest import REPOSITORY
 
 
 def job(
     source: Path, media: Media = "video", size: int = -1, limits: Limits | None = None
 ) -> FileJob:
     known = source.stat().st_size if size < 0 else size
-    settings = Settings("s", limits=limits or Limits())
     path = {"video": "a/1.mp4", "image": "a/1.jpg"}[media]
-    return FileJob(Record(path, source, known), settings)
+    return FileJob(Record(path, source, known), limits or Limits())
 
 
 def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
@@ -81,7 +82,14 @@ def test_an_encode_may_take_longer(clips: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(worker, "_arm_cpu_limit", armed.append)
     plain = job(clips / "clip0.mp4")
     for encoding in (None, Encoding(quality="fast")):
-        assert isinstance(
-            process_file(replace(plain, settings=Settings("s", encoding=encoding))), worker.Accepted
-        )
+        assert isinstance(process_file(replace(plain, encoding=encoding)), worker.Accepted)
     assert armed[1] > 7 * armed[0]
+
+
+def test_a_worker_loads_only_what_it_needs() -> None:
+    """The plan and the index, with pyarrow and pydantic, stay in the parent: 35 MiB a worker."""
+    code = (
+        "import sys, sce_video.shard.worker\n"
+        "assert not {'pyarrow', 'pydantic', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
