@@ -87,7 +87,7 @@ def test_an_encode_may_take_longer(clips: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_worker_loads_only_what_it_needs() -> None:
-    """The plan and the index, with pyarrow and pydantic, stay in the parent: 35 MiB a worker."""
+    """The plan and the index, with pyarrow and pydantic, stay in the parent: 34 MiB a worker."""
     code = (
         "import sys, sce_video.shard.worker\n"
         "assert not {'pyarrow', 'pydantic', 'torch'} & set(sys.modules)"
