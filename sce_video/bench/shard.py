@@ -8,11 +8,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from multiprocessing import get_context
@@ -27,8 +25,7 @@ from sce_video.errors import UsageError, run_command
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.encode import FPS, Encoding, encoder_options
 from sce_video.shard.plan import Plan, Settings, make_plan
-from sce_video.shard.probe import Limits
-from sce_video.shard.sources import Options, find_source
+from sce_video.shard.sources import Options, Record, find_source
 from sce_video.shard.worker import FileJob, process_file
 
 
@@ -48,24 +45,19 @@ class Row:
     """MiB of all processes, after a fifth of the videos and at the end."""
 
 
-def bare_decode(data: bytes) -> None:
+def bare_decode(path: Path) -> None:
     """What any converter that checks its input must do at least."""
-    with av.open(io.BytesIO(data), "r") as container:
+    with av.open(io.BytesIO(path.read_bytes()), "r") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for _ in container.decode(stream):
             continue
 
 
-def decode_file(path: Path) -> None:
-    """:func:`bare_decode` of a file."""
-    bare_decode(path.read_bytes())
-
-
-def bare_encode(data: bytes, encoding: Encoding) -> None:
+def bare_encode(path: Path, encoding: Encoding) -> None:
     """Decode, scale and encode in a plain loop with the settings of ``encoding``."""
     with (
-        av.open(io.BytesIO(data), "r") as container,
+        av.open(io.BytesIO(path.read_bytes()), "r") as container,
         av.open(io.BytesIO(), "w", format="mp4") as made,
     ):
         source = container.streams.video[0]
@@ -95,34 +87,29 @@ def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list
         workers: of the whole conversions.
         repeat: how often the whole conversion takes each video.
     """
-    scan = find_source("folder").scan("folder", folder, Options(unlabelled=True))
-    paths = [record.source for record in scan.records]
+    records = list(_plan(folder).records)
     encoding = Encoding(quality="fast")
-    tasks: dict[str, Callable[[Path], object]] = {
-        "decode, bare PyAV": decode_file,
-        "copy, one worker's part": lambda path: process_file(_job(path, None)),
-        "layered fast, bare PyAV": lambda path: bare_encode(path.read_bytes(), encoding),
-        "layered fast, one worker's part": lambda path: process_file(_job(path, encoding)),
+    tasks: dict[str, Callable[[Record], object]] = {
+        "decode, bare PyAV": lambda record: bare_decode(record.source),
+        "copy, one worker's part": lambda record: process_file(FileJob(record)),
+        "layered fast, bare PyAV": lambda record: bare_encode(record.source, encoding),
+        "layered fast, one worker's part": lambda record: process_file(
+            FileJob(record, encoding=encoding)
+        ),
     }
     spent = dict.fromkeys(tasks, 0.0)
     for _ in range(rounds):
-        for path in paths:
+        for record in records:
             for name, task in tasks.items():
                 began = time.process_time()
-                task(path)
+                task(record)
                 spent[name] += time.process_time() - began
-    count = rounds * len(paths)
-    cpu = {name: 1000 * seconds / count for name, seconds in spent.items()}
-    bare = {"copy": cpu["decode, bare PyAV"], "layered": cpu["layered fast, bare PyAV"]}
-    rows = []
-    for name, used in cpu.items():
-        ratio = None if "bare" in name else bare[name.split()[0].rstrip(",")] / used
-        rows.append(Row(name, count, used, ratio))
+    count = rounds * len(records)
+    rows: list[Row] = []
+    for name, seconds in spent.items():
+        used = 1000 * seconds / count
+        rows.append(Row(name, count, used, None if "bare" in name else rows[-1].cpu_ms / used))
     return rows + _whole(folder, workers, repeat)
-
-
-def _job(path: Path, encoding: Encoding | None) -> FileJob:
-    return FileJob(path, path.stat().st_size, "video", Limits(), encoding=encoding)
 
 
 def _whole(folder: Path, workers: int, repeat: int) -> list[Row]:
@@ -137,23 +124,24 @@ def _whole(folder: Path, workers: int, repeat: int) -> list[Row]:
                     name = f"{number}/{path.relative_to(folder).as_posix().replace('/', '_')}"
                     (root / name).symlink_to(path.resolve())
         plan = _plan(root)
-        sources = [item.record.source for shard in plan.shards for item in shard]
-        with _cpu() as bare, get_context("spawn").Pool(workers) as pool:
+        sources = [record.source for record in plan.records]
+        before = cpu_seconds()
+        with get_context("spawn").Pool(workers) as pool:
             began = time.perf_counter()
-            pool.map(decode_file, sources, chunksize=4)
+            pool.map(bare_decode, sources, chunksize=4)
             bare_wall = time.perf_counter() - began
             pool.close()
             pool.join()
+        least = 1000 * (cpu_seconds() - before) / plan.samples
 
         def look(progress: Progress) -> None:
             if progress.samples % max(plan.samples // 20, 1) == 0:
                 memory.append((progress.samples, resident_mib()))
 
-        with _cpu() as used:
-            began = time.perf_counter()
-            convert(plan, Path(temporary) / "out", workers=workers, on_progress=look)
-            wall = time.perf_counter() - began
-    each, least = (1000 * spent / plan.samples for spent in (used[0], bare[0]))
+        before, began = cpu_seconds(), time.perf_counter()
+        convert(plan, Path(temporary) / "out", workers=workers, on_progress=look)
+        wall = time.perf_counter() - began
+    each = 1000 * (cpu_seconds() - before) / plan.samples
     early = [mib for samples, mib in memory if 0.1 <= samples / plan.samples <= 0.3]
     late = [mib for samples, mib in memory if samples / plan.samples >= 0.8]
     grown = (max(early, default=0.0), max(late, default=0.0))
@@ -169,18 +157,9 @@ def _plan(root: Path) -> Plan:
     return make_plan(scan, Settings("bench"))
 
 
-@contextmanager
-def _cpu() -> Iterator[list[float]]:
+def cpu_seconds() -> float:
     """CPU seconds of this process and of its children that have ended."""
-
-    def now() -> float:
-        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        usages = [resource.getrusage(kind) for kind in kinds]
-        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-    used = [now()]
-    yield used
-    used[0] = now() - used[0]
+    return sum(os.times()[:4])
 
 
 def resident_mib() -> float:

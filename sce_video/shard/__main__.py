@@ -35,16 +35,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sce_video.sha
         The exit code. A wrong command line exits with 2, ``--help`` with 0 (argparse).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in ("verify", "info"):
-        return _inspect(arguments[0], arguments[1:], prog)
-    if arguments and not arguments[0].startswith("-"):
-        try:
-            find_source(arguments[0])
-        except UsageError as error:
-            print(f"sce-video: {error}", file=sys.stderr)
-            return error.exit_code
-    args = _parser(prog).parse_args(arguments)
-    return run_command(lambda: _convert(args, prog), verbose=args.verbose)
+    verbose = not {"-v", "--verbose"}.isdisjoint(arguments)
+    return run_command(lambda: _command(arguments, prog), verbose=verbose)
+
+
+def _command(arguments: Sequence[str], prog: str) -> int:
+    verb = arguments[0] if arguments else ""
+    if verb in ("verify", "info"):
+        return _inspect(verb, arguments[1:], prog)
+    if verb and not verb.startswith("-"):
+        find_source(verb)  # a wrong name is told before wrong flags
+    return _convert(_parser(prog).parse_args(arguments), prog)
 
 
 def _parser(prog: str) -> Parser:
@@ -109,19 +110,15 @@ def _inspect(verb: str, arguments: Sequence[str], prog: str) -> int:
         parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
     args = parser.parse_args(arguments)
-
-    def command() -> int:
-        if verb == "info":
-            from sce_video.shard.show import print_set
-
-            print_set(args.folder, as_json=args.json)
-            return EXIT_OK
+    if verb == "verify":
         from sce_video.shard.verify import verify
 
         workers = args.workers or len(os.sched_getaffinity(0))
         return verify(args.folder, decode=args.decode, workers=workers)
+    from sce_video.shard.show import print_set
 
-    return run_command(command, verbose=args.verbose)
+    print_set(args.folder, as_json=args.json)
+    return EXIT_OK
 
 
 def _root(args: argparse.Namespace, prog: str) -> Path:
@@ -131,16 +128,15 @@ def _root(args: argparse.Namespace, prog: str) -> Path:
         UsageError: it does not exist.
     """
     name: str = args.dataset
-    default = Path(os.environ.get(RAW_VARIABLE) or "raw") / name
-    root: Path = args.root or default
-    rendered = name == "demo" and not args.dry_run  # on first use, by its source
-    if name == "demo" and args.dry_run and not root.is_dir():
+    root: Path = args.root or Path(os.environ.get(RAW_VARIABLE) or "raw") / name
+    if root.is_dir():
+        return root
+    if name == "demo" and args.dry_run:
         raise UsageError(f"{root}: its videos are made on first use; run without --dry-run")
-    if root.exists() and not root.is_dir():
-        raise UsageError(f"{root}: not a folder; give the raw data: {prog} {name} --root RAW")
-    if not root.is_dir() and not rendered:
-        raise UsageError(f"{root}: no such folder; give the raw data: {prog} {name} --root RAW")
-    return root
+    if name == "demo" and not root.exists():
+        return root  # made on first use, by its source
+    what = "not a folder" if root.exists() else "no such folder"
+    raise UsageError(f"{root}: {what}; give the raw data: {prog} {name} --root RAW")
 
 
 def _encoding(args: argparse.Namespace) -> Encoding | None:
@@ -204,19 +200,14 @@ def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> bool:
         signals = stack.enter_context(_Signals())  # Ray sets its own, so after it
         bar = stack.enter_context(Progress(plan.samples, plan.media))
 
-        finished = 0
-
         def tell(now: convert.Progress) -> None:
-            nonlocal finished
+            if now.writing and not signals.writing and now.shards:
+                print(f"{now.shards:,} shards are finished: going on", file=sys.stderr)
             signals.writing, done = now.writing, now.samples + now.rejected
             if now.writing:
-                if finished:
-                    print(f"{finished:,} shards are finished: going on", file=sys.stderr)
-                    finished = 0
                 bar.update(done, f"{now.rejected:,} rejected")
             else:
                 bar.skip(done)
-                finished = now.shards
 
         _, worked = convert.convert(
             plan,

@@ -6,11 +6,15 @@ nothing of who refers to whom. So the first bytes of each coded picture are read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 NEEDED, GROUP, FREE = 0, 1, 2
 """Layers: later packets need it; only its own group does (strict pyramids); nobody does."""
+
+_VIDEO_OBJECT_LAYER = re.compile(rb"\x00\x00\x01([\x20-\x2f].*?)(?=\x00\x00\x01)", re.DOTALL)
+"""A header of MPEG-4, up to the next start code."""
 
 
 class Role(NamedTuple):
@@ -51,26 +55,30 @@ def reader(codec: str, extradata: bytes, *, strict: bool = False) -> Reader | No
 
 
 def _nal_units(packet: bytes, length: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each NAL unit: after its size of ``length`` bytes, or after start codes."""
+    """Start and end of each NAL unit: after its size of ``length`` bytes, or after start codes.
+
+    Empty ones are passed over.
+    """
     at = 0
     if length:
         while at + length < len(packet):
             size = int.from_bytes(packet[at : at + length], "big")
-            yield at + length, at + length + size
+            if size:
+                yield at + length, at + length + size
             at += length + size
         return
     at = packet.find(b"\0\0\1")
     while at >= 0:
         following = packet.find(b"\0\0\1", at + 3)
-        yield at + 3, len(packet) if following < 0 else following
+        end = len(packet) if following < 0 else following
+        if end > at + 3:
+            yield at + 3, end
         at = following
 
 
 def _h264(packet: bytes, length: int, strict: bool) -> Role:
     key, layer, headers = False, FREE, []
     for start, end in _nal_units(packet, length):
-        if start >= end:
-            continue
         first = packet[start]
         kind = first & 31
         if kind in (7, 8, 13, 15):
@@ -97,8 +105,6 @@ def _is_b_slice(head: bytes) -> bool:
 def _hevc(packet: bytes, length: int) -> Role:
     key, headers = False, []
     for start, end in _nal_units(packet, length):
-        if start >= end:
-            continue
         kind = packet[start] >> 1 & 63
         key |= kind in (19, 20)  # IDR; after a CRA picture others may need what came before it
         if kind in (32, 33, 34):
@@ -112,19 +118,8 @@ def _mpeg4(packet: bytes) -> Role:
         return Role(False, NEEDED)
     kind = packet[vop + 4] >> 6  # 0 = I, 1 = P, 2 = B, 3 = sprite
     packed = packet.find(b"\0\0\1\xb6", vop + 4) >= 0
-    return Role(kind == 0, FREE if kind == 2 else NEEDED, _mpeg4_headers(packet, vop), packed)
-
-
-def _mpeg4_headers(packet: bytes, vop: int) -> tuple[bytes, ...]:
-    """Video object layer headers before a picture."""
-    found = []
-    at = packet.find(b"\0\0\1", 0, vop)
-    while at >= 0:
-        following = packet.find(b"\0\0\1", at + 3, vop + 3)
-        if 0x20 <= packet[at + 3] <= 0x2F:
-            found.append(packet[at + 3 : vop if following < 0 else following])
-        at = following if following < vop else -1
-    return tuple(found)
+    headers = tuple(_VIDEO_OBJECT_LAYER.findall(packet, 0, vop + 3))
+    return Role(kind == 0, FREE if kind == 2 else NEEDED, headers, packed)
 
 
 def _mpeg12(packet: bytes) -> Role:

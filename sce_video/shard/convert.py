@@ -7,14 +7,12 @@ goes on behind them.
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +32,15 @@ from sce_video.shard.format import (
     split_counts,
     write_atomic,
     write_index_table,
+    write_rejects,
 )
-from sce_video.shard.output import Journal, Output
-from sce_video.shard.plan import Item, Plan
+from sce_video.shard.output import Journal, close_journal, keep, note, opened
+from sce_video.shard.plan import Plan
 from sce_video.shard.pool import Pool
 from sce_video.shard.sources import Record
 from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
-from sce_video.shard.writer import PARTIAL, TarWriter, index_row, read_rows, sample_json
+from sce_video.shard.writer import TarWriter, index_row, read_rows
 
 WALL_LIMIT = 3_600.0
 """Seconds without an answer after which a worker counts as hanging; the CPU limit is far below."""
@@ -65,21 +64,8 @@ class Progress:
     """File that is being written; none while the shards of an earlier run are checked."""
 
 
-@dataclass
-class _Tally:
-    """What the finished part of the plan holds."""
-
-    entries: list[ShardEntry] = field(default_factory=list)
-    tables: list[pa.Table] = field(default_factory=list)
-    rejects: list[tuple[str, str]] = field(default_factory=list)
-    samples: int = 0
-
-    def add(self, shard: Journal, table: pa.Table) -> None:
-        if (entry := shard.entry()) is not None:
-            self.entries.append(entry)
-        self.samples += shard.samples
-        self.tables.append(table)
-        self.rejects += shard.rejects
+_Made = dict[str, tuple[Journal, pa.Table]]
+"""Finished shards by name: the journal's entry and the index rows."""
 
 
 def convert(
@@ -89,7 +75,6 @@ def convert(
     workers: int,
     max_rejects: float = MAX_REJECTS,
     overwrite: bool = False,
-    wall_limit: float | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stopping: Callable[[], bool] = lambda: False,
     pool_type: type[_Pool] = Pool,
@@ -102,8 +87,6 @@ def convert(
         workers: decoding processes.
         max_rejects: largest fraction of the planned samples that may be unreadable.
         overwrite: delete the shard set that is there first.
-        wall_limit: seconds without an answer after which a worker counts as hanging; None = by
-            what it has to do.
         on_progress: called before each shard and after each sample.
         stopping: asked before each shard; True ends the conversion there.
         pool_type: what runs the workers.
@@ -117,21 +100,26 @@ def convert(
         KeyboardInterrupt: it was to stop.
     """
     try:
-        with Output(folder, plan, overwrite=overwrite) as output:
-            if output.manifest is not None:
-                return output.manifest, False
-            tally = _Tally()
-            budget = max_rejects * plan.samples
-            usual = WALL_LIMIT * (1 if plan.settings.encoding is None else SLOWER)
-            pool = _pool(pool_type, workers, wall_limit or usual)
+        with opened(folder, plan, overwrite=overwrite) as state:
+            if isinstance(state, Manifest):
+                return state, False
+            made = _reopen(plan, folder, state, on_progress)
+            pool = pool_type(
+                process_file,
+                workers=workers,
+                wall_limit=WALL_LIMIT * (1 if plan.settings.encoding is None else SLOWER),
+                name=lambda job: job.name,
+                on_death=refused_by_kernel,
+            )
+            rejects: list[tuple[str, str]] = []
             # Closed, so that no worker outlives an error on this side.
-            with closing(_shards(plan, output, pool, on_progress, stopping)) as shards:
-                for shard, table in shards:
-                    tally.add(shard, table)
-                    if len(tally.rejects) > budget:
-                        _fail_on_rejects(plan, folder, tally, max_rejects)
-            on_progress(Progress(tally.samples, len(tally.rejects), len(plan.shards), INDEX_NAME))
-            return _finish(plan, output, tally), True
+            with closing(_shards(plan, folder, made, pool, on_progress, stopping)) as shards:
+                for shard in shards:
+                    rejects += shard.rejects
+                    if len(rejects) > max_rejects * plan.samples:
+                        _fail_on_rejects(plan, folder, rejects, max_rejects)
+            on_progress(_progress(made, INDEX_NAME))
+            return _finish(plan, folder, made, rejects), True
     except OSError as error:
         if (what := _FULL.get(error.errno or 0)) is not None:
             what += "; finished shards are kept, make room and run again"
@@ -139,163 +127,141 @@ def convert(
         raise SceVideoError(f"{error.filename or folder}: {error.strerror}") from error
 
 
-def _pool(pool_type: type[_Pool], workers: int, wall_limit: float) -> _Pool:
-    return pool_type(
-        process_file,
-        workers=workers,
-        wall_limit=wall_limit,
-        name=lambda job: job.name or str(job.source),
-        on_death=refused_by_kernel,
-    )
+def _reopen(
+    plan: Plan, folder: Path, journal: Iterable[Journal], on_progress: Callable[[Progress], None]
+) -> _Made:
+    """The shards that an earlier run finished, as far as they are as it noted."""
+    made: _Made = {}
+    for shard in journal:
+        path = folder / shard.name
+        if not shard.samples:
+            rows = []
+        elif path.is_file() and sha256_file(path) == shard.sha256:
+            rows = read_rows(path, plan.columns)
+        else:
+            continue
+        made[shard.name] = shard, index_table(rows, plan.columns)
+        on_progress(_progress(made))
+    keep(folder, [shard for shard, _ in made.values()])
+    return made
 
 
 def _shards(
     plan: Plan,
-    output: Output,
+    folder: Path,
+    made: _Made,
     pool: _Pool,
     on_progress: Callable[[Progress], None],
     stopping: Callable[[], bool],
-) -> Generator[tuple[Journal, pa.Table], None, None]:
-    """Yield each shard's journal entry and index rows, in plan order."""
-    seen = Progress(0, 0, 0)
-    kept: dict[str, tuple[Journal, pa.Table]] = {}
-    for journal in output.journal:
-        if (table := _reopen(plan, output.folder, journal)) is not None:
-            kept[journal.name], seen = (journal, table), _advance(seen, journal)
-            on_progress(seen)
-    output.keep([journal for journal, _ in kept.values()])
-    names = [plan.shard_name(number) for number in range(len(plan.shards))]
-    jobs = [
-        _job(plan, item.record)
-        for name, shard in zip(names, plan.shards, strict=True)
-        for item in shard
-        if name not in kept
-    ]
-    with pool, closing(spooled(pool.map, jobs, output.folder)) as answers:
-        for number, name in enumerate(names):
-            if name in kept:
-                yield kept.pop(name)
-                continue
-            if stopping():
-                raise KeyboardInterrupt
-            journal, table = _write_shard(plan, number, output.folder, answers, seen, on_progress)
-            output.note(journal)
-            seen = _advance(seen, journal)
-            yield journal, table
-
-
-def _job(plan: Plan, record: Record) -> FileJob:
-    name = "" if record.offset is None else f"{record.source}: {record.path}"
+) -> Generator[Journal, None, None]:
+    """Yield each shard in plan order, after what ``made`` lacked was added to it."""
+    shards = plan.named_shards
+    lacking = [record for name, shard in shards.items() if name not in made for record in shard]
     settings = plan.settings
-    return FileJob(
-        record.source,
-        record.size,
-        plan.media,
-        settings.limits,
-        record.offset,
-        name,
-        settings.encoding,
-    )
+    jobs = [FileJob(record, settings.limits, settings.encoding) for record in lacking]
+    with pool, closing(spooled(pool.map, jobs, folder)) as answers:
+        for name, records in shards.items():
+            if name not in made:
+                if stopping():
+                    raise KeyboardInterrupt
+                before = _progress(made, name)
+                made[name] = _write_shard(
+                    plan, folder / name, records, answers, before, on_progress
+                )
+                note(folder, made[name][0])
+            yield made[name][0]
 
 
-def _advance(seen: Progress, shard: Journal) -> Progress:
-    return Progress(
-        seen.samples + shard.samples, seen.rejected + len(shard.rejects), seen.shards + 1
-    )
+def _progress(made: _Made, writing: str = "") -> Progress:
+    shards = [shard for shard, _ in made.values()]
+    rejected = sum(len(shard.rejects) for shard in shards)
+    return Progress(sum(shard.samples for shard in shards), rejected, len(shards), writing)
 
 
 def _write_shard(
     plan: Plan,
-    number: int,
-    folder: Path,
+    path: Path,
+    records: Iterable[Record],
     answers: Iterator[Accepted | Refused],
-    seen: Progress,
+    before: Progress,
     on_progress: Callable[[Progress], None],
 ) -> tuple[Journal, pa.Table]:
     """Write one shard from the next answers, in plan order."""
-    name = plan.shard_name(number)
     rows: list[dict[str, Any]] = []
     rejects: list[tuple[str, str]] = []
     size, sha256 = 0, ""
-    on_progress(replace(seen, writing=name))
-    with TarWriter(folder / name) as tar:
-        for item in plan.shards[number]:
+    on_progress(before)
+    with TarWriter(path) as tar:
+        for record in records:
             answer = next(answers)
             if isinstance(answer, Refused):
-                rejects.append((item.record.path, answer.reason))
+                rejects.append((record.path, answer.reason))
             else:
-                rows.append(_add_sample(tar, plan, name, item, answer))
-            done = (seen.samples + len(rows), seen.rejected + len(rejects))
-            on_progress(Progress(*done, seen.shards, name))
+                rows.append(_add_sample(tar, plan, record, answer))
+            samples, rejected = before.samples + len(rows), before.rejected + len(rejects)
+            on_progress(replace(before, samples=samples, rejected=rejected))
         if rows:
             size, sha256 = tar.commit()
-    journal = Journal(name, len(rows), size, sha256, tuple(rejects))
+    journal = Journal(path.name, len(rows), size, sha256, tuple(rejects))
     return journal, index_table(rows, plan.columns)
 
 
-def _add_sample(
-    tar: TarWriter, plan: Plan, shard: str, item: Item, answer: Accepted
-) -> dict[str, Any]:
+def _add_sample(tar: TarWriter, plan: Plan, record: Record, answer: Accepted) -> dict[str, Any]:
     """Append one sample; returns its index row."""
-    info = sample_json(plan, item, answer)
-    contents = {answer.probe.ext: answer.data, "json": info, "idx": answer.idx}
-    members = {ext: tar.add(f"{item.key}.{ext}", data) for ext, data in contents.items() if data}
-    return index_row(shard, item.key, json.loads(info), members, plan.columns)
+    fields = {
+        **answer.fields,
+        "path": record.path,
+        "label": record.label,
+        "class": plan.classes[record.label] if record.label >= 0 else "",
+        "splits": dict(record.splits),
+        "encode": plan.settings.encode,
+    }
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    contents = {fields["ext"]: answer.data, "json": text, "idx": answer.idx}
+    members = {ext: tar.add(f"{record.key}.{ext}", data) for ext, data in contents.items() if data}
+    return index_row(tar.path.name, record.key, text, members, plan.columns)
 
 
-def _reopen(plan: Plan, folder: Path, journal: Journal) -> pa.Table | None:
-    """Index rows of a shard that an earlier run finished; None = it is not as noted."""
-    if not journal.samples:
-        return index_table([], plan.columns)
-    path = folder / journal.name
-    if not path.is_file() or sha256_file(path) != journal.sha256:
-        return None
-    return index_table(read_rows(path, plan.columns), plan.columns)
-
-
-def _fail_on_rejects(plan: Plan, folder: Path, tally: _Tally, max_rejects: float) -> None:
-    _write_rejects(folder, tally.rejects)
-    reasons = Counter(reason for _, reason in tally.rejects).most_common(3)
+def _fail_on_rejects(
+    plan: Plan, folder: Path, rejects: list[tuple[str, str]], max_rejects: float
+) -> None:
+    write_rejects(folder, rejects)
+    reasons = Counter(reason for _, reason in rejects).most_common(3)
     raise SceVideoError(
-        f"{len(tally.rejects)} unreadable files are more than {max_rejects:.1%} of {plan.samples} "
+        f"{len(rejects)} unreadable files are more than {max_rejects:.1%} of {plan.samples} "
         f"({', '.join(f'{count} {reason}' for reason, count in reasons)}); "
         f"see {folder / REJECTS_NAME}, then repair them or raise --max-rejects"
     )
 
 
-def _write_rejects(folder: Path, rejects: list[tuple[str, str]]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "reason"))
-    table.writerows(sorted(rejects))
-    write_atomic(folder / REJECTS_NAME, text.getvalue().encode())
-
-
-def _finish(plan: Plan, output: Output, tally: _Tally) -> Manifest:
+def _finish(plan: Plan, folder: Path, made: _Made, rejects: list[tuple[str, str]]) -> Manifest:
     """Write everything but the tars; the manifest last."""
-    if not tally.samples:
-        raise SceVideoError(f"{output.folder}: not one readable sample; nothing to write")
-    rejects = sorted([*tally.rejects, *plan.rejects])
-    table = pa.concat_tables(tally.tables).combine_chunks()
-    index = output.folder / INDEX_NAME
-    partial = index.with_name(INDEX_NAME + PARTIAL)
-    write_index_table(partial, table)
-    output.publish(partial, index)
-    _write_rejects(output.folder, rejects)
+    done = [made[name] for name in plan.named_shards]
+    entries = tuple(
+        ShardEntry(name=shard.name, samples=shard.samples, bytes=shard.bytes, sha256=shard.sha256)
+        for shard, _ in done
+        if shard.samples
+    )
+    if not entries:
+        raise SceVideoError(f"{folder}: not one readable sample; nothing to write")
+    table = pa.concat_tables([table for _, table in done]).combine_chunks()
+    rejects = [*rejects, *plan.rejects]
+    write_index_table(folder / INDEX_NAME, table)
+    write_rejects(folder, rejects)
     classes = "".join(f"{name}\n" for name in plan.classes)
-    write_atomic(output.folder / CLASSES_NAME, classes.encode())
+    write_atomic(folder / CLASSES_NAME, classes.encode())
     manifest = Manifest(
         dataset=plan.settings.dataset,
         plan_digest=plan.digest,
         encode=plan.settings.encode,
         classes=plan.classes,
         splits={column: split_counts(table, column) for column in plan.columns},
-        samples=tally.samples,
+        samples=len(table),
         rejected=dict(sorted(Counter(reason for _, reason in rejects).items())),
-        index_sha256=sha256_file(index),
-        shards=tuple(tally.entries),
+        index_sha256=sha256_file(folder / INDEX_NAME),
+        shards=entries,
     )
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-    write_atomic(output.folder / MANIFEST_NAME, text.encode())
-    output.close_journal()
+    write_atomic(folder / MANIFEST_NAME, text.encode())
+    close_journal(folder)
     return manifest

@@ -33,8 +33,8 @@ _PRESETS: dict[Quality, tuple[str, int]] = {"high": ("medium", 23), "fast": ("ve
 _GROUPS = (
     "keyint=32:min-keyint=32:scenecut=0:open-gop=0:bframes=7:b-adapt=0:b-pyramid=strict:weightp=0"
 )
-# x264's AVX-512 code gives other bytes each time; this gives the same ones, no slower.
-_ASM = ":asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
+STEADY = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
+"""x264's AVX-512 code gives other bytes each time; with this it gives the same ones, no slower."""
 # The same pixels whichever vector instructions the machine has.
 _SCALE = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 _TURNS = {90: "cclock", 270: "clock"}
@@ -60,20 +60,15 @@ class Encoding:
             "crf": crf,
             "tune": "fastdecode",
             "fps": FPS,
-            "x264": _GROUPS + _ASM,
+            "x264": ":".join(filter(None, (_GROUPS, STEADY))),
         }
 
 
 def encoder_options(encoding: Encoding) -> dict[str, str]:
     """Options of libx264."""
-    preset, crf = _PRESETS[encoding.quality]
-    return {
-        "preset": preset,
-        "crf": str(crf),
-        "tune": "fastdecode",
-        "threads": "1",
-        "x264-params": _GROUPS + _ASM,
-    }
+    described = encoding.describe()
+    options = {name: str(described[name]) for name in ("preset", "crf", "tune")}
+    return {**options, "threads": "1", "x264-params": str(described["x264"])}
 
 
 class LayeredEncoder:
@@ -114,7 +109,10 @@ class LayeredEncoder:
                 raise Rejected("too many frames")
             if number >= self._count:
                 self._repeat(number)
-                self._encode(self._filtered(frame))
+                if self._graph is not None:
+                    self._graph.vpush(frame)
+                    frame = self._graph.vpull()
+                self._encode(frame)
         except (av.FFmpegError, ValueError) as error:
             raise Rejected("does not encode") from error
 
@@ -145,12 +143,6 @@ class LayeredEncoder:
     def close(self) -> None:
         """Free what an unfinished encode holds."""
         self._container.close()
-
-    def _filtered(self, frame: VideoFrame) -> VideoFrame:
-        if self._graph is None:
-            return frame
-        self._graph.vpush(frame)
-        return self._graph.vpull()
 
     def _repeat(self, until: int) -> None:
         """Show the last frame up to frame number ``until``."""

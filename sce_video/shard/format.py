@@ -7,11 +7,13 @@ named there.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ MANIFEST_NAME = "manifest.json"
 INDEX_NAME = "index.parquet"
 REJECTS_NAME = "rejects.csv"
 CLASSES_NAME = "classes.txt"
+PARTIAL = ".tmp"
+"""Suffix of a file that is being written."""
 
 IMAGE_EXTENSIONS = ("jpg", "png")
 
@@ -104,9 +108,29 @@ def index_table(rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) ->
 
 
 def write_index_table(path: Path, table: pa.Table) -> None:
-    """Write an index as parquet; the bytes depend on its rows only. The caller renames it."""
-    table = table.combine_chunks()
-    pq.write_table(table, path, compression="zstd", write_statistics=False)
+    """Write an index as parquet, as :func:`write_atomic`; the bytes depend on its rows only."""
+    data = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), data, compression="zstd", write_statistics=False)
+    write_atomic(path, data.getvalue())
+
+
+def read_rejects(folder: Path) -> list[tuple[str, str]]:
+    """(path, reason) of each line of ``rejects.csv``; nothing where it is not there."""
+    path = folder / REJECTS_NAME
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="replace", newline="") as stream:
+        rows = csv.DictReader(stream, restval="")
+        return [(row.get("path", ""), row.get("reason", "")) for row in rows]
+
+
+def write_rejects(folder: Path, rejects: Iterable[tuple[str, str]]) -> None:
+    """Write ``rejects.csv`` from (path, reason), in any order."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "reason"))
+    table.writerows(sorted(rejects))
+    write_atomic(folder / REJECTS_NAME, text.getvalue().encode())
 
 
 @dataclass(frozen=True)
@@ -159,8 +183,8 @@ class ShardIndex:
             found = np.flatnonzero(pc.equal(self.table.column(column), value).to_numpy())
             if len(found):
                 return found.astype(np.int64)
-        known = [f"{name}:{value}" for name in self.split_columns for value in self._values(name)]
-        has = ", ".join(known) or "none"
+        known = {name: split_counts(self.table, name) for name in self.split_columns}
+        has = ", ".join(f"{name}:{value}" for name in known for value in known[name]) or "none"
         raise UsageError(
             f"{self.name}: no split '{split}'; it has {has}; data.split=null takes all"
         )
@@ -175,9 +199,6 @@ class ShardIndex:
         names = pa.array(sorted(shard.name for shard in self.manifest.shards))
         numbers = pc.index_in(self.table.column("shard"), value_set=names)
         return numbers.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
-
-    def _values(self, column: str) -> list[str]:
-        return sorted({value for value in self.strings(column) if value})
 
 
 def split_counts(table: pa.Table, column: str) -> dict[str, int]:
@@ -194,7 +215,7 @@ def sha256_file(path: Path) -> str:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` under a temporary name in the same folder, fsync, rename."""
-    partial = path.with_name(path.name + ".tmp")
+    partial = path.with_name(path.name + PARTIAL)
     with partial.open("wb") as stream:
         stream.write(data)
         stream.flush()

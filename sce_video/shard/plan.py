@@ -14,8 +14,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from sce_video.errors import UsageError
@@ -28,6 +29,7 @@ SAMPLES_PER_SHARD: Mapping[Media, int] = {"video": 1_000, "image": 10_000}
 MAX_KEY = 90
 """Characters; a plain tar holds names of 100 bytes, extension included."""
 _NOT_KEY = re.compile(r"[^A-Za-z0-9_-]")
+_DIGESTS = re.compile(r"[0-9a-f]{64,}")
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,6 @@ class Settings:
         return {"mode": "copy"} if self.encoding is None else self.encoding.describe()
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One planned sample."""
-
-    record: Record
-    key: str
-
-
 @dataclass(frozen=True)
 class Plan:
     """Everything a conversion will do, but for what decoding finds out."""
@@ -65,7 +59,7 @@ class Plan:
     media: Media
     classes: tuple[str, ...]
     columns: tuple[str, ...]
-    shards: tuple[tuple[Item, ...], ...]
+    shards: tuple[tuple[Record, ...], ...]
     rejects: tuple[tuple[str, str], ...]
     """(path, reason) known from the scan alone: missing, unlisted and so on."""
     parts: Mapping[str, str]
@@ -77,6 +71,16 @@ class Plan:
         return _digest([json.dumps(dict(self.parts), sort_keys=True)])
 
     @property
+    def named_shards(self) -> dict[str, tuple[Record, ...]]:
+        """:attr:`shards` by file name, in their order."""
+        return {self.shard_name(number): shard for number, shard in enumerate(self.shards)}
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """All of them, in the order of the shards."""
+        return chain.from_iterable(self.shards)
+
+    @property
     def samples(self) -> int:
         """Planned samples."""
         return sum(len(shard) for shard in self.shards)
@@ -84,7 +88,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """Size of all planned raw files."""
-        return sum(item.record.size for shard in self.shards for item in shard)
+        return sum(record.size for record in self.records)
 
     def shard_name(self, shard: int) -> str:
         """File name of a shard."""
@@ -102,16 +106,10 @@ def make_plan(scan: Scan, settings: Settings) -> Plan:
     if scan.media == "image" and settings.encoding is not None:
         raise UsageError(f"{settings.dataset} holds images; --encode layered is for videos")
     keys = make_keys([record.path for record in scan.records])
-    items = [Item(record, key) for record, key in zip(scan.records, keys, strict=True)]
-    place = _part_places(scan.records)
-    items.sort(
-        key=lambda item: (
-            place[item.record.part],
-            _path_hash(item.record.path),
-            item.record.path,
-        )
-    )
-    items = items[: settings.limit]
+    records = [replace(record, key=key) for record, key in zip(scan.records, keys, strict=True)]
+    place = _part_places(records)
+    records.sort(key=lambda record: (place[record.part], _path_hash(record.path), record.path))
+    records = records[: settings.limit]
     size = settings.samples_per_shard or SAMPLES_PER_SHARD[scan.media]
     rejects = [(path, "missing") for path in scan.missing]
     rejects += [(path, "unlisted") for path in scan.unlisted]
@@ -122,9 +120,9 @@ def make_plan(scan: Scan, settings: Settings) -> Plan:
         media=scan.media,
         classes=scan.classes,
         columns=scan.columns,
-        shards=tuple(tuple(items[at : at + size]) for at in range(0, len(items), size)),
+        shards=tuple(tuple(records[at : at + size]) for at in range(0, len(records), size)),
         rejects=tuple(sorted(rejects)),
-        parts=_parts(scan, settings, items, size, rejects),
+        parts=_parts(scan, settings, records, size, rejects),
     )
 
 
@@ -147,7 +145,9 @@ def make_keys(paths: Sequence[str]) -> list[str]:
     claims = Counter(plain)
     for digits in (8, 16, 64):
         keys = [
-            key if claims[key] == 1 and len(key) <= MAX_KEY else _hashed(key, path, digits)
+            key
+            if claims[key] == 1 and len(key) <= MAX_KEY
+            else f"{key[: MAX_KEY - 1 - digits]}-{_path_hash(path)[:digits]}"
             for key, path in zip(plain, paths, strict=True)
         ]
         if len(set(keys)) == len(keys):
@@ -157,11 +157,12 @@ def make_keys(paths: Sequence[str]) -> list[str]:
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """What differs between two plans' :attr:`Plan.parts`, for a person."""
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     shown = []
-    for name in names:
+    for name in {**old, **new}:
         before, after = old.get(name, "none"), new.get(name, "none")
-        shown.append(name if _is_digest(before + after) else f"{name} ({before} -> {after})")
+        if before != after:
+            digests = _DIGESTS.fullmatch(before + after)
+            shown.append(name if digests else f"{name} ({before} -> {after})")
     return ", ".join(shown)
 
 
@@ -170,23 +171,17 @@ def _stem(path: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _is_digest(text: str) -> bool:
-    return len(text) >= 64 and re.fullmatch(r"[0-9a-f]+", text) is not None
-
-
-def _hashed(key: str, path: str, digits: int) -> str:
-    suffix = _path_hash(path)[:digits]
-    return f"{key[: MAX_KEY - 1 - digits]}-{suffix}"
-
-
 def _path_hash(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()
 
 
 def _parts(
-    scan: Scan, settings: Settings, items: Sequence[Item], size: int, rejects: list[tuple[str, str]]
+    scan: Scan,
+    settings: Settings,
+    records: Sequence[Record],
+    size: int,
+    rejects: list[tuple[str, str]],
 ) -> dict[str, str]:
-    records = [item.record for item in items]
     limits = {f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()}
     zipped = any(record.part for record in records)
     # Only there do files of the same names and sizes have more than one order.

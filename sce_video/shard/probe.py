@@ -84,10 +84,7 @@ def probe_video(data: bytes, limits: Limits = Limits(), sink: Sink | None = None
     Raises:
         Rejected: it is damaged, no video, or over a limit.
     """
-    if len(data) > limits.bytes:
-        raise Rejected("file too large")
-    if not data:
-        raise Rejected("empty file")
+    _check_size(data, limits)
     if is_cut(data):
         raise Rejected("cut off")
     try:
@@ -98,6 +95,13 @@ def probe_video(data: bytes, limits: Limits = Limits(), sink: Sink | None = None
             return _Video(data, stream, sink).decode(container, limits).probe(ext)
     except MediaError as error:
         raise Rejected(str(error)) from error
+
+
+def _check_size(data: bytes, limits: Limits) -> None:
+    if len(data) > limits.bytes:
+        raise Rejected("file too large")
+    if not data:
+        raise Rejected("empty file")
 
 
 class _Video:
@@ -198,10 +202,7 @@ def probe_image(data: bytes, limits: Limits = Limits()) -> Probe:
     Raises:
         Rejected: it is damaged, of another format, or over a limit.
     """
-    if len(data) > limits.bytes:
-        raise Rejected("file too large")
-    if not data:
-        raise Rejected("empty file")
+    _check_size(data, limits)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF; the size is judged below, by our limit

@@ -36,11 +36,7 @@ def print_plan(plan: Plan, folder: Path) -> None:
     print(f"samples      {plan.samples:,} {plan.media}s, {human_bytes(plan.bytes)}")
     print(f"shards       {len(plan.shards):,} in {folder}")
     for column in plan.columns:
-        counts: dict[str, int] = {}
-        for shard in plan.shards:
-            for item in shard:
-                value = item.record.splits.get(column, "")
-                counts[value] = counts.get(value, 0) + 1
+        counts = Counter(record.splits.get(column, "") for record in plan.records)
         shown = ", ".join(f"{value} {counts[value]:,}" for value in sorted(counts) if value)
         print(f"{column:<12} {shown}")
     needed, free = human_bytes(disk_needed(plan)), human_bytes(_room(folder))
@@ -64,16 +60,12 @@ def disk_needed(plan: Plan) -> int:
     What is transcoded is usually smaller. Two zipped archives at a time are unzipped beside them.
     """
     block, record = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
-    sizes = (item.record.size for shard in plan.shards for item in shard)
     beside = 2 * block + _JSON + (block + _IDX if plan.media == "video" else 0)
-    samples = sum(size + -size % block + beside for size in sizes)
-    parts: Counter[Path] = Counter()
-    for shard in plan.shards:
-        for item in shard:
-            if (part := item.record.part) is not None:
-                parts[part] += item.record.size
-    spooled = sum(size for _, size in parts.most_common(2))
-    return samples + spooled + len(plan.shards) * (record + 2 * block)
+    samples, parts = len(plan.shards) * (record + 2 * block), Counter[Path | None]()
+    for sample in plan.records:
+        samples += sample.size + -sample.size % block + beside
+        parts[sample.part] += sample.size if sample.part else 0
+    return samples + sum(size for _, size in parts.most_common(2))
 
 
 def _room(folder: Path) -> int:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from sce_video.shard.sources import part_of
+from sce_video.shard.format import PARTIAL
 from sce_video.shard.sources.archive import CHUNK, reading
 from sce_video.shard.worker import FileJob
-from sce_video.shard.writer import PARTIAL
 
 Result = TypeVar("Result")
 
@@ -35,41 +34,35 @@ def spooled(
     Raises:
         UsageError: an archive is damaged or cut.
     """
-    groups = [
-        (part, list(group))
-        for part, group in groupby(jobs, key=lambda job: part_of(job.source, job.offset))
-    ]
+    groups = [(part, list(group)) for part, group in groupby(jobs, key=lambda job: job.record.part)]
     with closing(_unzipped([part for part, _ in groups if part], folder)) as copies:
         for part, group in groups:
-            if part is not None:
-                copy = next(copies)
-                group = [replace(job, source=copy) for job in group]
-            yield from work(group)
+            copy = next(copies) if part else None
+            yield from work([replace(job, copy=copy) for job in group] if copy else group)
 
 
 def _unzipped(parts: Sequence[Path], folder: Path) -> Generator[Path, None, None]:
     """Yield an unzipped copy of each part, the next made meanwhile; it is gone afterwards."""
     copies = [folder / f"spool-{number:06d}.tar{PARTIAL}" for number in range(len(parts))]
-    stop, room = threading.Event(), threading.Semaphore(2)
+    pairs = list(zip(parts, copies, strict=True))
+    made: list[Future[None]] = []
+    stop = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         try:
-            pairs = list(zip(parts, copies, strict=True))
-            made = [thread.submit(_unzip, *pair, stop, room) for pair in pairs]
-            for copy, done in zip(copies, made, strict=True):
-                done.result()
+            for number, copy in enumerate(copies):
+                two = pairs[len(made) : number + 2]
+                made += [thread.submit(_unzip, part, place, stop) for part, place in two]
+                made[number].result()
                 yield copy
                 copy.unlink()
-                room.release()
         finally:
             stop.set()
-            room.release()
             thread.shutdown(cancel_futures=True)
             for copy in copies:
                 copy.unlink(missing_ok=True)
 
 
-def _unzip(part: Path, copy: Path, stop: threading.Event, room: threading.Semaphore) -> None:
-    room.acquire()
+def _unzip(part: Path, copy: Path, stop: threading.Event) -> None:
     with reading(part) as stream, copy.open("wb") as target:
         while not stop.is_set() and (data := stream.read(CHUNK)):
             target.write(data)

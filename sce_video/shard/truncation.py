@@ -23,21 +23,16 @@ def is_cut(data: bytes) -> bool:
 
 def _matroska_end(data: bytes) -> int:
     """Where the Segment ends; 0 = unknown, as in live recordings."""
-    at, size = _element_size(data, 4)
-    if size is None:
-        return 0
-    at += size
-    if data[at : at + 4] != _SEGMENT:
-        return 0
-    at, size = _element_size(data, at + 4)
-    return 0 if size is None else at + size
-
-
-def _element_size(data: bytes, at: int) -> tuple[int, int | None]:
-    """Decode the variable-length size at ``at``: where its data begin and the size (None = any)."""
-    if at >= len(data) or data[at] == 0:
-        return at, None
-    length = 9 - data[at].bit_length()
-    value = int.from_bytes(data[at : at + length], "big") & ((1 << (7 * length)) - 1)
-    unknown = value == (1 << (7 * length)) - 1
-    return at + length, None if unknown else value
+    end = 0
+    for element in (_EBML, _SEGMENT):
+        at = end + len(element)
+        if data[end:at] != element or not any(data[at : at + 1]):
+            return 0
+        # The size takes one byte more than it has leading zero bits; all ones = unknown.
+        length = 9 - data[at].bit_length()
+        unknown = (1 << (7 * length)) - 1
+        size = int.from_bytes(data[at : at + length], "big") & unknown
+        if size == unknown:
+            return 0
+        end = at + length + size
+    return end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from sce_video.errors import EXIT_OK, EXIT_VERIFY
 from sce_video.progress import Progress
-from sce_video.shard.check import Media, check_media, check_shard, media_finding
+from sce_video.shard.check import Media, check_media, check_shard
 from sce_video.shard.convert import WALL_LIMIT
 from sce_video.shard.format import (
     CLASSES_NAME,
@@ -22,6 +21,7 @@ from sce_video.shard.format import (
     REJECTS_NAME,
     ShardIndex,
     open_shards,
+    read_rejects,
     split_counts,
 )
 from sce_video.shard.pool import Pool
@@ -65,8 +65,8 @@ def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
         check_media,
         workers=workers,
         wall_limit=WALL_LIMIT,
-        name=lambda job: f"{job.path}: {job.row['key']}",
-        on_death=lambda job, code: media_finding(job, f"ends the decoder (exit code {code})"),
+        name=lambda job: job.name,
+        on_death=lambda job, code: job.finding(f"ends the decoder (exit code {code})"),
     )
     names, done = shards.table.column("shard"), 0
     with pool, Progress(len(shards), "sample") as bar:
@@ -90,11 +90,7 @@ def _check_texts(shards: ShardIndex) -> Iterator[str]:
     expected = "".join(f"{name}\n" for name in manifest.classes).encode()
     if not classes.is_file() or classes.read_bytes() != expected:
         yield f"{classes}: not the classes of the manifest"
-    counts: Counter[str] = Counter()
-    if rejects.is_file():
-        with rejects.open(encoding="utf-8", errors="replace", newline="") as stream:
-            counts.update(row.get("reason") or "" for row in csv.DictReader(stream))
-    if dict(counts) != manifest.rejected:
+    if dict(Counter(reason for _, reason in read_rejects(folder))) != manifest.rejected:
         yield f"{rejects}: not the rejects that the manifest counts"
     named = {entry.name for entry in manifest.shards}
     for path in sorted(folder.glob("*.tar")):

@@ -7,41 +7,36 @@ import resource
 import signal
 import tarfile
 import time
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sce_video.errors import SceVideoError
 from sce_video.shard.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.shard.probe import Limits, Probe, Rejected, probe_image, probe_video
-from sce_video.shard.sources import Media
+from sce_video.shard.sources import Record
 
 _GRACE = 30
 """CPU seconds over the limit after which the kernel ends a decoder that never returns."""
-
-
-_UNREADABLE: Mapping[type[OSError], str] = {
-    FileNotFoundError: "missing",
-    PermissionError: "no permission to read it",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class FileJob:
     """One planned file."""
 
-    source: Path
-    size: int
-    """Bytes when the data set was listed."""
-    media: Media
-    limits: Limits
-    offset: int | None = None
-    """None = ``source`` is the file itself; else where its bytes begin in the tar ``source``."""
-    name: str = ""
-    """What errors call it; empty = ``source``."""
+    record: Record
+    limits: Limits = field(default_factory=Limits)
     encoding: Encoding | None = None
     """None = keep the file's bytes."""
+    copy: Path | None = None
+    """What to read instead of its archive: that one, unzipped."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        record = self.record
+        return str(record.source) + ("" if record.offset is None else f": {record.path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +45,10 @@ class Accepted:
 
     data: bytes
     """The media member of its sample."""
-    sha256: str
-    probe: Probe
-    """Of the media member."""
     idx: bytes
     """The packet index; empty = none."""
-    source: Probe
-    """Of the raw file."""
-    source_sha256: str
+    fields: dict[str, Any]
+    """What its json says of the media member; transcoded, of the raw file as ``source``, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +65,17 @@ def process_file(job: FileJob) -> Accepted | Refused:
         SceVideoError: the file changed since the data set was listed.
         OSError: reading fails otherwise; that is no property of the video, so it is no reject.
     """
-    if job.size > job.limits.bytes:
+    limits, size = job.limits, job.record.size
+    if size > limits.bytes:
         return Refused("file too large")
     try:
         data = _read(job)
-    except (FileNotFoundError, PermissionError) as error:
-        return Refused(_UNREADABLE[type(error)])
-    if len(data) != job.size:
+    except FileNotFoundError:
+        return Refused("missing")
+    except PermissionError:
+        return Refused("no permission to read it")
+    if len(data) != size:
         raise SceVideoError("changed while it was being sharded; run again")
-    limits = job.limits
     if job.encoding is not None:
         limits = replace(limits, cpu_seconds=SLOWER * limits.cpu_seconds)
     _arm_cpu_limit(limits.cpu_seconds + _GRACE)
@@ -93,33 +86,42 @@ def process_file(job: FileJob) -> Accepted | Refused:
 
 
 def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
-    sha256 = source_sha256 = hashlib.sha256(data).hexdigest()
-    if job.media == "image":
-        found = source = probe_image(data, limits)
+    if job.record.media == "image":
+        probe = probe_image(data, limits)
+        fields = _describe(data, probe)
     elif job.encoding is None:
-        found = source = probe_video(data, limits)
+        probe = probe_video(data, limits)
+        fields = _describe(data, probe)
     else:
         with closing(LayeredEncoder(job.encoding, limits.frames)) as encoder:
             source = probe_video(data, limits, encoder.add)
-            data, found = encoder.finish(source.duration)
-        sha256 = hashlib.sha256(data).hexdigest()
-    idx = b"" if found.packets is None else found.packets.to_bytes()
-    found, source = replace(found, packets=None), replace(source, packets=None)
-    return Accepted(data, sha256, found, idx, source, source_sha256)
+            made, probe = encoder.finish(source.duration)
+        fields = {**_describe(made, probe), "source": _describe(data, source)}
+        data = made
+    if probe.unindexed:
+        fields["unindexed"] = probe.unindexed
+    return Accepted(data, probe.packets.to_bytes() if probe.packets else b"", fields)
+
+
+def _describe(data: bytes, probe: Probe) -> dict[str, Any]:
+    names = ("ext", "codec", "frames", "fps", "width", "height", "duration")
+    fields = {name: getattr(probe, name) for name in names}
+    return {**fields, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _read(job: FileJob) -> bytes:
     """The bytes of the file; those of a tar's member only where its header still stands."""
-    if job.offset is None:
-        return job.source.read_bytes()
-    with job.source.open("rb") as tar:
-        tar.seek(job.offset - tarfile.BLOCKSIZE)
-        header, data = tar.read(tarfile.BLOCKSIZE), tar.read(job.size)
+    record = job.record
+    if record.offset is None:
+        return record.source.read_bytes()
+    with (job.copy or record.source).open("rb") as tar:
+        tar.seek(record.offset - tarfile.BLOCKSIZE)
+        header, data = tar.read(tarfile.BLOCKSIZE), tar.read(record.size)
     try:
         size = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
     except tarfile.HeaderError:
         size = -1
-    if size != job.size:
+    if size != record.size:
         raise SceVideoError("changed while it was being sharded; run again")
     return data
 

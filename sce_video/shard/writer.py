@@ -8,25 +8,11 @@ import json
 import os
 import tarfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sce_video.shard.plan import Item, Plan
-from sce_video.shard.worker import Accepted
-
-PARTIAL = ".tmp"
-"""Suffix of a file that is being written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """Where a member's data lie in its tar. Read back, only ``json`` members have their CRC-32."""
-
-    name: str
-    offset: int
-    size: int
-    crc32: int
+from sce_video.shard.format import PARTIAL
 
 
 class TarWriter:
@@ -42,10 +28,10 @@ class TarWriter:
         self._digest = hashlib.sha256()
         self._offset = 0
 
-    def add(self, name: str, data: bytes) -> Member:
+    def add(self, name: str, data: bytes) -> tarfile.TarInfo:
         """Append a member."""
-        self._write(member_header(name, len(data)))
-        member = Member(name, self._offset, len(data), zlib.crc32(data))
+        member = _member(name, self._offset + tarfile.BLOCKSIZE, len(data))
+        self._write(member.tobuf(tarfile.USTAR_FORMAT))
         self._write(data)
         self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
         return member
@@ -74,73 +60,45 @@ class TarWriter:
         self._partial.unlink(missing_ok=True)  # after a commit there is none
 
 
-def member_header(name: str, size: int) -> bytes:
-    """The tar header of a member; owner, mode and time are fixed.
-
-    Raises:
-        ValueError: a tar cannot hold such a name or size.
-    """
-    header = tarfile.TarInfo(name)
-    header.size, header.mode = size, 0o644
-    return header.tobuf(tarfile.USTAR_FORMAT)
-
-
-def sample_json(plan: Plan, item: Item, sample: Accepted) -> bytes:
-    """The ``json`` member of a sample, UTF-8."""
-    record, probe, source = item.record, sample.probe, sample.source
-    fields = {
-        "path": record.path,
-        "label": record.label,
-        "class": plan.classes[record.label] if record.label >= 0 else "",
-        "splits": dict(record.splits),
-        "ext": probe.ext,
-        "codec": probe.codec,
-        "frames": probe.frames,
-        "fps": probe.fps,
-        "width": probe.width,
-        "height": probe.height,
-        "duration": probe.duration,
-        "encode": plan.settings.encode,
-        "sha256": sample.sha256,
-    }
-    if probe.unindexed:
-        fields["unindexed"] = probe.unindexed
-    if plan.settings.encoding is not None:
-        names = ("ext", "codec", "frames", "fps", "width", "height", "duration")
-        about = {name: getattr(source, name) for name in names}
-        fields["source"] = {**about, "sha256": sample.source_sha256}
-    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return text.encode()
+def _member(name: str, offset: int, size: int) -> tarfile.TarInfo:
+    """A member whose data begin at ``offset``; owner, mode and time are the fixed ones."""
+    member = tarfile.TarInfo(name)
+    member.offset, member.offset_data, member.size = offset - tarfile.BLOCKSIZE, offset, size
+    return member
 
 
 def index_row(
     shard: str,
     key: str,
-    fields: dict[str, Any],
-    members: dict[str, Member],
-    columns: tuple[str, ...],
+    text: bytes,
+    members: Mapping[str, tarfile.TarInfo],
+    columns: Sequence[str],
 ) -> dict[str, Any]:
     """The index row of a sample, from its ``json`` and where its members lie.
 
     Args:
         shard: file name of the tar.
         key: key of the sample.
-        fields: the parsed ``json`` member.
+        text: the ``json`` member.
         members: extension -> place in the tar.
         columns: split columns.
+
+    Raises:
+        KeyError, ValueError, TypeError, AttributeError: it is not the json of such a sample.
     """
+    fields = json.loads(text)
     media, info, packets = members[fields["ext"]], members["json"], members.get("idx")
     return {
         "shard": shard,
         "key": key,
         "path": fields["path"],
         "ext": fields["ext"],
-        "media_offset": media.offset,
+        "media_offset": media.offset_data,
         "media_size": media.size,
-        "json_offset": info.offset,
+        "json_offset": info.offset_data,
         "json_size": info.size,
-        "json_crc32": info.crc32,
-        "idx_offset": packets.offset if packets else -1,
+        "json_crc32": zlib.crc32(text),
+        "idx_offset": packets.offset_data if packets else -1,
         "idx_size": packets.size if packets else 0,
         **{name: fields[name] for name in ("label", "class", "sha256", "duration", "fps")},
         **{name: fields[name] for name in ("frames", "width", "height")},
@@ -148,24 +106,28 @@ def index_row(
     }
 
 
-def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+def row_members(row: Mapping[str, Any]) -> list[tarfile.TarInfo]:
+    """The media, the ``json`` and perhaps the ``idx`` member, as an index row has them."""
+    kinds = {"media": row["ext"], "json": "json", "idx": "idx"}
+    members = [
+        _member(f"{row['key']}.{ext}", row[f"{kind}_offset"], row[f"{kind}_size"])
+        for kind, ext in kinds.items()
+    ]
+    return members if row["idx_offset"] >= 0 else members[:2]
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Index rows of a finished shard, from the tar alone.
 
     Raises:
         OSError, tarfile.TarError, KeyError, ValueError: the tar is not one of ours.
     """
-    samples: dict[str, tuple[dict[str, Any], dict[str, Member]]] = {}
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    texts: dict[str, bytes] = {}
     with tarfile.open(path, "r:") as tar:
-        for info in tar:
-            key, _, ext = info.name.partition(".")
-            fields, members = samples.setdefault(key, ({}, {}))
-            crc32 = 0
-            if ext == "json" and (stream := tar.extractfile(info)) is not None:
-                text = stream.read()
-                crc32 = zlib.crc32(text)
-                fields.update(json.loads(text))
-            members[ext] = Member(info.name, info.offset_data, info.size, crc32)
-    return [
-        index_row(path.name, key, fields, members, columns)
-        for key, (fields, members) in samples.items()
-    ]
+        for member in tar:
+            key, _, ext = member.name.partition(".")
+            samples.setdefault(key, {})[ext] = member
+            if ext == "json" and (stream := tar.extractfile(member)) is not None:
+                texts[key] = stream.read()
+    return [index_row(path.name, key, texts[key], own, columns) for key, own in samples.items()]

@@ -8,43 +8,70 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from sce_video.errors import UsageError
 
 Media = Literal["video", "image"]
+SUFFIXES: Mapping[Media, frozenset[str]] = {
+    "video": frozenset(
+        {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"}
+        | {".wmv", ".flv", ".ts", ".3gp", ".ogv"}
+    ),
+    "image": frozenset({".jpeg", ".jpg", ".png"}),
+}
+"""What counts as a media file; the container itself is judged by its content later."""
 ZIPPED = frozenset({".gz", ".tgz"})
 """Last suffix of archives that can be read from their start only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One video or image of a raw data set."""
+    """One file of a raw data set, on disk or in a tar."""
 
     path: str
     """Relative POSIX path below the root: the identity of the sample."""
     source: Path
     """The file to read, or the archive it lies in; appears in no output."""
     size: int
-    """Bytes."""
-    label: int
+    """Bytes; -1 = a link to nowhere, a pipe or the like."""
+    label: int = -1
     """Index into the classes; -1 = none."""
-    splits: Mapping[str, str]
+    splits: Mapping[str, str] = field(default_factory=dict)
     """Split column -> value; a column may be absent (the sample is in none of its values)."""
     offset: int | None = None
     """None = ``source`` itself; else where its bytes begin in the tar, as stored or unzipped."""
+    key: str = ""
+    """WebDataset key; the plan gives it."""
 
     @property
     def part(self) -> Path | None:
-        """As :func:`part_of`."""
-        return part_of(self.source, self.offset)
+        """``source`` where it is a zipped archive and no file on its own."""
+        zipped = self.offset is not None and self.source.suffix.lower() in ZIPPED
+        return self.source if zipped else None
 
+    @property
+    def name(self) -> str:
+        """File name without its folders."""
+        return self.path.rpartition("/")[2]
 
-def part_of(source: Path, offset: int | None) -> Path | None:
-    """``source`` where it is a zipped archive and no file on its own."""
-    return source if offset is not None and source.suffix.lower() in ZIPPED else None
+    @property
+    def stem(self) -> str:
+        """File name without folders and last extension."""
+        return self.name.rpartition(".")[0] or self.name
+
+    @property
+    def suffix(self) -> str:
+        """Last extension in lower case, with its dot."""
+        return "." + self.name.rpartition(".")[2].lower()
+
+    @property
+    def media(self) -> Media | None:
+        """What it is by its name; None = no media file."""
+        kinds = (media for media, suffixes in SUFFIXES.items() if self.suffix in suffixes)
+        return next(kinds, None) if self.size >= 0 else None
 
 
 @dataclass(frozen=True)
@@ -113,17 +140,13 @@ class Source:
 
 _SPLIT = frozenset({"--split"})
 _CLASSES = _SPLIT | {"--classes"}
+_KINETICS = "CVDF files or tar.gz, or class folders"
 
 SOURCES: Mapping[str, Source] = {
-    "kinetics400": Source(
-        "kinetics", "Kinetics-400: CVDF files or tar.gz, or class folders", _CLASSES
-    ),
-    "kinetics600": Source(
-        "kinetics", "Kinetics-600: CVDF files or tar.gz, or class folders", _CLASSES
-    ),
-    "kinetics700": Source(
-        "kinetics", "Kinetics-700: CVDF files or tar.gz, or class folders", _CLASSES
-    ),
+    **{
+        f"kinetics{n}": Source("kinetics", f"Kinetics-{n}: {_KINETICS}", _CLASSES)
+        for n in (400, 600, 700)
+    },
     "kinetics200": Source("kinetics", "the classes of Kinetics-400 in --classes", _CLASSES),
     "ucf101": Source("ucf101", "UCF101 with its three splits"),
     "hmdb51": Source("hmdb51", "HMDB51 with its three splits"),

@@ -9,15 +9,14 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self, cast
 
 from sce_video.errors import UsageError
 from sce_video.progress import Progress
 from sce_video.shard.pool import Pool
-from sce_video.shard.sources import ZIPPED
-from sce_video.shard.sources.listing import Found, utf8
+from sce_video.shard.sources import ZIPPED, Record
+from sce_video.shard.sources.listing import utf8
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
@@ -58,7 +57,7 @@ def reading(archive: Path) -> Iterator[io.BufferedIOBase]:
 
 def members(
     stream: io.BufferedIOBase, archive: Path, folder: str, end: float = float("inf")
-) -> Iterator[Found]:
+) -> Iterator[Record]:
     """Files in the tar that begins where ``stream`` stands; their bytes are skipped.
 
     Args:
@@ -77,10 +76,10 @@ def members(
             hidden = any(part.startswith(".") for part in parts)  # as in a folder; and ".."
             if info.isreg() and not info.issparse() and not hidden:
                 path = utf8("/".join([folder, *parts]))
-                yield Found(path, archive, info.size, info.offset_data)
+                yield Record(path, archive, info.size, offset=info.offset_data)
 
 
-def unpacked(files: Iterable[Found]) -> list[Found]:
+def unpacked(files: Iterable[Record]) -> list[Record]:
     """``files`` with what the archives among them hold in their place.
 
     Of several for one path the last counts, as in unpacking, and a file on disk before a member.
@@ -88,43 +87,32 @@ def unpacked(files: Iterable[Found]) -> list[Found]:
     Raises:
         UsageError: an archive is damaged or cut.
     """
-    plain: dict[str, Found] = {}
-    archives: list[Found] = []
-    for file in files:
-        if file.name.lower().endswith(SUFFIXES):
-            archives.append(file)
-        else:
-            plain[file.path] = file
-    return list(({file.path: file for file in _list_all(archives)} | plain).values())
+    known = list(files)
+    archives = {file.path: file for file in known if file.name.lower().endswith(SUFFIXES)}
+    plain = {file.path: file for file in known if file.path not in archives}
+    return list(({file.path: file for file in _list_all([*archives.values()])} | plain).values())
 
 
-def _list_all(archives: list[Found]) -> Iterator[Found]:
+def _list_all(archives: list[Record]) -> Iterator[Record]:
     """Members of all archives, several archives at a time."""
     size = min(len(archives), len(os.sched_getaffinity(0)))
     pool = Pool(_list, workers=size, wall_limit=_WALL_LIMIT, name=lambda a: str(a.source))
     with pool, Progress(len(archives), "archive") as bar:
         answers = pool.map(archives) if len(archives) > 1 else map(_list, archives)
         for done, answer in enumerate(answers, start=1):
-            if answer.damage:
-                raise UsageError(answer.damage)
+            if isinstance(answer, UsageError):
+                raise answer
             bar.update(done, "listed")
-            yield from answer.found
+            yield from answer
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """What a worker says of one archive."""
-
-    found: list[Found]
-    damage: str = ""
-
-
-def _list(archive: Found) -> _Listed:
+def _list(archive: Record) -> list[Record] | UsageError:
+    """Members of one archive; its damage is a value, as it comes from another process."""
     try:
         with reading(archive.source) as stream:
             found = list(members(stream, archive.source, archive.path.rpartition("/")[0]))
             while stream.read(CHUNK):  # a zip has its checksum at its end
                 pass
     except UsageError as error:
-        return _Listed([], str(error))
-    return _Listed(found)
+        return error
+    return found

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from sce_video.shard.encode import STEADY
 from sce_video.shard.sources import Options, Scan
 from sce_video.shard.sources.listing import check_splits, class_folders, split_classes
 
@@ -61,15 +61,13 @@ def _sway(rng: np.random.Generator, low: float, high: float, period: float = 2.0
     turn = rng.uniform(period, 2.5 * period)
     a, b = rng.uniform(0, 2 * np.pi, 2)
     wave = np.sin(2 * np.pi * t / turn + a + 0.8 * np.sin(2 * np.pi * t / (1.7 * turn) + b))
-    values: Floats = (low + (high - low) * (0.5 + 0.5 * wave)).astype(np.float32)
-    return values
+    return np.asarray(low + (high - low) * (0.5 + 0.5 * wave), np.float32)
 
 
 def _turn(rng: np.random.Generator, slow: float, fast: float) -> Floats:
     """A phase that turns at one speed from a random start, either way: float32 [FRAMES] turns."""
     speed = rng.choice((-1, 1)) * rng.uniform(slow, fast)
-    turns: Floats = (rng.uniform() + speed * np.arange(FRAMES) / FPS).astype(np.float32)
-    return turns
+    return np.asarray(rng.uniform() + speed * np.arange(FRAMES) / FPS, np.float32)
 
 
 def _each(values: Floats) -> Floats:
@@ -83,8 +81,7 @@ def _colour(hue: Floats, saturation: Floats, value: Floats) -> Floats:
     wave = np.float32(0.5) + np.float32(0.5) * np.cos(
         np.float32(2 * np.pi) * (hue[..., None] + third)
     )
-    shaded: Floats = value[..., None] * (1 - saturation[..., None] * wave)
-    return shaded
+    return np.asarray(value[..., None] * (1 - saturation[..., None] * wave))
 
 
 def _rotate(x: Floats, y: Floats, angle: Floats) -> tuple[Floats, Floats]:
@@ -95,21 +92,16 @@ def _rotate(x: Floats, y: Floats, angle: Floats) -> tuple[Floats, Floats]:
 
 def _distance(shape: str, x: Floats, y: Floats) -> Floats:
     """Signed distance to a shape's edge, negative inside, in radii; x and y [T,H,W] in radii."""
-    edge: Floats
     a, b = np.abs(x), np.abs(y)
     if shape == "bar":
         return np.maximum(a - 1.0, b - 0.38)
     if shape == "pillar":
         return np.maximum(a - 0.38, b - 1.0)
     if shape == "disc":
-        edge = np.hypot(x, y) - np.float32(0.85)
-        return edge
-    if shape == "cross":  # two arms at 45 degrees: a flip keeps it
-        u: Floats = np.float32(0.7071) * np.abs(x + y)
-        v: Floats = np.float32(0.7071) * np.abs(x - y)
-        edge = np.minimum(np.maximum(u - 1.0, v - 0.3), np.maximum(u - 0.3, v - 1.0))
-        return edge
-    raise ValueError(f"unknown shape {shape!r}")
+        return np.asarray(np.hypot(x, y) - np.float32(0.85))
+    # A cross: two arms at 45 degrees, which a flip keeps.
+    u, v = (np.float32(0.7071) * np.abs(side) for side in (x + y, x - y))
+    return np.asarray(np.minimum(np.maximum(u - 1.0, v - 0.3), np.maximum(u - 0.3, v - 1.0)))
 
 
 def _motion(motion: str, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
@@ -195,32 +187,21 @@ def render_video(class_name: str, seed: int) -> NDArray[np.uint8]:
     return levels.astype(np.uint8)
 
 
-def _encode(video: NDArray[np.uint8], path: Path) -> None:
-    """Write uint8 [T,H,W,3] as H.264 in mp4, whole or not at all."""
-    options = {"crf": "20", "preset": "veryfast", "tune": "fastdecode"}
-    if platform.machine().lower() in {"x86_64", "amd64"}:
-        # Wider vector code may round otherwise: hold every x86 processor to the same bytes.
-        options["x264-params"] = "asm=SSE4.2"
-    part = path.with_suffix(".part")
+def _write(job: tuple[str, int, Path]) -> None:
+    """Worker: draw one video and write it as H.264 in mp4; the job is (class name, seed, path)."""
+    class_name, seed, path = job
+    options = {"crf": "20", "preset": "veryfast", "tune": "fastdecode", "x264-params": STEADY}
     convert = VideoReformatter()  # one for all frames: making it costs more than using it
-    with av.open(str(part), "w", format="mp4") as container:
+    with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.height, stream.width = video.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = SIZE, SIZE, "yuv420p"
         stream.codec_context.thread_count = 1
-        for index, pixels in enumerate(video):
+        for index, pixels in enumerate(render_video(class_name, seed)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame = convert.reformat(frame, format="yuv420p", threads=1)
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    part.replace(path)
-
-
-def _write(job: tuple[str, int, str]) -> None:
-    """Worker: draw and encode one video; the job is (class name, seed, path)."""
-    class_name, seed, path = job
-    _encode(render_video(class_name, seed), Path(path))
 
 
 def render_set(
@@ -238,14 +219,14 @@ def render_set(
     draws; `progress(done, total)` is called after every video. The pool spawns its processes, so
     a script that calls this needs the usual `if __name__ == "__main__"`.
     """
-    jobs: list[tuple[str, int, str]] = []
+    jobs: list[tuple[str, int, Path]] = []
     for split, count in enumerate((train_per_class, test_per_class)):
         for index, class_name in enumerate(CLASSES):
             folder = root / SPLITS[split] / class_name
             folder.mkdir(parents=True, exist_ok=True)
             sequence = np.random.SeedSequence([seed, split, index])
             for own in sequence.generate_state(count, np.uint64).tolist():
-                jobs.append((class_name, own, str(folder / f"{own:016x}.mp4")))
+                jobs.append((class_name, own, folder / f"{own:016x}.mp4"))
     with multiprocessing.get_context("spawn").Pool(os.cpu_count() or 1) as pool:
         for done, _ in enumerate(pool.imap_unordered(_write, jobs, chunksize=4), start=1):
             if progress is not None:

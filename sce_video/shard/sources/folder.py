@@ -10,16 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Options, Record, Scan
-from sce_video.shard.sources.listing import (
-    SUFFIXES,
-    Found,
-    Gather,
-    by_path,
-    files,
-    number,
-    read_table,
-    relative,
-)
+from sce_video.shard.sources.listing import Sorted, files, make_scan, number, read_table
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:
@@ -32,37 +23,27 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         return _scan_csv(root, options.csv, options)
     if options.splits:
         raise UsageError(f"{name} takes --split only with a --csv that has a column 'split'")
+    found = list(files(root, root, deep=True))
     if options.unlabelled:
-        return _scan_unlabelled(root)
-    return _scan_classes(root)
+        media = media_of(root, found, "videos or images below it")
+        return make_scan(media, ((file, "", {}) for file in found), {})
+    flat = {file.path: file.path.partition("/")[0] for file in found if file.path.count("/") == 1}
+    expected = "class folders CLASS/*, or --csv FILE, or --unlabelled"
+    media = media_of(root, (file for file in found if file.path in flat), expected)
+    labels = number(flat[file.path] for file in found if file.path in flat and file.media == media)
+    return make_scan(media, ((file, flat.get(file.path), {}) for file in found), labels)
 
 
-def _scan_unlabelled(root: Path) -> Scan:
-    found = list(files(root, root, deep=True))
-    media = media_of(root, found, "videos or images below it")
-    gather = Gather(media)
-    records = [file.record(-1, {}) for file in gather.take(found)]
-    return Scan(media, by_path(records), unlisted=tuple(sorted(gather.other)))
+def media_of(root: Path, found: Iterable[Record], expected: str) -> Media:
+    """The one kind of media among ``found``.
 
-
-def _scan_classes(root: Path) -> Scan:
-    found = list(files(root, root, deep=True))
-    flat = [file for file in found if file.path.count("/") == 1]
-    media = media_of(root, flat, "class folders CLASS/*, or --csv FILE, or --unlabelled")
-    gather = Gather(media, other=[file.path for file in found if file.path.count("/") != 1])
-    taken = gather.take(flat)
-    labels = number(file.path.partition("/")[0] for file in taken)
-    records = [file.record(labels[file.path.partition("/")[0]], {}) for file in taken]
-    return Scan(media, by_path(records), tuple(labels), unlisted=tuple(sorted(gather.other)))
-
-
-def media_of(root: Path, found: Iterable[Found], expected: str) -> Media:
-    """The one kind of media among ``found``."""
+    Raises:
+        UsageError: there is none, or both.
+    """
     examples: dict[Media, str] = {}
     for file in found:
-        for media, suffixes in SUFFIXES.items():
-            if file.suffix in suffixes and file.size >= 0:
-                examples.setdefault(media, file.path)
+        if file.media is not None:
+            examples.setdefault(file.media, file.path)
     if not examples:
         raise UsageError(f"{root}: expected {expected}")
     if len(examples) > 1:
@@ -77,37 +58,27 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
     rows, has_splits, conflicting = _read_csv(path, unlabelled=options.unlabelled)
     if options.splits and not has_splits:
         raise UsageError(f"{path}: --split needs a column 'split'")
-    labels = number_labels(label for label, _ in rows.values() if label)
-    found: list[Found] = []
+    found: list[Sorted] = []
     missing = []
-    for video, (_, split) in rows.items():
+    for video, (label, split) in rows.items():
+        source = root / video
         if options.splits and split not in options.splits:
             continue
-        source = root / video
         if source.is_file():
-            found.append(Found(relative(source, root), source, source.stat().st_size))
+            file = Record(video, source, source.stat().st_size)
+            found.append((file, label, {"split": split} if split else {}))
         else:
             missing.append(video)
-    media = media_of(root, found, f"the videos or images that {path.name} lists")
-    gather = Gather(media)
-    records: list[Record] = []
-    for file in gather.take(found):
-        label, split = rows[file.path]
-        records.append(file.record(labels.get(label, -1), {"split": split} if split else {}))
-    return Scan(
-        media,
-        by_path(records),
-        tuple(labels),
-        ("split",) if has_splits else (),
-        missing=tuple(sorted(missing)),
-        unlisted=tuple(sorted(gather.other)),
-        conflicting=conflicting,
-    )
+    expected = f"the videos or images that {path.name} lists"
+    media = media_of(root, (file for file, *_ in found), expected)
+    labels = number_labels(label for label, _ in rows.values() if label)
+    columns = ["split"] if has_splits else []
+    return make_scan(media, found, labels, columns, missing=missing, conflicting=conflicting)
 
 
 def _read_csv(
     path: Path, *, unlabelled: bool
-) -> tuple[dict[str, tuple[str, str]], bool, tuple[str, ...]]:
+) -> tuple[dict[str, tuple[str, str]], bool, list[str]]:
     """Path -> (label, split), whether there is a split column, paths listed with two meanings."""
     if not path.is_file():
         raise UsageError(f"--csv {path}: no such file")
@@ -125,7 +96,7 @@ def _read_csv(
         value = ("" if label == "-1" else label, row.get("split", "").strip())
         if rows.setdefault(str(video), value) != value:
             conflicting.append(str(video))
-    return rows, has_splits, tuple(sorted(conflicting))
+    return rows, has_splits, conflicting
 
 
 def number_labels(labels: Iterable[str]) -> dict[str, int]:

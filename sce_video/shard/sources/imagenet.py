@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Options, Scan
+from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import members, reading
 from sce_video.shard.sources.listing import (
-    Found,
     Groups,
     check_splits,
     class_folders,
@@ -50,13 +49,13 @@ def scan(name: str, root: Path, options: Options) -> Scan:
 def _train(tar: Path) -> Groups:
     with reading(tar) as stream:
         inner = list(members(stream, tar, "train"))
-    groups: dict[str, Iterator[Found]] = {
+    groups: dict[str, Iterator[Record]] = {
         file.stem: _inner(file) for file in inner if file.suffix == ".tar"
     }
     return {**groups, "": [file for file in inner if file.suffix != ".tar"]}
 
 
-def _inner(tar: Found) -> Iterator[Found]:
+def _inner(tar: Record) -> Iterator[Record]:
     """Images of one class, in the tar of tars."""
     start = tar.offset or 0
     with reading(tar.source) as stream:
@@ -73,7 +72,7 @@ def _val(tar: Path) -> Groups:
     wnids = read_lines(labels)
     if wrong := [line for line in wnids if not _WNID.fullmatch(line)]:
         raise UsageError(f"{labels}: expected one WNID a line, got '{wrong[0]}'")
-    groups: dict[str, list[Found]] = {"": [], **{wnid: [] for wnid in wnids}}
+    groups: dict[str, list[Record]] = {"": [], **{wnid: [] for wnid in wnids}}
     with reading(tar) as stream:
         for file in members(stream, tar, "val"):
             match = _VAL_NAME.fullmatch(file.name)

@@ -18,12 +18,11 @@ from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.sources.listing import (
-    Found,
-    Gather,
-    by_path,
+    Sorted,
     check_splits,
     files,
     folders,
+    make_scan,
     number,
     read_lines,
     read_table,
@@ -49,14 +48,14 @@ class _Split:
     """One split: its folders, and its list (file stem -> class name, "" = none) if it has one."""
 
     name: str
-    places: list[tuple[Path, Path]]
-    """(the root or what stands for it, folder in it); a later one counts before an earlier."""
-    listed: dict[str, str] | None
+    places: list[Path]
+    """Folders of the root or what stands for it; a later one counts before an earlier."""
+    listed: dict[str, str]
     conflicting: set[str]
     """Stems listed again with another class."""
 
     @cached_property
-    def files(self) -> list[Found]:
+    def files(self) -> list[Record]:
         """Files and members of archives, as if unpacked."""
         return _unpacked(self.places)
 
@@ -72,13 +71,8 @@ class _Split:
 
     def path(self, stem: str) -> str:
         """Where a listed file should be."""
-        folder = self.places[-1][1].name if self.places else self.name
+        folder = self.places[-1].name if self.places else self.name
         return f"{folder}/{stem}.mp4"
-
-    def conflicts(self, labels: Mapping[str, int]) -> list[str]:
-        """Paths that the list names with two classes, the first of them taken."""
-        listed = self.listed or {}
-        return [self.path(stem) for stem in self.conflicting if labels[listed[stem]] != OTHER]
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:
@@ -101,43 +95,42 @@ def scan(name: str, root: Path, options: Options) -> Scan:
             f"or class folders {absent[0]}/CLASS/*.mp4"
         )
     labels = _labels(tops, splits, options.classes)
-    gather = Gather("video")
-    spare = gather.take(_unpacked(_places(tops, ("replacement",)), deep=True))
-    replaced = {file.stem: file for file in spare}
-    records: dict[str, Record] = {}
+    extra = _unpacked(_places(tops, ("replacement",)), deep=True)
+    repaired = {file.stem: file for file in extra if file.media == "video"}
+    elsewhere = {stem for split in splits if split not in taken for stem in split.listed}
+    others = [file for file in extra if file.media != "video" or file.stem not in elsewhere]
+    found: dict[str, Sorted] = {file.path: (file, None, {}) for file in others}
     missing: list[str] = []
+    conflicting: list[str] = []
     for split in taken:
-        records |= _take(split, labels, replaced, gather, missing)
-    elsewhere = {stem for split in splits if split not in taken for stem in split.listed or ()}
-    unused = {file.path for file in spare if file.stem in elsewhere}
-    left = [f for f in gather.found if f.path not in records and f.path not in unused]
-    # A damaged original and what came in its place; both may be of a class that is not taken.
-    superseded = {f.path: records.get(replaced[f.stem].path) for f in left if f.stem in replaced}
-    return Scan(
-        media="video",
-        records=by_path(record for record in records.values() if record.label != OTHER),
-        classes=tuple(sorted(name for name, label in labels.items() if label >= 0)),
-        columns=("split",),
-        missing=tuple(sorted(missing)),
-        unlisted=tuple(
-            sorted([f.path for f in left if superseded.get(f.path) is None] + gather.other)
-        ),
-        conflicting=tuple(sorted(path for split in taken for path in split.conflicts(labels))),
-        replaced=tuple(sorted(path for path, r in superseded.items() if r and r.label != OTHER)),
+        wanted = {stem for stem, label in split.listed.items() if labels[label] != OTHER}
+        conflicting += [split.path(stem) for stem in split.conflicting & wanted]
+        own, lost = _match(split, labels, repaired)
+        missing += [split.path(stem) for stem in lost & wanted]
+        found |= own
+    samples, replaced = _settle(found, repaired, labels)
+    return make_scan(
+        "video",
+        samples,
+        number(name for name, label in labels.items() if label >= 0),
+        ["split"],
+        missing=missing,
+        conflicting=conflicting,
+        replaced=replaced,
     )
 
 
-def _places(tops: Iterable[Path], names: Iterable[str]) -> list[tuple[Path, Path]]:
-    return [(top, top / name) for top in tops for name in names if (top / name).is_dir()]
+def _places(tops: Iterable[Path], names: Iterable[str]) -> list[Path]:
+    return [place for top in tops for name in names if (place := top / name).is_dir()]
 
 
-def _unpacked(places: Iterable[tuple[Path, Path]], *, deep: bool = False) -> list[Found]:
+def _unpacked(places: Iterable[Path], *, deep: bool = False) -> list[Record]:
     """Files below the places, to the class folders or ``deep``, archives as if unpacked."""
     return unpacked(
         file
-        for top, place in places
+        for place in places
         for folder in (place, *([] if deep else folders(place)))
-        for file in files(folder, top, deep=deep)
+        for file in files(folder, place.parent, deep=deep)
     )
 
 
@@ -149,8 +142,8 @@ def _open_split(tops: Sequence[Path], split: str) -> _Split:
         for end in ("csv", "txt")  # Kinetics-600 has them as .txt
         if (path := top / "annotations" / f"{name}.{end}").is_file()
     ]
-    listed, conflicting = _read_csv(lists[0]) if lists else (None, set[str]())
-    return _Split(split, _places(tops, SPLITS[split]), listed, conflicting)
+    listed = _read_csv(lists[0]) if lists else ({}, set())
+    return _Split(split, _places(tops, SPLITS[split]), *listed)
 
 
 def _read_csv(path: Path) -> tuple[dict[str, str], set[str]]:
@@ -175,7 +168,7 @@ def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> di
     """
     maps = [path for top in tops for path in (top / "annotations").glob("label_map*.txt")]
     names = {line for path in maps for line in read_lines(path)}
-    names |= {label for split in splits for label in (split.listed or {}).values() if label}
+    names |= {label for split in splits for label in split.listed.values() if label}
     if not names:
         names = {name for split in splits for name in split.classes}
     if only is None:
@@ -196,39 +189,55 @@ def _known(name: str, names: Collection[str]) -> str | None:
     return next((spelling for spelling in spellings if spelling in names), None)
 
 
-def _take(
-    split: _Split,
-    labels: Mapping[str, int],
-    replaced: Mapping[str, Found],
-    gather: Gather,
-    missing: list[str],
-) -> dict[str, Record]:
-    """Records of one split by path; appends what its list names in vain to ``missing``."""
-    records: dict[str, Record] = {}
-    present: dict[str, Found] = {}
+def _match(
+    split: _Split, labels: Collection[str], repaired: Mapping[str, Record]
+) -> tuple[dict[str, Sorted], set[str]]:
+    """Files of one split with their classes, by path, and stems that its list names in vain."""
     column = {"split": split.name}
-    for file in gather.take(split.files):
-        present[file.stem] = file
-        if folder := _class_folder(file):
-            known = _known(folder, labels)
-            if known is None:
+    found: dict[str, Sorted] = {}
+    present: dict[str, Record] = {}
+    for file in split.files:
+        name = None
+        if file.media == "video":
+            present[file.stem] = file
+            if (folder := _class_folder(file)) and (name := _known(folder, labels)) is None:
                 where = f"{file.source.parent if file.offset is None else file.source}: {folder}"
                 raise UsageError(f"{where}: no such class in the lists under annotations/")
-            records[file.path] = file.record(labels[known], column)
-    for stem, name in (split.listed or {}).items():
-        # The replacements are re-cut versions of clips whose first release is damaged.
+        found[file.path] = (file, name, column)
+    missing = set()
+    for stem, listed in split.listed.items():
         original = present.get(stem)
-        found = replaced.get(stem, original)
-        label = labels[name]
-        if found is not None:
-            by_folder = records.pop(original.path, None) if original else None
-            records[found.path] = found.record(by_folder.label if by_folder else label, column)
-        elif label != OTHER:
-            missing.append(split.path(stem))
-    return records
+        # The replacements are re-cut versions of clips whose first release is damaged.
+        if (taken := repaired.get(stem, original)) is None:
+            missing.add(stem)
+            continue
+        by_folder = None
+        if original is not None:
+            _, by_folder, _ = found[original.path]
+            found[original.path] = (original, None, column)
+        found[taken.path] = (taken, by_folder or listed, column)
+    return found, missing
 
 
-def _class_folder(file: Found) -> str:
+def _settle(
+    found: Mapping[str, Sorted], repaired: Mapping[str, Record], labels: Mapping[str, int]
+) -> tuple[list[Sorted], list[str]]:
+    """Files but for those of :data:`OTHER`, and damaged originals in whose place others came."""
+    samples, replaced = [], []
+    for path, sample in found.items():
+        file, name, _ = instead = sample
+        if name is None and file.media == "video" and file.stem in repaired:
+            instead = found.get(repaired[file.stem].path, sample)
+        if (taken := instead[1]) is not None and labels[taken] == OTHER:
+            continue
+        if taken == name:
+            samples.append(sample)
+        else:
+            replaced.append(path)
+    return samples, replaced
+
+
+def _class_folder(file: Record) -> str:
     """Name of the class folder that a file of a split lies in, or nothing."""
     parts = file.path.split("/")
     return parts[1] if len(parts) > 2 else ""

@@ -1,60 +1,55 @@
-"""Helpers the sources share: listing folders, matching lists against files."""
+"""Helpers the sources share: listing folders, reading lists, putting a scan together."""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Record, Scan
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"}
-    | {".wmv", ".flv", ".ts", ".3gp", ".ogv"}
-)
-"""What counts as a video file; the container itself is judged by its content later."""
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
-SUFFIXES: Mapping[Media, frozenset[str]] = {"video": VIDEO_SUFFIXES, "image": IMAGE_SUFFIXES}
-
+Sorted = tuple[Record, str | None, Mapping[str, str]]
+"""A file, the name of its class ("" = none; None = it is in no list or class folder), its splits.
+"""
 Row = tuple[int, dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One file, on disk or in a tar: its path below the root, POSIX."""
-
-    path: str
-    source: Path
-    size: int
-    offset: int | None = None
-    """As :attr:`Record.offset`."""
-
-    @property
-    def name(self) -> str:
-        """File name without its folders."""
-        return self.path.rpartition("/")[2]
-
-    @property
-    def stem(self) -> str:
-        """File name without folders and last extension."""
-        return self.name.rpartition(".")[0] or self.name
-
-    @property
-    def suffix(self) -> str:
-        """Last extension in lower case, with its dot."""
-        return "." + self.name.rpartition(".")[2].lower()
-
-    def record(self, label: int, splits: Mapping[str, str]) -> Record:
-        """This file as a sample."""
-        return Record(self.path, self.source, self.size, label, splits, self.offset)
-
-
-Groups = Mapping[str, Iterable[Found]]
+Groups = Mapping[str, Iterable[Record]]
 """Class name -> files, perhaps listed on use only; ``""`` = in no class."""
+
+
+def make_scan(
+    media: Media,
+    files: Iterable[Sorted],
+    labels: Mapping[str, int],
+    columns: Iterable[str] = (),
+    **left_out: Iterable[str],
+) -> Scan:
+    """The scan of ``files``: what is no ``media`` or has no place in the data set is unlisted.
+
+    Args:
+        media: what counts as a sample.
+        files: of several with one path the last counts.
+        labels: class name -> label, in their order; a class that is not there has the label -1.
+        columns: split columns.
+        **left_out: paths for further fields of the scan, in any order.
+    """
+    records: dict[str, Record] = {}
+    unlisted: list[str] = []
+    for file, name, splits in files:
+        if file.media == media and name is not None:
+            records[file.path] = replace(file, label=labels.get(name, -1), splits=splits)
+        else:
+            unlisted.append(file.path)
+    return Scan(
+        media,
+        tuple(records[path] for path in sorted(records)),
+        tuple(labels),
+        tuple(columns),
+        unlisted=tuple(sorted(unlisted)),
+        **{reason: tuple(sorted(paths)) for reason, paths in left_out.items()},
+    )
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -68,48 +63,20 @@ def folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
 
 
-def files(folder: Path, root: Path, *, deep: bool = False) -> Iterator[Found]:
-    """Files in ``folder``, by name; with ``deep`` those of its sub-folders too.
-
-    A link to nowhere, a pipe or the like has the size -1.
-    """
+def files(folder: Path, root: Path, *, deep: bool = False) -> Iterator[Record]:
+    """Files in ``folder``, by name; with ``deep`` those of its sub-folders too."""
     for entry in entries(folder):
         if entry.is_dir():
             if deep and not entry.is_symlink():  # a link may lead back up
                 yield from files(Path(entry.path), root, deep=True)
         else:
-            source, whole = Path(entry.path), entry.is_file()
-            yield Found(relative(source, root), source, entry.stat().st_size if whole else -1)
-
-
-def relative(source: Path, root: Path) -> str:
-    """POSIX path below ``root``, as :func:`utf8`."""
-    return utf8(source.relative_to(root).as_posix())
+            source, size = Path(entry.path), entry.stat().st_size if entry.is_file() else -1
+            yield Record(utf8(source.relative_to(root).as_posix()), source, size)
 
 
 def utf8(name: str) -> str:
     """``name`` as valid UTF-8: foreign bytes become ``\\xNN``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-@dataclass
-class Gather:
-    """Collects media files of one kind; whatever else lies about is kept as unlisted."""
-
-    media: Media
-    found: list[Found] = field(default_factory=list)
-    other: list[str] = field(default_factory=list)
-
-    def take(self, candidates: Iterable[Found]) -> list[Found]:
-        """Sort ``candidates`` into media files (returned) and others."""
-        media = []
-        for file in candidates:
-            if file.suffix in SUFFIXES[self.media] and file.size >= 0:
-                media.append(file)
-            else:
-                self.other.append(file.path)
-        self.found += media
-        return media
 
 
 def read_lines(path: Path) -> list[str]:
@@ -125,7 +92,9 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def read_table(path: Path, columns: Sequence[str], expected: str) -> Iterator[Row]:
+def read_table(
+    path: Path, columns: Sequence[str], expected: str
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a csv whose first line names at least ``columns``, each with its line number.
 
     Raises:
@@ -141,12 +110,6 @@ def read_table(path: Path, columns: Sequence[str], expected: str) -> Iterator[Ro
                 yield rows.line_num, row
         except (UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"{path}: not a csv in UTF-8 ({error})") from error
-
-
-def by_path(records: Iterable[Record]) -> tuple[Record, ...]:
-    """Records in the order of their paths, the last of each path."""
-    ordered = sorted(records, key=lambda record: record.path)
-    return tuple({record.path: record for record in ordered}.values())
 
 
 def number(classes: Iterable[str]) -> dict[str, int]:
@@ -166,31 +129,31 @@ def check_splits(name: str, wanted: Sequence[str], splits: Iterable[str]) -> Non
 
 
 def listed_videos(
-    present: Mapping[str, Found],
-    listed: Mapping[str, Mapping[str, str]],
+    videos: Iterable[Record],
+    lists: Mapping[str, Iterable[tuple[str, str]]],
     labels: Mapping[str, int],
-    **rest: Any,
 ) -> Scan:
-    """Scan of the videos in ``CLASS`` folders that lists name with their splits.
+    """Scan of videos in ``CLASS`` folders that lists name.
 
     Args:
-        present: path -> file.
-        listed: path -> split column -> value.
+        videos: what is there.
+        lists: split column -> (path, value) of each line; of several values the first holds, and
+            ``""`` is none.
         labels: class name -> label, in the order of the labels; a class of every listed path.
-        **rest: further fields of the scan; ``unlisted`` are others besides ``present``.
     """
-    both = listed.keys() & present.keys()
-    unlisted = [*(present.keys() - both), *rest.pop("unlisted")]
-    return Scan(
-        media="video",
-        records=by_path(
-            present[path].record(labels[path.split("/")[-2]], listed[path]) for path in both
-        ),
-        classes=tuple(labels),
-        missing=tuple(sorted(listed.keys() - both)),
-        unlisted=tuple(sorted(unlisted)),
-        **rest,
-    )
+    listed: dict[str, dict[str, str]] = {}
+    conflicting = []
+    for column, lines in lists.items():
+        for path, value in lines:
+            if listed.setdefault(path, {}).setdefault(column, value) != value:
+                conflicting.append(path)
+    splits = {path: {c: v for c, v in own.items() if v} for path, own in listed.items()}
+    files = [
+        (file, file.path.split("/")[-2] if file.path in listed else None, splits.get(file.path, {}))
+        for file in videos
+    ]
+    missing = listed.keys() - {file.path for file, *_ in files if file.media == "video"}
+    return make_scan("video", files, labels, lists, missing=missing, conflicting=conflicting)
 
 
 def class_folders(folder: Path, root: Path) -> Groups:
@@ -216,24 +179,13 @@ def split_classes(
     Raises:
         UsageError: a wanted split has no files in classes, or none has.
     """
-    labels = number(name for groups in splits.values() for name in groups if name)
-    gather = Gather(media)
-    records: list[Record] = []
+    found: list[Sorted] = []
     present = [split for split, groups in splits.items() if any(groups)]
     for split in wanted or present or list(splits)[:1]:
-        before = len(records)
-        for name, group in splits[split].items():
-            if name:
-                taken = gather.take(group)
-                records += [file.record(labels[name], {"split": split}) for file in taken]
-            else:
-                gather.other += [file.path for file in group]
-        if len(records) == before:
+        groups, column = splits[split].items(), {"split": split}
+        own = [(file, name or None, column) for name, group in groups for file in group]
+        if not any(name and file.media == media for file, name, _ in own):
             raise UsageError(f"{root}: expected {expected.format(split=split)}")
-    return Scan(
-        media=media,
-        records=by_path(records),
-        classes=tuple(labels),
-        columns=("split",),
-        unlisted=tuple(sorted(gather.other)),
-    )
+        found += own
+    labels = number(name for groups in splits.values() for name in groups if name)
+    return make_scan(media, found, labels, ["split"])

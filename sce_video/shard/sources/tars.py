@@ -15,7 +15,7 @@ from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import members, reading
 from sce_video.shard.sources.folder import media_of, number_labels
-from sce_video.shard.sources.listing import SUFFIXES, Found, by_path, files
+from sce_video.shard.sources.listing import files, make_scan
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:
@@ -28,27 +28,21 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     if not tars:
         raise UsageError(f"{root}: expected WebDataset shards *.tar")
     found = [(file, label) for tar in tars for file, label in _labelled(tar)]
-    videos = [file for file, _ in found if file.suffix in SUFFIXES["video"]]
+    videos = [file for file, _ in found if file.media == "video"]
     some = videos or [file for file, _ in found]
     media = media_of(root, some, "videos or images in its tars")
     labels = number_labels(label for _, label in found if label)
-    records: list[Record] = [
-        file.record(labels.get(label, -1), {})
-        for file, label in found
-        if file.suffix in SUFFIXES[media]
-    ]
-    return Scan(media, by_path(records), tuple(labels))
+    return make_scan(media, ((f, label, {}) for f, label in found if f.media == media), labels)
 
 
-def _labelled(tar: Found) -> Iterator[tuple[Found, str]]:
+def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
     """Media members of one tar with their labels; ``""`` = none."""
-    samples: dict[str, dict[str, Found]] = {}
+    samples: dict[str, dict[str, Record]] = {}
     with reading(tar.source) as stream:
         for file in members(stream, tar.source, tar.path):
             folder, _, base = file.path.rpartition("/")
             key, _, field = base.partition(".")  # WebDataset cuts at the first dot
             samples.setdefault(f"{folder}/{key}", {})[field.lower()] = file
-    media = frozenset().union(*SUFFIXES.values())
     with tar.source.open("rb") as raw:
         for key, sample in samples.items():
             texts: Mapping[str, bytes] = {
@@ -57,10 +51,10 @@ def _labelled(tar: Found) -> Iterator[tuple[Found, str]]:
                 if field in ("cls", "json") and raw.seek(file.offset or 0) >= 0
             }
             label = _label(tar, key, texts) if texts else ""
-            yield from ((file, label) for file in sample.values() if file.suffix in media)
+            yield from ((file, label) for file in sample.values() if file.media)
 
 
-def _label(tar: Found, key: str, texts: Mapping[str, bytes]) -> str:
+def _label(tar: Record, key: str, texts: Mapping[str, bytes]) -> str:
     try:
         if "cls" in texts:
             return texts["cls"].decode().strip()

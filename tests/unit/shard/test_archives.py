@@ -18,10 +18,8 @@ from sce_video.shard.__main__ import main
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.format import open_shards
 from sce_video.shard.plan import Plan, Settings, changes, make_plan
-from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Options, Record, Scan, find_source
 from sce_video.shard.sources.archive import unpacked
-from sce_video.shard.sources.listing import Found
 from sce_video.shard.spool import spooled
 from sce_video.shard.verify import verify
 from sce_video.shard.worker import Accepted, FileJob, process_file
@@ -36,8 +34,8 @@ def scan(name: str, root: Path, **options: object) -> Scan:
     return find_source(name).scan(name, root, Options(**options))  # type: ignore[arg-type]
 
 
-def members(archive: Path) -> list[Found]:
-    return unpacked([Found(f"train/{archive.name}", archive, 0)])
+def members(archive: Path) -> list[Record]:
+    return unpacked([Record(f"train/{archive.name}", archive, 0)])
 
 
 def summary(found: Scan) -> Scan:
@@ -86,7 +84,7 @@ def test_one_file_for_each_path(tmp_path: Path) -> None:
         archive.addfile(info, io.BytesIO(b"333"))
     put(tmp_path, "train/b.mp4", data=b"4444")
     tar(tmp_path / "train/part_2.tar.gz", {"d.mp4": b"55555"})
-    files = [Found(p.relative_to(tmp_path).as_posix(), p, 4) for p in tmp_path.glob("train/*")]
+    files = [Record(p.relative_to(tmp_path).as_posix(), p, 4) for p in tmp_path.glob("train/*")]
     sizes = {f.path: f.size for f in unpacked(sorted(files, key=lambda file: file.path))}
     assert sizes == {"train/a.mp4": 3, "train/b.mp4": 4, "train/c.mp4": 2, "train/d.mp4": 5}
 
@@ -203,7 +201,7 @@ def parts_scan(parts: int, each: int, suffix: str, root: str = "/r") -> Scan:
 
 def test_zipped_parts_stay_together() -> None:
     plan = make_plan(parts_scan(8, 50, ".tar.gz"), Settings("s", samples_per_shard=30))
-    records = [item.record for shard in plan.shards for item in shard]
+    records = list(plan.records)
     order = [r.part for r in records]
     runs = [part for at, part in enumerate(order) if at == 0 or order[at - 1] != part]
     assert len(runs) == 8
@@ -232,7 +230,7 @@ def test_a_member_is_read_where_it_lies(tmp_path: Path, clips: Path) -> None:
     data = (clips / "clip.avi").read_bytes()
     archive = tar(tmp_path / "a.tar", {"x.avi": b"xyz", "y.avi": data, "z.avi": b"z" * 5000})
     found = members(archive)[1]
-    job = FileJob(archive, found.size, "video", Limits(), found.offset)
+    job = FileJob(found)
     answer = process_file(job)
     assert isinstance(answer, Accepted)
     assert answer.data == data
@@ -330,13 +328,14 @@ def test_a_part_that_is_damaged_meanwhile(parts_root: Path, tmp_path: Path) -> N
 
 def test_never_more_than_two_copies(tmp_path: Path) -> None:
     parts = [tar(tmp_path / f"{n}.tar.gz", {"x.mp4": bytes([n]) * 10}) for n in range(6)]
-    jobs = [FileJob(part, 10, "video", Limits(), 512) for part in parts for _ in range(3)]
+    records = [Record("x.mp4", part, 10, offset=512) for part in parts for _ in range(3)]
+    jobs = [FileJob(record) for record in records]
     seen: list[int] = []
 
     def work(group: Sequence[FileJob]) -> Iterator[bytes]:
         for job in group:
             seen.append(len(spools(tmp_path)))
-            yield job.source.read_bytes()[512:522]
+            yield (job.copy or tmp_path).read_bytes()[512:522]
 
     answers = spooled(work, jobs, tmp_path)
     assert list(answers) == [bytes([n // 3]) * 10 for n in range(18)]

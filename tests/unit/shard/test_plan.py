@@ -65,7 +65,7 @@ def test_shards_mix_classes_and_ignore_the_listing_order() -> None:
     assert [len(shard) for shard in plan.shards] == [100] * 10
     assert plan.shard_name(3) == "set-000003.tar"
     for shard in plan.shards:
-        counts = Counter(item.record.label for item in shard)
+        counts = Counter(record.label for record in shard)
         assert len(counts) == 10
         assert max(counts.values()) < 25
     shuffled = make_plan(replace(found, records=found.records[::-1]), SETTINGS)
@@ -76,15 +76,15 @@ def test_shards_mix_classes_and_ignore_the_listing_order() -> None:
 def test_the_order_of_two_samples_does_not_depend_on_others() -> None:
     found = some_scan()
     fewer = make_plan(replace(found, records=found.records[::3]), SETTINGS)
-    order = [item.record.path for shard in make_plan(found, SETTINGS).shards for item in shard]
-    kept = [item.record.path for shard in fewer.shards for item in shard]
+    order = [record.path for record in make_plan(found, SETTINGS).records]
+    kept = [record.path for record in fewer.records]
     assert [path for path in order if path in set(kept)] == kept
 
 
 def test_limit_takes_a_mixture() -> None:
     plan = make_plan(some_scan(), replace(SETTINGS, limit=50))
     assert plan.samples == 50
-    assert len({item.record.label for item in plan.shards[0]}) >= 8
+    assert len({record.label for record in plan.shards[0]}) >= 8
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ def test_decoding_finds_what_no_digest_can(
                 fields["sha256"] = hashlib.sha256(data).hexdigest()
             parts = {"mp4": data, "json": json.dumps(fields).encode()}
             members = {ext: tar.add(f"{row['key']}.{ext}", part) for ext, part in parts.items()}
-            row.update(index_row(path.name, row["key"], fields, members, ("split",)))
+            row.update(index_row(path.name, row["key"], parts["json"], members, ("split",)))
         size, sha256 = tar.commit()
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["shards"][1].update(bytes=size, sha256=sha256)

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +17,17 @@ from sce_video.errors import SceVideoError
 from sce_video.shard import worker
 from sce_video.shard.encode import Encoding
 from sce_video.shard.probe import Limits
-from sce_video.shard.sources import Media
+from sce_video.shard.sources import Media, Record
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
+from tests.conftest import REPOSITORY
 
 
 def job(
     source: Path, media: Media = "video", size: int = -1, limits: Limits | None = None
 ) -> FileJob:
     known = source.stat().st_size if size < 0 else size
-    return FileJob(source, known, media, limits or Limits())
+    path = {"video": "a/1.mp4", "image": "a/1.jpg"}[media]
+    return FileJob(Record(path, source, known), limits or Limits())
 
 
 def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
@@ -31,7 +35,7 @@ def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
         answer = process_file(job(source, media))  # type: ignore[arg-type]
         assert isinstance(answer, Accepted)
         assert answer.data == source.read_bytes()
-        assert answer.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+        assert answer.fields["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
 
 
 def test_refusals_are_values(tmp_path: Path, picture: Path) -> None:
@@ -80,3 +84,12 @@ def test_an_encode_may_take_longer(clips: Path, monkeypatch: pytest.MonkeyPatch)
     for encoding in (None, Encoding(quality="fast")):
         assert isinstance(process_file(replace(plain, encoding=encoding)), worker.Accepted)
     assert armed[1] > 7 * armed[0]
+
+
+def test_a_worker_loads_only_what_it_needs() -> None:
+    """The plan and the index, with pyarrow and pydantic, stay in the parent: 34 MiB a worker."""
+    code = (
+        "import sys, sce_video.shard.worker\n"
+        "assert not {'pyarrow', 'pydantic', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

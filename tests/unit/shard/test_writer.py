@@ -14,7 +14,7 @@ def write(path: Path, members: dict[str, bytes]) -> dict[str, tuple[int, int]]:
     with TarWriter(path) as tar:
         for name, data in members.items():
             member = tar.add(name, data)
-            places[name] = (member.offset, member.size)
+            places[name] = (member.offset_data, member.size)
         size, sha256 = tar.commit()
     assert path.stat().st_size == size
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
