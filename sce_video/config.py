@@ -6,6 +6,7 @@ import difflib
 import types
 import typing
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,8 @@ class DataConfig(_Section):
     shards: str
     split: str | None = None  # VALUE of column ``split``, or COLUMN:VALUE; none = all samples
     workers: int = Field(default=2, ge=0)  # processes a rank that make clips; 0 = the trainer's own
+    decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = "planned"  # README
+    on_short: Literal["repeat", "drop"] = "repeat"  # videos shorter than a clip: repeat frames
     max_bad_fraction: Share = 0.001  # of samples seen, but never below 10 samples
 
 
@@ -47,7 +50,19 @@ class ClipConfig(_Section):
     frames: Count = 8
     seconds: Positive = 2.56  # span in the video
     size: int = Field(default=112, ge=16)  # side after cropping, pixels
+    grid: Literal[1, 4, 8] = 1  # frames between starts; 4, 8: layered shards, few packets a clip
+    max_gap: float | None = Field(default=None, ge=0)  # seconds between a video's clips; null = any
     clips: int = Field(default=2, ge=2, le=2)  # views a video
+
+    @model_validator(mode="after")
+    def _steps_of_the_grid(self) -> ClipConfig:
+        step = Fraction(str(self.seconds)) * 25 / self.frames
+        if self.grid > 1 and (step.denominator > 1 or step % self.grid):
+            raise ValueError(
+                f"grid {self.grid} needs frames a multiple of {self.grid}/25 s apart; "
+                f"{self.frames} frames over {self.seconds} s are {float(step):g}/25 s apart"
+            )
+        return self
 
 
 class AugmentConfig(_Section):

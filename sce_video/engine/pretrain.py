@@ -84,12 +84,16 @@ class PretrainTask:
         clip, augment = self.config.clip, self.config.augment
         sampler = RandomClips(
             crops=((RandomResizedCrop(augment.area, augment.aspect), clip.size),) * clip.clips,
-            timing=ClipTiming(clip.frames, clip.seconds),
+            timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
             difference=augment.temporal_difference,
             seed=self.config.run.seed,
         )
         dataset = ClipDataset(
-            self._reader, sampler, substitutes=self.plan.rows, antialias=augment.antialias
+            self._reader,
+            sampler,
+            substitutes=self.plan.rows,
+            antialias=augment.antialias,
+            decode=self.config.data.decode,
         )
         return load(
             dataset,

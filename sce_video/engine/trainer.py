@@ -7,6 +7,7 @@ import logging
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ class Trainer:
         self.config, self.task, self.runtime = config, task, runtime
         self.folder = Path(config.run.dir)
         self.step = 0
-        self.bad = 0
+        self.bad = 0  # samples, of all ranks
+        self._reasons: Counter[str] = Counter()  # of this rank's bad samples
         self._data_cpu = 0.0
         self.run_id = uuid.uuid4().hex[:8]
         self._data_digest = data_digest
@@ -170,6 +172,7 @@ class Trainer:
         bad = [sample for o in outcomes for sample in o.bad]
         for name, reason in bad:
             log.warning("bad sample %s: %s; replaced by the next", name, reason)
+            self._reasons[reason] += 1
         finite = bool(torch.isfinite(row["loss"]))
         flags = torch.tensor([stop.raised, len(bad), not finite], device=self.engine.device)
         values = torch.cat([torch.stack(list(row.values())), flags.to(row["loss"].dtype)])
@@ -189,9 +192,14 @@ class Trainer:
         seen = (self.step + 1) * self.config.train.batch_size
         limit = max(_MIN_BAD, math.ceil(self.config.data.max_bad_fraction * seen))
         if self.bad > limit:
+            reasons: list[Counter[str] | None] = [None] * self.runtime.ranks
+            dist.all_gather_object(reasons, self._reasons)  # the ranks agree, so all are here
+            most = sum((found for found in reasons if found), Counter()).most_common(3)
+            summary = ", ".join(f"{count} x {reason}" for reason, count in most)
             raise SceVideoError(
                 f"{self.bad} of {seen} samples were bad (data.max_bad_fraction allows {limit}): "
-                f"see {self.folder / 'run.log'}; run python -m sce_video.shard verify on the shards"
+                f"{summary}; all are named in {self.folder / 'run.log'}; "
+                "run python -m sce_video.shard verify on the shards"
             )
 
     def _save_due(self) -> bool:

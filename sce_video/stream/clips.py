@@ -105,13 +105,13 @@ class ClipTiming:
     grid: int = 1
     max_gap: float | None = None  # seconds between the starts of a video's clips; None = any
 
-    def __call__(self, video: Video, u_first: float, u: float) -> Indices:
+    def __call__(self, video: Video, u_first: float, u: float | None = None) -> Indices:
         """Display numbers ``[frames]`` of a clip.
 
         Args:
             video: to cut it from.
             u_first: uniform number in [0,1) of the video's first clip.
-            u: the clip's own; for the first clip the same.
+            u: that of a further clip; None = the first.
         """
         if self.grid == 1:
             room = max(video.duration - self.seconds, 0.0)
@@ -129,9 +129,11 @@ class ClipTiming:
         return round(self.seconds * GRID_FPS / self.frames)
 
     def _near(
-        self, first: float, u: float, room: float, rate: float = 1.0, *, whole: bool = False
+        self, first: float, u: float | None, room: float, rate: float = 1.0, *, whole: bool = False
     ) -> float:
         """A start in ``[0, room]``, within the gap of the ``first``; in units of 1/rate seconds."""
+        if u is None:
+            return first
         gap = room if self.max_gap is None else self.max_gap * rate
         low, high = max(first - gap, 0.0), min(first + gap, room)
         if whole:
@@ -166,7 +168,7 @@ class RandomClips:
         crop, size = self.crops[key[-1]]
         box, scale = crop(video.height, video.width, size, uniforms(*key, "crop", DRAWS))
         difference = self.difference > 0 and uniforms(*key, "difference", 1)[0] < self.difference
-        frames = self.timing(video, starts[0], starts[key[-1]])
+        frames = self.timing(video, starts[0], starts[key[-1]] if key[-1] else None)
         return ClipSpec(frames, box, size, scale, bool(difference))
 
 

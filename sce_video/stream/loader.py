@@ -1,4 +1,4 @@
-"""Batches of uint8 clips from worker processes: read, decode, difference, crop, resize.
+"""Batches of uint8 clips from worker processes: read, decode, cut.
 
 This module is what workers import: no deepspeed here.
 """
@@ -7,28 +7,29 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from sce_video.errors import SceVideoError
-from sce_video.shard.packets import PacketIndex
-from sce_video.stream.clips import ClipSpec, ViewSampler
-from sce_video.stream.crops import Size
-from sce_video.stream.decode import Backend, DecodeError, decode_frames
+from sce_video.stream.clips import ViewSampler
+from sce_video.stream.cuda import make_clips_on, require_cuda
+from sce_video.stream.cut import make_clips
+from sce_video.stream.decode import Backend, DecodeError
 from sce_video.stream.order import Position
 from sce_video.stream.shards import ShardReader
-
-_LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
 
 
 @dataclass
@@ -41,90 +42,6 @@ class ClipBatch:
     labels: Tensor  # [B] int64, -1 = none
     bad: list[tuple[str, str]] = field(default_factory=list)  # (shard/key, reason)
     cpu: float = 0.0  # seconds of CPU it took to make
-
-
-def make_clips(
-    data: bytes,
-    specs: Sequence[ClipSpec],
-    index: PacketIndex | None = None,
-    *,
-    antialias: bool = True,
-    backend: Backend = "planned",
-) -> list[Tensor]:
-    """Decode once what all ``specs`` of a video need, and cut them.
-
-    Args:
-        data: the video file's bytes.
-        specs: the clips to make.
-        index: the video's packet index, if it has one.
-        antialias: low-pass before shrinking; the published code does not.
-        backend: who decodes.
-
-    Returns:
-        One tensor ``[T,3,S,S]`` uint8 a spec, channels last in memory.
-
-    Raises:
-        DecodeError: the video does not give the frames.
-    """
-    needed = np.unique(np.concatenate([numbers for spec in specs for numbers in _needed(spec)]))
-    frames = decode_frames(data, needed, index, backend)
-    whole: dict[tuple[bytes, bool, Size], Tensor] = {}  # views of one clip share its frames
-    clips = []
-    for spec in specs:
-        places = [np.searchsorted(needed, numbers) for numbers in _needed(spec)]
-        top, left, height, width = spec.box
-        if spec.scale is None:
-            part = (slice(top, top + height), slice(left, left + width))
-            crop = _pixels([[frames[i][part] for i in each] for each in places])
-        else:
-            key = (spec.frames.tobytes(), spec.difference, spec.scale)
-            if key not in whole:
-                images = _pixels([[frames[i] for i in each] for each in places])
-                whole[key] = _resize(images, spec.scale, antialias)
-            crop = whole[key][:, :, top : top + height, left : left + width]
-        clips.append(_resize(crop, (spec.size, spec.size), antialias))
-    return clips
-
-
-def _needed(spec: ClipSpec) -> list[NDArray[np.int64]]:
-    """Display numbers to decode: the clip's, and with temporal difference their successors.
-
-    The clip's last frame has no successor: its difference is the one before it.
-    """
-    if not spec.difference:
-        return [spec.frames]
-    last = spec.frames[-1]
-    base = np.minimum(spec.frames, max(last - 1, spec.frames[0]))
-    return [base, np.minimum(base + 1, last)]
-
-
-def _pixels(images: Sequence[Sequence[NDArray[np.uint8]]]) -> Tensor:
-    """``[T,3,H,W]``: the frames, or with a second list of frames the difference to them.
-
-    A view of ``[T,H,W,3]``: the layout that resizing is fastest in.
-    """
-    stacked = [np.stack(each) for each in images]
-    pixels = temporal_difference(*stacked) if len(stacked) == 2 else stacked[0]
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
-def temporal_difference(
-    frames: NDArray[np.uint8], following: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Half the luma's change to the next frame, around mid-grey, on three channels.
-
-    ``(gray_t - gray_{t+1} + 255) / 2`` with the luma truncated to an integer and the result
-    rounded: the released uint8 path. ``[T,H,W,3]`` uint8 -> the same.
-    """
-    gray, next_gray = ((x @ _LUMA).astype(np.int16) for x in (frames, following))
-    half = np.rint((gray - next_gray + 255) / 2).astype(np.uint8)
-    return np.repeat(half[..., None], 3, axis=-1)
-
-
-def _resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
-    if images.shape[-2:] == size:
-        return images
-    return F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)
 
 
 def _stack(clips: Sequence[Tensor]) -> Tensor:
@@ -142,11 +59,21 @@ class ClipDataset(Dataset[ClipBatch]):
         *,
         substitutes: NDArray[np.int64] | None = None,
         antialias: bool = True,
-        backend: Backend = "planned",
+        decode: Backend | Literal["cuda"] = "planned",
     ) -> None:
-        """``substitutes``: rows that may stand in for a bad sample; None = leave it out."""
+        """``substitutes``: rows that may stand in for a bad sample; None = leave it out.
+
+        Raises:
+            UsageError: ``decode`` is ``cuda`` and there is no GPU.
+        """
         self.reader, self.sampler = reader, sampler
-        self.substitutes, self.antialias, self.backend = substitutes, antialias, backend
+        self.substitutes = substitutes
+        self.on_gpu = decode == "cuda"
+        if decode == "cuda":
+            require_cuda()
+            self._make = partial(make_clips_on, "cuda", antialias=antialias)
+        else:
+            self._make = partial(make_clips, antialias=antialias, backend=decode)
 
     def __getitem__(self, index: Any) -> ClipBatch:
         raise NotImplementedError("read by batches")
@@ -174,10 +101,7 @@ class ClipDataset(Dataset[ClipBatch]):
             try:
                 specs = self.sampler(self.reader.video(row), position.epoch, row)
                 media, index = self.reader.media(row), self.reader.packets(row)
-                clips = make_clips(
-                    media, specs, index, antialias=self.antialias, backend=self.backend
-                )
-                return row, position.epoch, clips
+                return row, position.epoch, self._make(media, specs, index)
             except DecodeError as error:
                 bad.append((self.reader.name(row), str(error)))
             if self.substitutes is None or len(bad) > len(self.substitutes):
@@ -191,16 +115,34 @@ def _whole(batch: Any) -> Any:
 
 
 def _worker_init(_: int) -> None:
-    """Signals are the trainer's business: it finishes its step and then stops its workers."""
+    """Signals are the trainer's business: it finishes its step and then stops its workers.
+
+    A thread waits for the trainer's own end: DataLoader watches a worker's parent, and that is the
+    fork server, which lives as long as its workers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_die_with_trainer, daemon=True).start()
+
+
+def _die_with_trainer() -> None:
+    if (trainer := multiprocessing.parent_process()) is not None:
+        multiprocessing.connection.wait([trainer.sentinel])
+        os._exit(1)
 
 
 def load(
     dataset: ClipDataset, batches: Iterable[list[Position]], *, workers: int, pin: bool = False
 ) -> Iterator[ClipBatch]:
-    """Iterate over ``batches`` in order, made by ``workers`` processes (0 = in this one)."""
+    """Iterate over ``batches`` in order, made by ``workers`` processes (0 = in this one).
+
+    What is decoded on the GPU is made in this process: its clips need not travel.
+
+    Raises (while iterating):
+        SceVideoError: a worker met an error of ours, or was killed.
+    """
     context = None
+    workers = 0 if dataset.on_gpu else workers
     if workers:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["sce_video.stream.loader"])
@@ -211,7 +153,7 @@ def load(
         collate_fn=_whole,
         worker_init_fn=_worker_init,
         multiprocessing_context=context,
-        pin_memory=pin,
+        pin_memory=pin and not dataset.on_gpu,
     )
     iterator = iter(loader)  # starts the workers now
     if workers:
@@ -225,6 +167,13 @@ def _plain_errors(batches: Iterator[ClipBatch]) -> Iterator[ClipBatch]:
     """Pass batches on; an error of ours that a worker met loses the traceback in its message."""
     try:
         yield from batches
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if type(error) is RuntimeError and "DataLoader worker" not in str(error):
+            raise
+        raise SceVideoError(
+            "a process that makes clips was killed, by the system if memory ran out: "
+            "lower data.workers or train.batch_size"
+        ) from error
     except SceVideoError as error:
         *_, last = str(error).strip().splitlines()
         name = f"{type(error).__module__}.{type(error).__qualname__}: "

@@ -120,10 +120,17 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
     """The plan of a run; checks split, batch size and media before torch is imported.
 
     Raises:
-        UsageError: an unknown split, no full batch, images where clips are needed.
+        UsageError: an unknown split, no full batch, images where clips are needed, a grid on
+            shards that are not layered.
     """
     rows = index.rows(config.data.split)
     index.require_videos()
+    if config.clip.grid > 1 and index.manifest.encode.get("mode") != "layered":
+        raise UsageError(
+            f"{index.folder}: clip.grid={config.clip.grid} needs shards made with --encode layered"
+        )
+    if config.data.on_short == "drop":
+        rows = rows[index.numbers("duration")[rows] >= config.clip.seconds]
     _, shard_of = np.unique(np.asarray(index.strings("shard"))[rows], return_inverse=True)
     return BatchPlan(
         rows=rows,

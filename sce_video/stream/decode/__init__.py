@@ -1,4 +1,4 @@
-"""Video bytes -> frames. Every backend: the same frames, the same errors.
+"""Video or image bytes -> frames. Every backend: the same frames, the same errors.
 
 A backend that is known to give other frames for a kind of video refuses that kind.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import BackendError, DecodeError
+from sce_video.stream.decode.image import MAGIC
 
 __all__ = ["BACKENDS", "Backend", "BackendError", "DecodeError", "decode_frames"]
 
@@ -31,7 +32,7 @@ def decode_frames(
     """Decode frames by display number.
 
     Args:
-        data: a video file's bytes.
+        data: a video file's bytes, or an image's.
         numbers: display numbers ``[n]``, strictly ascending, from 0.
         index: its packet index; None = decode from the start of the file.
         backend: who decodes.
@@ -46,9 +47,11 @@ def decode_frames(
         BackendError: the backend is not installed.
     """
     wanted = np.asarray(numbers, np.int64)
-    if backend == "planned" and index is None:
-        backend = "pyav"
-    module = import_module(f"{__name__}.{backend}")
+    if data.startswith(MAGIC):
+        name = "image"
+    else:
+        name = "pyav" if backend == "planned" and index is None else backend
+    module = import_module(f"{__name__}.{name}")
     frames: list[NDArray[np.uint8]] = module.decode(data, wanted, index)
     if len({frame.shape for frame in frames}) > 1:
         raise DecodeError("the size of its frames changes")

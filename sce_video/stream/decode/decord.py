@@ -36,6 +36,6 @@ def decode(
         if len(reader) != index.frames:
             raise DecodeError(f"decord sees {len(reader)} frames where {index.frames} are shown")
         return list(reader.get_batch(numbers.tolist()).asnumpy())
-    except (RuntimeError, decord.DECORDError) as error:
+    except (RuntimeError, IndexError, decord.DECORDError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DecodeError(f"does not decode: {line}") from error

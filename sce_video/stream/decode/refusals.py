@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+import av
 import numpy as np
 
-from sce_video.media import open_video
+from sce_video.media import MediaError, open_video
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
@@ -27,22 +28,30 @@ def refuse_defects(
     """
     if index is None:
         raise DecodeError(f"no packet index to check {library} by; use data.decode=planned")
-    with open_video(data) as (container, stream):
-        frame = next(container.decode(stream))
-        container.seek(0)
-        flagged = [packet.pos or 0 for packet in container.demux(stream) if packet.is_keyframe]
-        # Where Matroska's block begins, its packet's bytes follow soon.
-        keys = np.searchsorted(index.offset, flagged)
-        reasons = {
-            f"{index.codec} video": index.codec not in codecs,
-            "AVI files": container.format.name == "avi",
-            f"{frame.format.name} frames": frame.format.name not in _FORMATS,
-            "interlaced frames": frame.interlaced_frame,
-            "key frames that do not start afresh": not np.isin(keys, index.keys).all(),
-        }
+    try:
+        reasons = _defects(data, index, codecs)
+    except (MediaError, av.FFmpegError, StopIteration) as error:
+        raise DecodeError(str(error) or "no frame") from error
     for reason, so in reasons.items():
         if so:
             raise DecodeError(
                 f"{library} may give wrong frames for {reason}; use data.decode=planned"
             )
     return index
+
+
+def _defects(data: bytes, index: PacketIndex, codecs: Container[str]) -> dict[str, bool]:
+    """What is wrong for others -> whether this video is so."""
+    with open_video(data) as (container, stream):
+        frame = next(container.decode(stream))
+        container.seek(0)
+        flagged = [packet.pos or 0 for packet in container.demux(stream) if packet.is_keyframe]
+        # Where Matroska's block begins, its packet's bytes follow soon.
+        keys = np.searchsorted(index.offset, flagged)
+        return {
+            f"{index.codec} video": index.codec not in codecs,
+            "AVI files": container.format.name == "avi",
+            f"{frame.format.name} frames": frame.format.name not in _FORMATS,
+            "interlaced frames": frame.interlaced_frame,
+            "key frames that do not start afresh": not np.isin(keys, index.keys).all(),
+        }

@@ -16,6 +16,11 @@ from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import BackendError, DecodeError
 from sce_video.stream.decode.refusals import refuse_defects
 
+_HINT = (
+    "torchcodec does not load: pip install 'sce-video[torchcodec]'; it also needs FFmpeg's shared "
+    "libraries (apt install ffmpeg, or LD_LIBRARY_PATH)"
+)
+
 
 def decode(
     data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None
@@ -30,11 +35,8 @@ def decode_on(
     """Frames ``[n,H,W,3]`` uint8 as a tensor on ``device``; errors as for the others."""
     try:
         from torchcodec.decoders import VideoDecoder
-    except (ImportError, RuntimeError, OSError) as error:
-        raise BackendError(
-            "torchcodec does not load: pip install 'sce-video[torchcodec]'; it also needs FFmpeg's "
-            "shared libraries (apt install ffmpeg, or LD_LIBRARY_PATH)"
-        ) from error
+    except ImportError as error:
+        raise BackendError(_HINT) from error
     index = refuse_defects(data, index, "torchcodec", ("h264", "hevc", "vp9", "mpeg4", "mjpeg"))
     try:
         decoder = VideoDecoder(
@@ -46,5 +48,7 @@ def decode_on(
             )
         return decoder.get_frames_at(numbers.tolist()).data
     except (RuntimeError, ValueError, IndexError) as error:
+        if "Could not load libtorchcodec" in str(error):  # only now: it loads when first used
+            raise BackendError(_HINT) from error
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DecodeError(f"does not decode: {line}") from error

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sce_video.stream.clips import (
     ClipTiming,
     RandomClips,
+    UniformClips,
     Video,
+    covering_starts,
     frame_range,
     subsample,
     uniform_starts,
 )
-from sce_video.stream.crops import RandomResizedCrop, crop_boxes
+from sce_video.stream.crops import DRAWS, CentreCrop, RandomCrop, RandomResizedCrop, crop_boxes
+from sce_video.stream.cut import temporal_difference
 from sce_video.stream.draws import uniforms
-from sce_video.stream.loader import temporal_difference
 from tests.conftest import GOLDEN
 
 CASES = json.loads((GOLDEN / "video_sampling.json").read_text())["cases"]
@@ -103,6 +108,78 @@ def test_random_clips_are_pure_and_views_are_independent() -> None:
             assert 0.18 < height * width / (120 * 160) < 0.79
     other_epoch = sampler(video, 1, 0)
     assert other_epoch[0].box != first[0][0].box
+
+
+def test_clips_on_the_grid() -> None:
+    """Frame k = start + k * seconds * 25 / frames; all starts on the grid occur, none else."""
+    for grid, frames, step in ((8, 8, 8), (4, 16, 4), (4, 8, 8)):
+        timing = ClipTiming(frames, 2.56, grid)
+        video = Video(250, 25.0, 256, 340)
+        starts = set()
+        for u in np.linspace(0, 1, 500, endpoint=False):
+            clip = timing(video, float(u))
+            assert np.diff(clip).tolist() == [step] * (frames - 1)
+            starts.add(int(clip[0]))
+        last = (249 - (frames - 1) * step) // grid * grid
+        assert starts == set(range(0, last + 1, grid))
+    short = Video(20, 25.0, 256, 340)
+    assert ClipTiming(8, 2.56, 8)(short, 0.9).tolist() == [0, 8, 16, 19, 19, 19, 19, 19]
+
+
+@pytest.mark.parametrize("grid", [1, 4])
+@pytest.mark.parametrize("gap", [0.0, 0.5, 3.0])
+def test_the_gap_between_clips_is_limited(grid: int, gap: float) -> None:
+    video = Video(250, 25.0, 256, 340)
+    crops = ((RandomResizedCrop((0.2, 0.766)), 32),) * 3
+    sampler = RandomClips(crops, ClipTiming(16, 2.56, grid, gap), 0.0, seed=0)
+    starts = np.array([[c.frames[0] for c in sampler(video, 0, row)] for row in range(300)])
+    apart = np.abs(starts - starts[:, :1])
+    assert apart.max() <= np.ceil(gap * 25)
+    assert apart.max() >= np.floor(0.9 * gap * 25) // grid * grid
+    assert len(set(starts[:, 0].tolist())) > 30  # the first is anywhere
+    assert starts.max() + 60 < 250
+
+
+@given(st.integers(1, 400), st.floats(5, 60), st.floats(0.1, 20), st.integers(2, 16))
+def test_some_clips_cover_the_whole_video(
+    frames: int, fps: float, seconds: float, clip_frames: int
+) -> None:
+    video = Video(frames, fps, 64, 64)
+    starts = covering_starts(video, seconds)
+    covered = np.zeros(frames, bool)
+    for start in starts:
+        first, count = frame_range(video, start, seconds)
+        covered[first : first + count] = True
+    # A clip of less than a frame's time shows one frame: then some lie between two clips.
+    assert covered.all() or seconds * fps < 1
+    assert len(starts) == max(1, math.ceil(frames / fps / seconds - 1e-9))
+    views = UniformClips(None, 3, clip_frames, seconds, 32)(video, 0, 0)
+    assert len(views) == 3 * len(starts)
+
+
+def test_heads_train_on_random_crops_of_random_scale() -> None:
+    sides, corners = set(), set()
+    for row in range(400):
+        u = uniforms(0, 0, row, 0, "crop", DRAWS)
+        (top, left, height, width), scale = RandomCrop()(256, 340, 224, u)
+        assert (height, width) == (224, 224)
+        assert 0 <= top <= scale[0] - 224
+        assert 0 <= left <= scale[1] - 224
+        sides.add(min(scale))
+        corners.add((top, left))
+    assert sides == set(range(256, 321))
+    assert len(corners) > 300
+    box, scale = CentreCrop(8 / 7)(375, 500, 224, uniforms(0, 0, 0, 0, "crop", DRAWS))
+    assert scale == (256, 341)
+    assert box == (16, 59, 224, 224)
+
+
+def test_an_image_is_one_frame_whenever_the_clip_starts() -> None:
+    image = Video(1, 0.0, 375, 500)
+    assert image.duration == 0
+    assert ClipTiming(1, 1.0)(image, 0.7).tolist() == [0]
+    [view] = UniformClips(1, 1, 1, 1.0, 224)(image, 0, 0)
+    assert view.frames.tolist() == [0]
 
 
 def test_crop_falls_back_to_the_centre_of_extreme_frames() -> None:

@@ -16,8 +16,9 @@ from sce_video.shard.format import ShardIndex, open_shards
 from sce_video.shard.packets import IdxError, PacketIndex
 from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips
 from sce_video.stream.crops import RandomResizedCrop
+from sce_video.stream.cut import make_clips, temporal_difference
 from sce_video.stream.decode import DecodeError, decode_frames
-from sce_video.stream.loader import ClipBatch, ClipDataset, load, make_clips, temporal_difference
+from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.shards import ShardReader
 from tests.conftest import REPOSITORY

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -50,28 +52,51 @@ def test_epochs_seeds_and_sets_differ() -> None:
     assert len({order.tobytes() for order in orders}) == 4
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_global_batches_do_not_depend_on_ranks(ranks: int, accumulate: int) -> None:
-    everyone = [list(plan(r, ranks, accumulate).micro_batches(0)) for r in range(ranks)]
-    assert len({len(mine) for mine in everyone}) == 1
-    whole = [list(batch) for batch in plan().micro_batches(0)]
-    for step, expected in enumerate(whole):
-        parts: list[Position] = []
-        for micro in range(accumulate):
-            for mine in everyone:
-                parts += mine[step * accumulate + micro]
-        assert parts == expected
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[BatchPlan, list[tuple[int, int]], int]:
+    """A plan on one rank, other (ranks, micro-batches) that its batch divides by, a step."""
+    shards = draw(st.lists(st.integers(1, 30), min_size=1, max_size=12))
+    shard_of = np.repeat(np.arange(len(shards)), shards)
+    grids = [(ranks, micro) for ranks in (1, 2, 3, 4) for micro in (1, 2, 3)]
+    batch = draw(st.integers(1, len(shard_of)))
+    fitting = [(ranks, micro) for ranks, micro in grids if batch % (ranks * micro) == 0]
+    one = BatchPlan(
+        rows=np.sort(draw(st.randoms(use_true_random=False)).sample(range(999), len(shard_of))),
+        shard_of=shard_of,
+        digest=draw(st.text(max_size=3)),
+        seed=draw(st.integers(0, 9)),
+        epochs=draw(st.integers(1, 3)),
+        batch_size=batch,
+    )
+    return one, fitting, draw(st.integers(0, one.steps_per_epoch * one.epochs))
 
 
-def test_every_sample_at_most_once_an_epoch_and_resume_continues() -> None:
-    batches = list(plan().micro_batches(0))
-    assert len(batches) == 3 * (50 // 12)
-    for epoch in range(3):
-        rows = [p.row for batch in batches for p in batch if p.epoch == epoch]
-        assert len(rows) == len(set(rows)) == 48
-    for consumed in (12, 48, 60):
-        assert list(plan().micro_batches(consumed)) == batches[consumed // 12 :]
+def global_batches(one: BatchPlan, ranks: int, micro: int, consumed: int) -> list[list[Position]]:
+    """What all ranks see, step by step."""
+    everyone = [
+        list(replace(one, rank=r, ranks=ranks, accumulate=micro).micro_batches(consumed))
+        for r in range(ranks)
+    ]
+    assert len({len(mine) for mine in everyone}) == 1  # nobody waits for another
+    flat = [list(chain(*(mine[i] for mine in everyone))) for i in range(len(everyone[0]))]
+    return [list(chain(*flat[i : i + micro])) for i in range(0, len(flat), micro)]
+
+
+@given(runs())
+def test_batches_depend_on_nothing_but_the_samples_consumed(
+    run: tuple[BatchPlan, list[tuple[int, int]], int],
+) -> None:
+    """On any ranks and micro-batches the same, stopped and continued on any others."""
+    one, grids, step = run
+    whole = global_batches(one, 1, 1, 0)
+    assert len(whole) == one.steps_per_epoch * one.epochs
+    for epoch in range(one.epochs):
+        rows = [p.row for batch in whole for p in batch if p.epoch == epoch]
+        assert len(rows) == len(set(rows)) == one.steps_per_epoch * one.batch_size
+        assert set(rows) <= set(one.rows.tolist())
+    for ranks, micro in grids:
+        assert global_batches(one, ranks, micro, 0) == whole
+        assert global_batches(one, ranks, micro, step * one.batch_size) == whole[step:]
 
 
 def test_an_epoch_without_a_full_batch_names_both_numbers() -> None:
