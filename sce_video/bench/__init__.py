@@ -11,7 +11,11 @@ from collections.abc import Sequence
 
 from sce_video.arguments import Parser
 
-BENCHES = {"shard": "the converter"}
+BENCHES = {
+    "shard": "the converter",
+    "decode": "clips out of videos",
+    "loader": "batches from worker processes",
+}
 """Name -> what it looks at. Each is a module of this room with a ``main`` of its own."""
 
 

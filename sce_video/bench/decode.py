@@ -5,154 +5,50 @@ CPU time of one core and one thread, of bytes in memory, to RGB frames: two rand
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from sce_video.arguments import Parser
 from sce_video.bench.chart import write_chart
-from sce_video.bench.peers import Peer, find_peers
+from sce_video.bench.peers import first_line
 from sce_video.bench.sets import Machine, add_arguments, open_sets
 from sce_video.bench.timing import Prepare, Spent, Work, measure, one_thread, print_table
+from sce_video.bench.ways import CLIPS, PLACES, Clips, Sample, Way, find_ways, ours, read_set
 from sce_video.errors import SceVideoError, run_command
 from sce_video.shard.format import ShardIndex
 from sce_video.shard.packets import PacketIndex
-from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips, Video
-from sce_video.stream.crops import RandomResizedCrop
+from sce_video.stream.cut import all_needed, make_clips
 from sce_video.stream.decode import decode_frames
-from sce_video.stream.decode.planned import open_decoder, plan_packets
-from sce_video.stream.loader import make_clips, needed_frames
+from sce_video.stream.decode.planned import plan_packets
 from sce_video.stream.shards import ShardReader
 
-CLIPS = 2  # a video
-DIFFERENCE = 0.2
-"""Probability of a temporal difference, which needs each frame's successor, in the rows with it."""
 BASE = "pytorchvideo EncodedVideo"
-_BARE = "bare libav"
-_REFORMATTER = VideoReformatter()
-
-
-@dataclass(frozen=True)
-class Clips:
-    """What is cut out of a video."""
-
-    frames: int
-    seconds: float
-    size: int = 112
-
-    def sampler(self, grid: int, difference: float) -> RandomClips:
-        """As training draws them."""
-        crops = ((RandomResizedCrop((0.2, 1.0)), self.size),) * CLIPS
-        return RandomClips(crops, ClipTiming(self.frames, self.seconds, grid), difference, seed=0)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A video of a set, in memory."""
-
-    media: bytes
-    idx: bytes
-    video: Video
-    name: str
-
-
-@dataclass(frozen=True)
-class Way:
-    """One row: how clips are cut out of which kind of set."""
-
-    kind: str
-    grid: int
-    difference: float
-    prepare: Callable[[Sample, Sequence[ClipSpec]], Work]
-
-
-def ours(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
-    """From the bytes of media and packet index, as a worker does."""
-    numbers = _numbers(specs)
-    return lambda: decode_frames(sample.media, numbers, PacketIndex.from_bytes(sample.idx))
-
-
-def theirs(peer: Peer, sample: Sample, specs: Sequence[ClipSpec]) -> Work:
-    """By another library."""
-    return partial(peer, sample.media, [spec.frames for spec in specs], sample.video.fps)
-
-
-def bare(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
-    """The packets that :func:`ours` feeds, made before, to an open decoder: what libav alone takes."""
-    index = PacketIndex.from_bytes(sample.idx)
-    numbers = _numbers(specs)
-    wanted = set(numbers.tolist())
-    runs: list[list[av.Packet | None]] = []
-    for run in plan_packets(index, numbers):
-        packets: list[av.Packet | None] = []
-        for place in run.tolist():
-            size, offset = int(index.size[place]), int(index.offset[place])
-            packet = av.Packet(size)
-            packet.update(sample.media[offset : offset + size])
-            packet.opaque = int(index.number[place]) in wanted
-            packets.append(packet)
-        runs.append([*packets, None])
-    context = open_decoder(index)
-    context.open()
-    return partial(_decode, context, runs)
-
-
-def _decode(context: VideoCodecContext, runs: list[list[av.Packet | None]]) -> list[Any]:
-    images = []
-    for run in runs:
-        for packet in run:
-            for frame in context.decode(packet):
-                if frame.opaque:
-                    images.append(_REFORMATTER.reformat(frame, format="rgb24", threads=1))
-        context.flush_buffers()
-    return images
-
-
-def _numbers(specs: Sequence[ClipSpec]) -> NDArray[np.int64]:
-    return np.unique(np.concatenate([each for spec in specs for each in needed_frames(spec)]))
-
-
-def find_ways(kinds: Sequence[str]) -> tuple[dict[str, Way], dict[str, str]]:
-    """Rows that the kinds of sets allow, by name, and the libraries that are missing, with why."""
-    peers, missing = find_peers()
-    ways: dict[str, Way] = {}
-    if "copy" in kinds:
-        ways = {name: Way("copy", 1, 0.0, partial(theirs, peer)) for name, peer in peers.items()}
-    for kind, grid in (("copy", 1), ("layered", 1), ("layered", 8)):
-        if kind not in kinds:
-            continue
-        place = f"{kind}, grid {grid}"
-        ways[f"ours, {place}"] = Way(kind, grid, 0.0, ours)
-        ways[f"ours, {place}, difference"] = Way(kind, grid, DIFFERENCE, ours)
-        ways[f"{_BARE}, {place}"] = Way(kind, grid, 0.0, bare)
-        if grid == 8:
-            for name in ("torchcodec, approximate", "PyAV, one pass"):
-                if name in peers:
-                    short = name.partition(",")[0]
-                    ways[f"{short}, {place}"] = Way(kind, grid, 0.0, partial(theirs, peers[name]))
-    return ways, missing
-
-
-def read_set(index: ShardIndex, count: int) -> list[Sample]:
-    """The first ``count`` videos of a set by path, in memory; those with a packet index."""
-    reader, paths = ShardReader(index), index.strings("path")
-    samples = []
-    for row in sorted(range(len(paths)), key=paths.__getitem__)[:count]:
-        packets = reader.packets(row)
-        if packets is not None:
-            media, video = reader.media(row), reader.video(row)
-            samples.append(Sample(media, packets.to_bytes(), video, paths[row]))
-    return samples
+_COPY, _LAYERED, _GRID = (f"ours, {kind}, grid {grid}" for kind, grid in PLACES)
+TARGETS = (
+    (_COPY, BASE, 6.0),
+    (_LAYERED, BASE, 25.0),
+    (_GRID, BASE, 40.0),
+    (_GRID, "torchcodec, layered, grid 8", 4.0),
+)
+"""This many times as fast as that row."""
+MAX_PYTHON = 0.05  # of the time to decode
+MAX_ACCESS = 0.02  # of the time to make a sample
+_COLUMNS = {
+    "cpu_ms": ".2f",
+    "clips_per_s": ".1f",
+    "x_pytorchvideo": ".1f",
+    "wall_ms": ".2f",
+    "spread": ".0%",
+    "packets": ".1f",
+    "frames": ".1f",
+}
 
 
 def bench_decode(
@@ -167,39 +63,178 @@ def bench_decode(
         rounds: how often each row takes each video; other clips each time.
     """
     ways, missing = find_ways(list(sets))
-    read = {kind: {s.name: s for s in read_set(index, count)} for kind, index in sets.items()}
-    names = sorted(set.intersection(*(set(samples) for samples in read.values())))
-
-    def prepare(way: Way, turn: int, name: str) -> Work:
-        sample = read[way.kind][name]
-        specs = clips.sampler(way.grid, way.difference)(sample.video, turn, names.index(name))
-        return way.prepare(sample, specs)
-
-    left_out = {}
-    for video in names:
-        for name, way in ways.items():  # warms up what is loaded on first use, too
-            try:
-                prepare(way, 0, video)()
-            except Exception as error:  # noqa: BLE001  (libraries raise what they like)
-                left_out[video] = f"{name}: {error}"
-                break
-    kept = [name for name in names if name not in left_out]
-    if not kept:
-        raise SceVideoError(f"no video that all rows can decode: {left_out or 'none is indexed'}")
-    timed: dict[str, Prepare] = {
-        name: lambda turn, number, way=way: prepare(way, turn, kept[number])
-        for name, way in ways.items()
-    }
-    spent = measure(timed, rounds, len(kept))
-    samples = {kind: [found[name] for name in kept] for kind, found in read.items()}
-    rows = [_row(name, ways[name], spent, samples, clips, rounds) for name in ways]
+    read = {kind: read_set(index, count) for kind, index in sets.items()}
+    names = sorted(set.intersection(*map(set, read.values())))
+    left_out = _failures(ways, read, names, clips)
+    if not (names := [name for name in names if name not in left_out]):
+        raise SceVideoError(f"no video that all rows decode: {left_out or 'none has an index'}")
+    samples = {kind: [found[name] for name in names] for kind, found in read.items()}
+    timed = {name: partial(_prepare, way, samples[way.kind], clips) for name, way in ways.items()}
+    spent = measure(timed, rounds, len(names))
+    rows = [_row(name, way, spent, samples[way.kind], clips) for name, way in ways.items()]
+    cpu = {row["name"]: row["cpu_ms"] for row in rows}
+    parts = [
+        _parts(sets[kind], grid, clips, count, rounds) for kind, grid in PLACES if kind in sets
+    ]
     return {
-        "videos": len(kept),
-        "mbit_per_s": {kind: _rate(found) for kind, found in samples.items()},
+        "videos": len(names),
+        "mbit_per_s": {kind: _bit_rate(found) for kind, found in samples.items()},
         "rows": rows,
-        "python_share": _python_share(spent),
-        "targets": _targets({row["name"]: row["cpu_ms"] for row in rows}, _python_share(spent)),
-        "parts": [_parts(index, grid, clips, count, rounds) for index, grid in _grids(sets)],
+        "parts": parts,
+        "targets": _targets(cpu, parts),
         "missing": missing,
         "left_out": left_out,
     }
+
+
+def _prepare(way: Way, samples: Sequence[Sample], clips: Clips, turn: int, number: int) -> Work:
+    sampler = clips.sampler(way.grid, way.difference)
+    return way.prepare(samples[number], sampler(samples[number].video, turn, number))
+
+
+def _failures(
+    ways: Mapping[str, Way],
+    read: Mapping[str, Mapping[str, Sample]],
+    names: Sequence[str],
+    clips: Clips,
+) -> dict[str, str]:
+    """Videos that a way cannot decode, with why; all ways are warm after that."""
+    failed = {}
+    for video in names:
+        for name, way in ways.items():
+            try:
+                _prepare(way, [read[way.kind][video]], clips, 0, 0)()
+            except Exception as error:  # noqa: BLE001  (libraries raise what they like)
+                failed[video] = f"{name}: {first_line(error)}"
+                break
+    return failed
+
+
+def _row(
+    name: str, way: Way, spent: Mapping[str, Spent], samples: Sequence[Sample], clips: Clips
+) -> dict[str, Any]:
+    used = spent[name]
+    row: dict[str, Any] = {
+        "name": name,
+        "cpu_ms": used.cpu_ms,
+        "wall_ms": used.wall_ms,
+        "clips_per_s": 1000 * CLIPS / used.cpu_ms,
+        "x_pytorchvideo": spent[BASE].cpu_ms / used.cpu_ms if BASE in spent else None,
+        "spread": used.spread,
+    }
+    if way.prepare is ours:
+        counts = []
+        sampler = clips.sampler(way.grid, way.difference)
+        for number, sample in enumerate(samples):
+            index = PacketIndex.from_bytes(sample.idx)
+            for turn in range(len(used.cpu)):
+                numbers = all_needed(sampler(sample.video, turn, number))
+                counts.append((sum(map(len, plan_packets(index, numbers))), len(numbers)))
+        row["packets"], row["frames"] = np.mean(counts, 0).tolist()
+    return row
+
+
+def _bit_rate(samples: Sequence[Sample]) -> float:
+    """Mbit a second of video."""
+    seconds = sum(sample.video.duration for sample in samples)
+    return 8e-6 * sum(len(sample.media) for sample in samples) / seconds
+
+
+def _parts(
+    index: ShardIndex, grid: int, clips: Clips, count: int, rounds: int
+) -> dict[str, Any]:
+    """Shares of what a sample takes from the tar to its two resized views."""
+    reader, sampler = ShardReader(index), clips.sampler(grid)
+
+    def cut(turn: int, row: int) -> Work:
+        specs = sampler(reader.video(row), turn, row)
+        return partial(make_clips, reader.media(row), specs, reader.packets(row))
+
+    def decode(turn: int, row: int) -> Work:
+        numbers = all_needed(sampler(reader.video(row), turn, row))
+        return partial(decode_frames, reader.media(row), numbers, reader.packets(row))
+
+    ways: dict[str, Prepare] = {
+        "media": lambda turn, row: partial(reader.media, row),
+        "idx": lambda turn, row: partial(reader.packets, row),
+        "sampler": lambda turn, row: partial(sampler, reader.video(row), turn, row),
+        "decode": decode,
+        "crop": cut,
+    }
+    spent = {name: s.cpu_ms for name, s in measure(ways, rounds, min(count, len(index))).items()}
+    spent["crop"] -= spent["decode"]
+    whole = sum(spent.values())
+    name = f"{index.manifest.encode['mode']}, grid {grid}"
+    return {"name": name, "cpu_ms": whole, **{part: s / whole for part, s in spent.items()}}
+
+
+def _targets(
+    cpu: Mapping[str, float], parts: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What is aimed at, beside what was measured; only what these rows can tell."""
+    targets = []
+    for fast, slow, least in TARGETS:
+        if fast in cpu and slow in cpu:
+            value = cpu[slow] / cpu[fast]
+            name = f"{fast}: times {slow}"
+            targets.append({"name": name, "value": value, "least": least, "met": value >= least})
+    for name, used in cpu.items():
+        place = name.removeprefix("ours, ")
+        if name != place and f"bare libav, {place}" in cpu:
+            share = 1 - cpu[f"bare libav, {place}"] / used
+            name = f"{name}: Python's share"
+            targets.append(
+                {"name": name, "value": share, "most": MAX_PYTHON, "met": share <= MAX_PYTHON}
+            )
+    for part in parts:
+        share = part["media"] + part["idx"]
+        name = f"{part['name']}: reading the tar, share of a sample"
+        targets.append(
+            {"name": name, "value": share, "most": MAX_ACCESS, "met": share <= MAX_ACCESS}
+        )
+    return targets
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    print(f"{result['machine']}\n{result['command']}")
+    rates = ", ".join(f"{kind} {rate:.2f} Mbit/s" for kind, rate in result["mbit_per_s"].items())
+    print(f"{result['videos']} videos, {CLIPS} clips each: {rates}; times are for a video\n")
+    print_table("", _COLUMNS, result["rows"])
+    shares = dict.fromkeys(("media", "idx", "sampler", "decode", "crop"), ".1%")
+    print()
+    print_table("parts of a sample", {"cpu_ms": ".2f", **shares}, result["parts"])
+    print("\ntargets")
+    for target in result["targets"]:
+        kind = "least" if "least" in target else "most"
+        form = ".1f" if kind == "least" else ".1%"
+        met = "met" if target["met"] else "MISSED"
+        print(f"  {target['name']}: {target['value']:{form}} (at {kind} {target[kind]:g}) {met}")
+    for name, why in result["missing"].items():
+        print(f"not measured: {name}: {why}")
+    for name, why in result["left_out"].items():
+        print(f"left out: {name}: {why}")
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command line; returns the exit code."""
+    parser = Parser(prog=prog, description=__doc__)
+    add_arguments(parser)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="bar chart, SVG")
+    args = parser.parse_args(argv)
+
+    def command() -> int:
+        clips = Clips(args.frames, args.seconds, args.size)
+        with open_sets(args) as sets, one_thread():
+            result = bench_decode(sets, clips, count=args.count, rounds=args.rounds)
+        machine = Machine.here()
+        command = shlex.join([*prog.split(), *argv])
+        result = {"machine": asdict(machine), "command": command, **result}
+        if args.plot is not None:
+            write_chart(args.plot, result["rows"], str(machine), command)
+        if args.json:
+            print(json.dumps(result, indent=1))
+        else:
+            _print({**result, "machine": machine})
+        return 0
+
+    return run_command(command, verbose=args.verbose)
