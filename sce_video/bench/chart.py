@@ -15,9 +15,7 @@ _WIDTH, _LABELS, _BAR, _GAP, _TOP, _LINE = 760, 250, 18, 8, 58, 15
 _TEXT, _OURS, _OTHERS = "#7a828c", "#2f81f7", "#9aa3ad"
 
 
-def write_chart(
-    path: Path, rows: Sequence[Mapping[str, Any]], machine: str, command: str
-) -> None:
+def write_chart(path: Path, rows: Sequence[Mapping[str, Any]], machine: str, command: str) -> None:
     """Draw clips a second and core of the rows of ``bench decode``, libav alone left out.
 
     Raises:

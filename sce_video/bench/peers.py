@@ -40,7 +40,7 @@ def decord(data: bytes, clips: Sequence[Indices], fps: float) -> Any:
     """One ``get_batch`` for all clips."""
     from decord import VideoReader
 
-    return VideoReader(io.BytesIO(data), num_threads=1).get_batch(_all(clips)).asnumpy()
+    return VideoReader(io.BytesIO(data), num_threads=1).get_batch(all_numbers(clips)).asnumpy()
 
 
 def torchcodec(mode: str) -> Peer:
@@ -55,14 +55,14 @@ def torchcodec(mode: str) -> Peer:
             num_ffmpeg_threads=1,
             dimension_order="NHWC",
         )
-        return decoder.get_frames_at(_all(clips)).data
+        return decoder.get_frames_at(all_numbers(clips)).data
 
     return decode
 
 
 def pyav_pass(data: bytes, clips: Sequence[Indices], fps: float) -> list[Any]:
     """One pass from the start of the file to the last frame of all clips."""
-    wanted = set(_all(clips))
+    wanted = set(all_numbers(clips))
     images = []
     with av.open(io.BytesIO(data)) as container:
         stream = container.streams.video[0]
@@ -94,11 +94,12 @@ def pyav_seek(data: bytes, clips: Sequence[Indices], fps: float) -> list[Any]:
     return images
 
 
-def _all(clips: Sequence[Indices]) -> list[int]:
+def all_numbers(clips: Sequence[Indices]) -> list[int]:
+    """Display numbers of all clips, ascending, each once."""
     return sorted({int(number) for clip in clips for number in clip})
 
 
-_PEERS: dict[str, Peer] = {
+PEERS: dict[str, Peer] = {
     "pytorchvideo EncodedVideo": pytorchvideo,
     "decord get_batch": decord,
     "torchcodec, approximate": torchcodec("approximate"),
@@ -112,7 +113,7 @@ def find_peers() -> tuple[dict[str, Peer], dict[str, str]]:
     """Peers that work, by name, and why the others do not, tried on a tiny video."""
     found, missing = {}, {}
     data, clips = _tiny(), [np.array([0, 2]), np.array([1, 3])]
-    for name, peer in _PEERS.items():
+    for name, peer in PEERS.items():
         try:
             peer(data, clips, 25.0)
             found[name] = peer

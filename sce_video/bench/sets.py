@@ -25,12 +25,12 @@ LIBRARIES = ("torch", "av", "torchvision", "pytorchvideo", "decord", "torchcodec
 """Named with their versions beside every table."""
 
 
-def add_arguments(parser: Parser) -> None:
+def add_arguments(parser: Parser, *, rounds: int) -> None:
     """What to measure on, and how to tell."""
     parser.add_argument("--videos", type=Path, help="folder of videos (default: it makes its own)")
     parser.add_argument("--shards", type=Path, help="shard set; only the rows that its kind allows")
     parser.add_argument("--count", type=whole(1), default=8, help="videos (default 8)")
-    parser.add_argument("--rounds", type=whole(1), default=5, help="default 5")
+    parser.add_argument("--rounds", type=whole(1), default=rounds, help=f"default {rounds}")
     parser.add_argument("--frames", type=whole(1), default=8, help="of a clip (default 8)")
     parser.add_argument("--seconds", type=float, default=2.56, help="of a clip (default 2.56)")
     parser.add_argument("--size", type=whole(1), default=112, help="of a view (default 112)")

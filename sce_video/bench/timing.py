@@ -43,6 +43,10 @@ class Spent:
         rounds = self.cpu.mean(1)
         return float(np.ptp(rounds) / np.median(rounds))
 
+    def share(self, part: Spent) -> float:
+        """Median over rounds and inputs of the share that ``part`` takes of this."""
+        return float(np.median(part.cpu / self.cpu))
+
 
 def measure(ways: Mapping[str, Prepare], rounds: int, inputs: int) -> dict[str, Spent]:
     """Time every way on every input, ``rounds`` times."""

@@ -9,12 +9,13 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from PIL import Image
 
 HEIGHT, WIDTH, FPS = 256, 340, 25
 _CUT = 0.6  # place in the video at which every other one changes its scene
 _GRAIN = 1.0  # grey levels; cameras' noise is mostly gone in videos compressed before
 
-Image = NDArray[np.float32]
+Pixels = NDArray[np.float32]
 
 
 def make_videos(folder: Path, count: int, seconds: int = 10) -> None:
@@ -41,6 +42,13 @@ def make_videos(folder: Path, count: int, seconds: int = 10) -> None:
             container.mux(stream.encode(None))
 
 
+def make_images(folder: Path, count: int) -> None:
+    """Write ``count`` JPEGs of 500x375 pixels, what images of ImageNet are on average."""
+    for number in range(count):
+        pixels = np.clip(_texture(np.random.default_rng(number), 375, 500), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:04d}.jpg", quality=90)
+
+
 class _Scene:
     """A background twice as large as the picture, and three things with paths of their own."""
 
@@ -55,7 +63,7 @@ class _Scene:
         ]
         self.y, self.x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
 
-    def image(self, t: int) -> Image:
+    def image(self, t: int) -> Pixels:
         """Picture ``[H,W,3]`` of frame ``t``, grey levels."""
         (y, x), *places = [
             (amplitude * np.sin(2 * np.pi * t / period + phase)).sum(0)
@@ -70,7 +78,7 @@ class _Scene:
         return image
 
 
-def _texture(rng: np.random.Generator, height: int, width: int) -> Image:
+def _texture(rng: np.random.Generator, height: int, width: int) -> Pixels:
     """A picture ``[height,width,3]`` whose spectrum falls as those of photographs do, 1/f."""
     fy, fx = np.fft.fftfreq(height)[:, None, None], np.fft.rfftfreq(width)[None, :, None]
     falling = 1 / np.maximum(np.hypot(fy, fx), 1 / width) ** 1.2
@@ -81,9 +89,9 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> Image:
     return (rng.uniform(90, 160, 3) + 45 * made / made.std()).astype(np.float32)
 
 
-def _shifted(image: Image, top: float, left: float) -> Image:
+def _shifted(image: Pixels, top: float, left: float) -> Pixels:
     """The part of ``image`` at a place between pixels, ``[H,W,3]``."""
     y, x = int(top), int(left)
     part = image[y : y + HEIGHT + 1, x : x + WIDTH + 1]
     part = part[:-1] + (top - y) * (part[1:] - part[:-1])
-    return cast("Image", (part[:, :-1] + (left - x) * (part[:, 1:] - part[:, :-1])))
+    return cast("Pixels", (part[:, :-1] + (left - x) * (part[:, 1:] - part[:, :-1])))

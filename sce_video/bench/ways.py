@@ -19,7 +19,7 @@ from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips, Video
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import all_needed
 from sce_video.stream.decode import decode_frames
-from sce_video.stream.decode.planned import open_decoder, plan_packets
+from sce_video.stream.decode.planned import keep_decoder, plan_packets, take_decoder
 from sce_video.stream.shards import ShardReader
 
 CLIPS = 2  # a video
@@ -104,7 +104,7 @@ def _theirs(peer: Peer, sample: Sample, specs: Sequence[ClipSpec]) -> Work:
 
 
 def _bare(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
-    """The packets that :func:`ours` feeds, made before, to an open decoder: libav alone."""
+    """The packets that :func:`ours` feeds, made before, to a decoder that was kept: libav alone."""
     index, numbers = PacketIndex.from_bytes(sample.idx), all_needed(specs)
     wanted = set(numbers.tolist())
     runs: list[list[av.Packet | None]] = []
@@ -117,12 +117,12 @@ def _bare(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
             packet.opaque = int(index.number[place]) in wanted
             packets.append(packet)
         runs.append([*packets, None])
-    context = open_decoder(index)
-    context.open()
-    return partial(_decode, context, runs)
+    return partial(_decode, take_decoder(index), runs, index)
 
 
-def _decode(context: VideoCodecContext, runs: Sequence[Sequence[av.Packet | None]]) -> list[Any]:
+def _decode(
+    context: VideoCodecContext, runs: Sequence[Sequence[av.Packet | None]], index: PacketIndex
+) -> list[Any]:
     images = []
     for run in runs:
         for packet in run:
@@ -130,4 +130,5 @@ def _decode(context: VideoCodecContext, runs: Sequence[Sequence[av.Packet | None
                 if frame.opaque:
                     images.append(_REFORMATTER.reformat(frame, format="rgb24", threads=1))
         context.flush_buffers()
+    keep_decoder(index, context)
     return images
