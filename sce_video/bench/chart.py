@@ -8,19 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sce_video.errors import UsageError
-
 _WIDTH, _LABELS, _BAR, _GAP, _TOP, _LINE = 760, 250, 18, 8, 58, 15
 # Greys and blue between the two backgrounds: 4:1 against white and against near-black.
 _TEXT, _OURS, _OTHERS = "#7a828c", "#2f81f7", "#9aa3ad"
 
 
 def write_chart(path: Path, rows: Sequence[Mapping[str, Any]], machine: str, command: str) -> None:
-    """Draw clips a second and core of the rows of ``bench decode``, libav alone left out.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
+    """Draw clips a second and core of the rows of ``bench decode``, libav alone left out."""
     drawn = [row for row in rows if not row["name"].startswith("bare")]
     most = max(row["clips_per_s"] for row in drawn)
     shapes = []
@@ -52,10 +46,7 @@ def write_chart(path: Path, rows: Sequence[Mapping[str, Any]], machine: str, com
         + "\n".join(shapes)
         + "\n</svg>\n"
     )
-    try:
-        path.write_text(svg)
-    except OSError as error:
-        raise UsageError(f"--plot {path}: {error.strerror}") from error
+    path.write_text(svg)
 
 
 def _text(x: float, y: float, text: str, attributes: str = "") -> str:

@@ -21,7 +21,7 @@ from sce_video.bench.peers import first_line
 from sce_video.bench.sets import Machine, add_arguments, open_sets
 from sce_video.bench.timing import Prepare, Spent, Work, measure, one_thread, print_table
 from sce_video.bench.ways import CLIPS, PLACES, Clips, Sample, Way, find_ways, ours, read_set
-from sce_video.errors import SceVideoError, run_command
+from sce_video.errors import SceVideoError, UsageError, run_command
 from sce_video.shard.format import ShardIndex
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.cut import all_needed, make_clips
@@ -45,7 +45,7 @@ _COLUMNS = {
     "clips_per_s": ".1f",
     "x_pytorchvideo": ".1f",
     "wall_ms": ".2f",
-    "spread": ".0%",
+    "noise": ".0%",
     "packets": ".1f",
     "frames": ".1f",
     "python": ".1%",
@@ -61,7 +61,7 @@ def bench_decode(
         sets: by kind, of the same videos.
         clips: to cut.
         count: videos.
-        rounds: how often each row takes each video; other clips each time.
+        rounds: how often each row takes each video.
     """
     ways, missing = find_ways(list(sets))
     read = {kind: read_set(index, count) for kind, index in sets.items()}
@@ -87,10 +87,10 @@ def bench_decode(
     }
 
 
-def _prepare(way: Way, samples: Sequence[Sample], clips: Clips, turn: int, number: int) -> Work:
+def _prepare(way: Way, samples: Sequence[Sample], clips: Clips, number: int) -> Work:
     sampler, sample = clips.sampler(way.grid, way.difference), samples[number]
     read = replace(sample, media=bytes(bytearray(sample.media)))  # as if it was just read: in cache
-    return way.prepare(read, sampler(sample.video, turn, number))
+    return way.prepare(read, sampler(sample.video, 0, number))
 
 
 def _failures(
@@ -104,7 +104,7 @@ def _failures(
     for video in names:
         for name, way in ways.items():
             try:
-                _prepare(way, [read[way.kind][video]], clips, 0, 0)()
+                _prepare(way, [read[way.kind][video]], clips, 0)()
             except Exception as error:  # noqa: BLE001  (libraries raise what they like)
                 failed[video] = f"{name}: {first_line(error)}"
                 break
@@ -121,19 +121,18 @@ def _row(
         "wall_ms": used.wall_ms,
         "clips_per_s": 1000 * CLIPS / used.cpu_ms,
         "x_pytorchvideo": spent[BASE].cpu_ms / used.cpu_ms if BASE in spent else None,
-        "spread": used.spread,
+        "noise": used.noise,
     }
     if way.prepare is ours:
         counts = []
         sampler = clips.sampler(way.grid, way.difference)
         for number, sample in enumerate(samples):
             index = PacketIndex.from_bytes(sample.idx)
-            for turn in range(len(used.cpu)):
-                numbers = all_needed(sampler(sample.video, turn, number))
-                counts.append((sum(map(len, plan_packets(index, numbers))), len(numbers)))
+            numbers = all_needed(sampler(sample.video, 0, number))
+            counts.append((sum(map(len, plan_packets(index, numbers))), len(numbers)))
         row["packets"], row["frames"] = np.mean(counts, 0).tolist()
         if (bare := spent.get(name.replace("ours", "bare libav"))) is not None:
-            row["python"] = 1 - used.share(bare)
+            row["python"] = 1 - bare.cpu_ms / used.cpu_ms
     return row
 
 
@@ -147,18 +146,18 @@ def _parts(index: ShardIndex, grid: int, clips: Clips, count: int, rounds: int) 
     """Shares of what a sample takes from the tar to its two resized views."""
     reader, sampler = ShardReader(index), clips.sampler(grid)
 
-    def cut(turn: int, row: int) -> Work:
-        specs = sampler(reader.video(row), turn, row)
+    def cut(row: int) -> Work:
+        specs = sampler(reader.video(row), 0, row)
         return partial(make_clips, reader.media(row), specs, reader.packets(row))
 
-    def decode(turn: int, row: int) -> Work:
-        numbers = all_needed(sampler(reader.video(row), turn, row))
+    def decode(row: int) -> Work:
+        numbers = all_needed(sampler(reader.video(row), 0, row))
         return partial(decode_frames, reader.media(row), numbers, reader.packets(row))
 
     ways: dict[str, Prepare] = {
-        "media": lambda turn, row: partial(reader.media, row),
-        "idx": lambda turn, row: partial(reader.packets, row),
-        "sampler": lambda turn, row: partial(sampler, reader.video(row), turn, row),
+        "media": lambda row: partial(reader.media, row),
+        "idx": lambda row: partial(reader.packets, row),
+        "sampler": lambda row: partial(sampler, reader.video(row), 0, row),
         "decode": decode,
         "crop": cut,
     }
@@ -222,6 +221,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     args = parser.parse_args(argv)
 
     def command() -> int:
+        if args.plot is not None and not args.plot.parent.is_dir():
+            raise UsageError(f"--plot: no folder {args.plot.parent}")
         clips = Clips(args.frames, args.seconds, args.size)
         with open_sets(args) as sets, one_thread():
             result = bench_decode(sets, clips, count=args.count, rounds=args.rounds)

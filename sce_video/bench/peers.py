@@ -64,7 +64,7 @@ def pyav_pass(data: bytes, clips: Sequence[Indices], fps: float) -> list[Any]:
     """One pass from the start of the file to the last frame of all clips."""
     wanted = set(all_numbers(clips))
     images = []
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for number, frame in enumerate(container.decode(stream)):
@@ -78,7 +78,7 @@ def pyav_pass(data: bytes, clips: Sequence[Indices], fps: float) -> list[Any]:
 def pyav_seek(data: bytes, clips: Sequence[Indices], fps: float) -> list[Any]:
     """A seek to the key frame before each clip, and from there on."""
     images = []
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         base, start = stream.time_base or Fraction(1), stream.start_time or 0

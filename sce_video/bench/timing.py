@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 Work = Callable[[], object]
-Prepare = Callable[[int, int], Work]
-"""(round, number of the input) -> what is timed; called before the clock starts."""
+Prepare = Callable[[int], Work]
+"""Number of the input -> what is timed; called before the clock starts."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,18 @@ class Spent:
 
     @property
     def cpu_ms(self) -> float:
-        """CPU milliseconds an input: the median of the rounds."""
-        return float(1000 * np.median(self.cpu.mean(1)))
+        """CPU milliseconds an input: the least of the rounds for each, since load only adds."""
+        return float(1000 * self.cpu.min(0).mean())
 
     @property
     def wall_ms(self) -> float:
-        """Wall milliseconds an input: the median of the rounds."""
-        return float(1000 * np.median(self.wall.mean(1)))
+        """Wall milliseconds an input: the least of the rounds for each."""
+        return float(1000 * self.wall.min(0).mean())
 
     @property
-    def spread(self) -> float:
-        """How far the rounds lie apart, of their median."""
-        rounds = self.cpu.mean(1)
-        return float(np.ptp(rounds) / np.median(rounds))
-
-    def share(self, part: Spent) -> float:
-        """Median over rounds and inputs of the share that ``part`` takes of this."""
-        return float(np.median(part.cpu / self.cpu))
+    def noise(self) -> float:
+        """How far the median of the rounds lies above the least, on average over the inputs."""
+        return float(np.median(self.cpu, 0).mean() / self.cpu.min(0).mean() - 1)
 
 
 def measure(ways: Mapping[str, Prepare], rounds: int, inputs: int) -> dict[str, Spent]:
@@ -57,7 +52,7 @@ def measure(ways: Mapping[str, Prepare], rounds: int, inputs: int) -> dict[str, 
         for number in range(inputs):
             for place in rng.permutation(len(names)):
                 name = names[place]
-                work = ways[name](turn, number)
+                work = ways[name](number)
                 wall, cpu = time.perf_counter(), time.process_time()
                 result = work()
                 spent[name].cpu[turn, number] = time.process_time() - cpu

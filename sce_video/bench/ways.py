@@ -107,9 +107,9 @@ def _bare(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
     """The packets that :func:`ours` feeds, made before, to a decoder that was kept: libav alone."""
     index, numbers = PacketIndex.from_bytes(sample.idx), all_needed(specs)
     wanted = set(numbers.tolist())
-    runs: list[list[av.Packet | None]] = []
+    runs: list[list[Any]] = []
     for run in plan_packets(index, numbers):
-        packets: list[av.Packet | None] = []
+        packets: list[Any] = []
         for place in run.tolist():
             size, offset = int(index.size[place]), int(index.offset[place])
             packet = av.Packet(size)
@@ -121,7 +121,7 @@ def _bare(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
 
 
 def _decode(
-    context: VideoCodecContext, runs: Sequence[Sequence[av.Packet | None]], index: PacketIndex
+    context: VideoCodecContext, runs: Sequence[Sequence[Any]], index: PacketIndex
 ) -> list[Any]:
     images = []
     for run in runs:
