@@ -85,6 +85,6 @@ def upright_rgb(frame: VideoFrame, rotation: int) -> NDArray[np.uint8]:
     """
     rgb = _REFORMATTER.reformat(frame, format="rgb24", threads=1)
     plane = rgb.planes[0]  # its lines are padded: a view, not to_ndarray's copy
-    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
-    image = lines[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+    shape, strides = (rgb.height, rgb.width, 3), (plane.line_size, 3, 1)
+    image: NDArray[np.uint8] = np.ndarray(shape, np.uint8, plane, 0, strides)  # type: ignore[arg-type]
     return np.rot90(image, rotation // 90) if rotation else image

@@ -11,7 +11,12 @@ from collections.abc import Sequence
 
 from sce_video.arguments import Parser
 
-BENCHES = {"shard": "the converter", "augment": "augmentation on the CPU"}
+BENCHES = {
+    "shard": "the converter",
+    "decode": "clips out of videos",
+    "loader": "batches from worker processes",
+    "augment": "augmentation on the CPU",
+}
 """Name -> what it looks at. Each is a module of this room with a ``main`` of its own."""
 
 

@@ -16,7 +16,7 @@ from sce_video.media import open_video, upright_rgb
 from sce_video.shard.encode import Encoding, LayeredEncoder
 from sce_video.shard.packets import LAYER_SHIFT, PacketIndex
 from sce_video.shard.probe import Probe, probe_video
-from sce_video.stream.decode import DecodeError, decode_frames
+from sce_video.stream.decode import DecodeError, decode_frames, planned
 from sce_video.stream.decode.planned import plan_packets
 from tests.conftest import REPOSITORY
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED, encode
@@ -148,6 +148,30 @@ def test_real_videos(real_data: Path) -> None:
             got = decode_frames(data, numbers, probe.packets)
             assert np.array_equal(got, truth[numbers]), path.name
     assert unindexed == {".mpg": "packets lie in pieces"}
+
+
+def test_a_kept_decoder_takes_nothing_over(tmp_path: Path) -> None:
+    """Many videos in one process, some of equal settings, in any order, after damage, too."""
+    videos = []
+    for kind in KINDS:
+        data, probe = layered(KINDS[kind](tmp_path).read_bytes())
+        assert probe.packets is not None
+        videos.append((data, probe.packets, decode_all(data)))
+    rng, kept = np.random.default_rng(0), 0
+    for _ in range(300):
+        data, index, truth = videos[rng.integers(len(videos))]
+        decoder = planned.take_decoder(index)
+        planned.keep_decoder(index, decoder)
+        numbers = np.sort(rng.choice(len(truth), min(8, len(truth)), replace=False))
+        if rng.random() < 0.2:
+            with pytest.raises(DecodeError):
+                decode_frames(bytes(len(data)), numbers, index)
+            assert planned.take_decoder(index) is not decoder
+        assert np.array_equal(decode_frames(data, numbers, index), truth[numbers])
+        after = planned.take_decoder(index)
+        kept += after is decoder
+        planned.keep_decoder(index, after)
+    assert kept > 150
 
 
 def test_damage_is_told(grouped: tuple[bytes, PacketIndex]) -> None:
