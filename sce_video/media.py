@@ -9,10 +9,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -44,7 +46,7 @@ class MediaError(Exception):
 def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file's bytes: its container and its main stream, set to decode in one thread.
 
-    Frames and packets carry what is put into ``packet.opaque``, so a frame's packet can be told.
+    A frame's packet can be told by :func:`number_packet`.
 
     Raises:
         MediaError: not a container of :data:`CONTAINERS`, no video stream, or an unknown codec.
@@ -74,6 +76,21 @@ def _main_stream(container: InputContainer) -> VideoStream:
     raise MediaError(
         "no video stream" if audio else "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
     )
+
+
+def number_packet(packet: Packet[Any], number: int) -> None:
+    """Give a packet a number that its frame will have, too; see :func:`number_of`.
+
+    PyAV keeps what is attached by its identity, and small integers are all the same object: what
+    one frame frees, another would lose. So the number goes in an object of its own.
+    """
+    packet.opaque = [number]
+
+
+def number_of(frame: VideoFrame) -> int:
+    """The number of the packet that a frame was decoded from."""
+    number: int = cast("list[int]", frame.opaque)[0]
+    return number
 
 
 def upright_rgb(frame: VideoFrame, rotation: int) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from sce_video.bench.peers import Peer, find_peers
 from sce_video.bench.timing import Work
+from sce_video.media import number_of, number_packet
 from sce_video.shard.format import ShardIndex
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips, Video
@@ -114,20 +115,23 @@ def _bare(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
             size, offset = int(index.size[place]), int(index.offset[place])
             packet = av.Packet(size)
             packet.update(sample.media[offset : offset + size])
-            packet.opaque = int(index.number[place]) in wanted
+            number_packet(packet, int(index.number[place]))
             packets.append(packet)
         runs.append([*packets, None])
-    return partial(_decode, take_decoder(index), runs, index)
+    return partial(_decode, take_decoder(index), runs, index, wanted)
 
 
 def _decode(
-    context: VideoCodecContext, runs: Sequence[Sequence[Any]], index: PacketIndex
+    context: VideoCodecContext,
+    runs: Sequence[Sequence[Any]],
+    index: PacketIndex,
+    wanted: Container[int],
 ) -> list[Any]:
     images = []
     for run in runs:
         for packet in run:
             for frame in context.decode(packet):
-                if frame.opaque:
+                if number_of(frame) in wanted:
                     images.append(_REFORMATTER.reformat(frame, format="rgb24", threads=1))
         context.flush_buffers()
     keep_decoder(index, context)

@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from sce_video.media import CONTAINERS, MAX_PIXELS, MediaError, open_video
+from sce_video.media import CONTAINERS, MAX_PIXELS, MediaError, number_of, number_packet, open_video
 from sce_video.shard.indexer import Indexer, Unindexable
 from sce_video.shard.packets import PacketIndex
 from sce_video.shard.truncation import is_cut
@@ -128,7 +128,7 @@ class _Video:
                 if packet.is_corrupt:
                     raise Rejected("damaged packets")
                 if packet.size:
-                    packet.opaque = self._indexer.add(packet)
+                    number_packet(packet, self._indexer.add(packet))
                 for frame in packet.decode():
                     self._add(frame)
                 if len(self._pts) > limits.frames:
@@ -158,7 +158,7 @@ class _Video:
             raise Rejected("frame size changes")
         if pts is None:
             raise Rejected("frames without a time")
-        self._shown.append(cast("int", frame.opaque))
+        self._shown.append(number_of(frame))
         self._pts.append(pts)
         self._last_duration = frame.duration
         if self._sink is not None:

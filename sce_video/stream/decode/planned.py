@@ -16,7 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sce_video.media import MAX_PIXELS, upright_rgb
+from sce_video.media import MAX_PIXELS, number_of, number_packet, upright_rgb
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
@@ -80,7 +80,7 @@ def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[
     images: dict[int, NDArray[np.uint8]] = dict.fromkeys(numbers.tolist(), _NOTHING)
     try:
         for frame in _frames(data, index, plan_packets(index, numbers)):
-            number = cast("int", frame.opaque)
+            number = number_of(frame)
             if number in images:
                 if frame.is_corrupt:
                     raise DecodeError(f"frame {number} is corrupt")
@@ -97,7 +97,7 @@ def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[
 def _frames(
     data: bytes, index: PacketIndex, runs: Sequence[NDArray[np.int64]]
 ) -> Iterator[VideoFrame]:
-    """Decode ``runs`` of packets; each frame carries its display number as ``opaque``."""
+    """Decode ``runs`` of packets; each frame has its display number (``number_of``)."""
     context = take_decoder(index)
     for run in runs:
         columns = (index.offset[run], index.size[run], index.number[run])
@@ -106,7 +106,7 @@ def _frames(
             # packet made of bytes would end in whatever lies behind them in memory.
             packet = av.Packet(size)
             packet.update(data[offset : offset + size])
-            packet.opaque = shown
+            number_packet(packet, shown)
             yield from context.decode(packet)
         yield from context.decode(None)
         context.flush_buffers()

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sce_video.media import open_video, upright_rgb
+from sce_video.media import number_of, open_video, upright_rgb
 from sce_video.shard.encode import Encoding, LayeredEncoder
 from sce_video.shard.packets import LAYER_SHIFT, PacketIndex
 from sce_video.shard.probe import Probe, probe_video
 from sce_video.stream.decode import DecodeError, decode_frames, planned
-from sce_video.stream.decode.planned import plan_packets
+from sce_video.stream.decode.planned import _frames, plan_packets
 from tests.conftest import REPOSITORY
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED, encode
 
@@ -172,6 +172,20 @@ def test_a_kept_decoder_takes_nothing_over(tmp_path: Path) -> None:
         kept += after is decoder
         planned.keep_decoder(index, after)
     assert kept > 150
+
+
+def test_frames_that_are_kept_do_not_confuse_the_next_clip(
+    grouped: tuple[bytes, PacketIndex],
+) -> None:
+    """PyAV keeps what is attached to packets by identity, and small integers are all the same."""
+    data, index = grouped
+    numbers = np.arange(0, 64, 8)
+    kept = decode_frames(data, numbers, index)
+    found = []
+    for frame in _frames(data, index, plan_packets(index, numbers)):
+        found.append(number_of(frame))
+        kept.clear()
+    assert found == numbers.tolist()
 
 
 def test_damage_is_told(grouped: tuple[bytes, PacketIndex]) -> None:
