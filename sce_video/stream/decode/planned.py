@@ -7,6 +7,7 @@ picture that resets the decoder, and only pictures that no wanted one refers to 
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -36,32 +37,43 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[NDArray
     Returns:
         Runs of packets; the decoder starts afresh before each.
     """
-    targets, keys, layer = index.packet_of[numbers], index.keys, index.layer
-    starts = np.searchsorted(keys, targets, side="right") - 1
-    # Frames shown before a key but sent after it refer to what came before it (open GOPs).
-    while (late := (index.number[keys[starts]] > numbers) & (starts > 0)).any():
-        starts = starts - late
-    last_of: dict[int, int] = {}  # start -> its last target
-    for start, target in zip(starts.tolist(), targets.tolist(), strict=True):
-        last_of[start] = max(target, last_of.get(start, target))
-    feed = np.zeros(len(index.number), bool)
+    # Few numbers, so plain lists: a NumPy call costs as much as ten of these steps.
+    keys, shown, layer = index.keys.tolist(), index.number, index.layer
+    targets = index.packet_of[numbers].tolist()
+    last_of: dict[int, int] = {}  # packet to start at -> last target from there
+    for number, target in zip(numbers.tolist(), targets, strict=True):
+        start = bisect_right(keys, target) - 1
+        # Frames shown before a key but sent after it refer to what came before it (open GOPs).
+        while start and shown[keys[start]] > number:
+            start -= 1
+        last_of[keys[start]] = max(target, last_of.get(keys[start], target))
+    feed = np.zeros(len(shown), bool)
+    base = layer == 0
     borders: list[int] = []
     end = -1
-    for start, last in sorted(last_of.items()):
-        first = int(keys[start])
-        feed[first : last + 1] = True
+    for first, last in sorted(last_of.items()):
+        feed[first : last + 1] = base[first : last + 1]
         if first > end:
             borders.append(first)
         end = max(end, last)
-    group = np.cumsum(layer == 0)  # a packet of layer 0 opens a group
-    needs_layer_1 = np.zeros(int(group[-1]) + 1, bool)
-    needs_layer_1[group[targets[layer[targets] == 2]]] = True
-    feed &= (layer == 0) | ((layer == 1) & needs_layer_1[group])
+    if (layer == 1).any():
+        feed |= _second_layer(layer, base, targets)
     feed[targets] = True
     feed |= _completing(index, feed)
     packets = np.flatnonzero(feed)
     cuts = [*np.searchsorted(packets, borders).tolist(), len(packets)]
     return [packets[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def _second_layer(
+    layer: NDArray[np.uint8], base: NDArray[np.bool_], targets: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Packets of layer 1 that targets of layer 2 refer to: those of their groups."""
+    group = np.cumsum(base)  # a packet of layer 0 opens a group
+    needed = np.zeros(int(group[-1]) + 1, bool)
+    needed[[group[target] for target in targets if layer[target] == 2]] = True
+    wanted: NDArray[np.bool_] = (layer == 1) & needed[group]
+    return wanted
 
 
 def _completing(index: PacketIndex, feed: NDArray[np.bool_]) -> NDArray[np.bool_]:
