@@ -88,6 +88,13 @@ class AugmentConfig(_Section):
     temporal_difference: Share | None = None
     antialias: bool = True  # low-pass before shrinking; false = the published code
 
+    @field_validator("area", "aspect")
+    @classmethod
+    def _ascending(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds and bounds[0] > bounds[1]:
+            raise ValueError(f"give the lower bound first, not {list(bounds)}")
+        return bounds
+
     @field_validator("recipe")
     @classmethod
     def _two_views(cls, name: str) -> str:
@@ -210,9 +217,11 @@ class Config(_Section):
         return self.clip or ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
 
     @model_validator(mode="after")
-    def _one_size(self) -> Config:
+    def _fits_the_shape(self) -> Config:
         if self.clip and self.augment.size:
             raise ValueError("augment.size is for images; the size of clips is clip.size")
+        if self.shape.frames == 1 and self.augment.temporal_difference:
+            raise ValueError("augment.temporal_difference needs clips of more than one frame")
         return self
 
     @model_validator(mode="after")
@@ -288,7 +297,9 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(f"{path}: {_explain(error)}") from error
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        typed = [text for text in overrides if place and text.startswith(f"{place}=")]
+        raise UsageError(f"{typed[0] if typed else path}: {_explain(error)}") from error
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -45,13 +45,14 @@ def check_run_folder(config: Config) -> None:
     from sce_video.errors import UsageError
 
     folder = Path(config.run.dir)
+    saved = (folder / "checkpoints").is_dir()
     if folder.is_dir() and any(folder.iterdir()) and not config.run.resume:
+        hint = "continue that run with run.resume=true" if saved else "delete it (no checkpoints)"
+        raise UsageError(f"{folder}: not empty; {hint}, or start another with run.dir=...")
+    if config.run.resume and not saved:
         raise UsageError(
-            f"{folder}: not empty; continue that run with run.resume=true, "
-            "or start another with run.dir=..."
+            f"{folder}: nothing to resume (no checkpoints); delete it and drop run.resume=true"
         )
-    if config.run.resume and not (folder / "checkpoints").is_dir():
-        raise UsageError(f"{folder}: nothing to resume (no checkpoints); drop run.resume=true")
 
 
 def train(config: Config) -> None:

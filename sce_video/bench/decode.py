@@ -201,12 +201,13 @@ def _print(result: Mapping[str, Any]) -> None:
     shares = dict.fromkeys(("media", "idx", "sampler", "decode", "crop"), ".1%")
     print()
     print_table("parts of a sample", {"cpu_ms": ".2f", **shares}, result["parts"])
-    print("\ntargets")
+    print("\nwhat this package aims at, on this machine")
     for target in result["targets"]:
         kind = "least" if "least" in target else "most"
         form = ".1f" if kind == "least" else ".1%"
-        met = "met" if target["met"] else "MISSED"
-        print(f"  {target['name']}: {target['value']:{form}} (at {kind} {target[kind]:g}) {met}")
+        met = "met" if target["met"] else "not met"
+        value = f"{target['value']:{form}} (at {kind} {target[kind]:{form}})"
+        print(f"  {target['name']}: {value} {met}")
     for name, why in result["missing"].items():
         print(f"not measured: {name}: {why}")
     for name, why in result["left_out"].items():

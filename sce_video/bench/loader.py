@@ -25,6 +25,7 @@ from sce_video.bench.sets import Machine, add_arguments, open_sets
 from sce_video.bench.timing import one_thread, print_table
 from sce_video.bench.ways import CLIPS, Clips
 from sce_video.errors import run_command
+from sce_video.progress import Progress
 
 LEAST = 0.85
 """Of the rate in one process, for each CPU second."""
@@ -67,9 +68,11 @@ def bench_loader(
     rng = np.random.default_rng(0)
     names = list(feeds)
     rates = {name: np.zeros((rounds, 2)) for name in names}
-    for turn in range(rounds):
-        for place in rng.permutation(len(names)):
-            rates[names[place]][turn] = flow(feeds[names[place]], seconds, workers)
+    with Progress(rounds * len(names), "feeds") as bar:
+        for turn in range(rounds):
+            for number, place in enumerate(rng.permutation(len(names)).tolist()):
+                rates[names[place]][turn] = flow(feeds[names[place]], seconds, workers)
+                bar.update(turn * len(names) + number + 1)
     rows = []
     for name, found in rates.items():
         row: dict[str, Any] = {"name": name, "rate": 0.0}
@@ -87,9 +90,9 @@ def _print(result: Mapping[str, Any]) -> None:
     print(f"{result['machine']}\n{result['command']}")
     print(f"clips of {result['videos']} videos, {CLIPS} each; views of {result['images']} images\n")
     print_table("", _COLUMNS, result["rows"])
-    print("\ntargets")
+    print("\nwhat this package aims at, on this machine")
     for target in result["targets"]:
-        met = "met" if target["met"] else "MISSED"
+        met = "met" if target["met"] else "not met"
         print(f"  {target['name']}: {target['value']:.0%} (at least {target['least']:.0%}) {met}")
     for name, why in result["missing"].items():
         print(f"not measured: {name}: {why}")

@@ -124,6 +124,8 @@ def find_peers() -> tuple[dict[str, Peer], dict[str, str]]:
 
 def first_line(error: Exception) -> str:
     """What an exception says, in one line."""
+    if "Could not load libtorchcodec" in str(error):
+        return "FFmpeg's shared libraries are not found (apt install ffmpeg, or LD_LIBRARY_PATH)"
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

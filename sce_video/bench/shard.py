@@ -87,7 +87,9 @@ def bench_shard(folder: Path, *, rounds: int, workers: int, repeat: int) -> list
         workers: of the whole conversions.
         repeat: how often the whole conversion takes each video.
     """
-    records = list(_plan(folder).records)
+    records = [record for record in _plan(folder).records if record.media == "video"]
+    if not records:
+        raise UsageError(f"{folder}: no videos; this measures their conversion")
     encoding = Encoding(quality="fast")
     tasks: dict[str, Callable[[Record], object]] = {
         "decode, bare PyAV": lambda record: bare_decode(record.source),

@@ -91,7 +91,7 @@ class PretrainTask:
         sampler = RandomClips(
             crops=recipe.crops(clip.size),
             timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
-            difference=recipe.temporal_difference if self.config.clip else 0.0,
+            difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
             seed=self.config.run.seed,
         )
         antialias = self.config.augment.antialias

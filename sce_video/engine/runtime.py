@@ -62,7 +62,9 @@ def log_to(folder: Path, runtime: Runtime) -> None:
     log.propagate = False
     handlers: list[logging.Handler] = [logging.FileHandler(folder / "run.log", delay=True)]
     if runtime.main:
-        handlers.append(logging.StreamHandler())
+        shown = logging.StreamHandler()
+        shown.addFilter(lambda record: not getattr(record, "file_only", False))
+        handlers.append(shown)
     for handler in handlers:
         rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
         handler.setFormatter(logging.Formatter(f"%(levelname)s{rank}: %(message)s"))

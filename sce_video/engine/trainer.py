@@ -68,7 +68,8 @@ class Trainer:
         self.config, self.task, self.runtime = config, task, runtime
         self.folder = Path(config.run.dir)
         self.step = 0
-        self.bad = 0  # samples, of all ranks
+        self.bad = 0  # different samples, of all ranks
+        self._known_bad: set[str] = set()  # of this rank, since it started
         self._reasons: Counter[str] = Counter()  # of this rank's bad samples
         self._data_cpu = 0.0
         self.run_id = uuid.uuid4().hex[:8]
@@ -105,7 +106,9 @@ class Trainer:
         except Interrupted:
             self._status("interrupted")
             raise
-        except BaseException:
+        except BaseException as error:
+            # What ends the run is printed by who catches it; here it is for the file alone.
+            log.error("failed: %s", error, extra={"file_only": True})
             self._status("failed")
             raise
         finally:
@@ -170,8 +173,10 @@ class Trainer:
         parts = [{"loss": o.loss, **o.parts} for o in outcomes]
         row = {name: torch.stack([p[name].float() for p in parts]).mean() for name in parts[0]}
         bad = [sample for o in outcomes for sample in o.bad]
+        bad = [(name, reason) for name, reason in bad if name not in self._known_bad]
         for name, reason in bad:
             log.warning("bad sample %s: %s; replaced by the next", name, reason)
+            self._known_bad.add(name)
             self._reasons[reason] += 1
         finite = bool(torch.isfinite(row["loss"]))
         flags = torch.tensor([stop.raised, len(bad), not finite], device=self.engine.device)
@@ -189,7 +194,8 @@ class Trainer:
 
     def _bound_bad(self, new: int) -> None:
         self.bad += new
-        seen = (self.step + 1) * self.config.train.batch_size
+        steps = min(self.step + 1, self.task.steps_per_epoch)  # then the same samples come again
+        seen = steps * self.config.train.batch_size
         limit = max(_MIN_BAD, math.ceil(self.config.data.max_bad_fraction * seen))
         if self.bad > limit:
             reasons: list[Counter[str] | None] = [None] * self.runtime.ranks
@@ -198,8 +204,8 @@ class Trainer:
             summary = ", ".join(f"{count} x {reason}" for reason, count in most)
             raise SceVideoError(
                 f"{self.bad} of {seen} samples were bad (data.max_bad_fraction allows {limit}): "
-                f"{summary}; all are named in {self.folder / 'run.log'}; "
-                "run python -m sce_video.shard verify on the shards"
+                f"{summary}; all are named in {self.folder / 'run.log'}; a set with an index is "
+                "checked by python -m sce_video.shard verify"
             )
 
     def _save_due(self) -> bool:

@@ -65,7 +65,8 @@ def bank_and_queries(index: ShardIndex, split: str | None) -> tuple[str, str]:
         if "train" in values and name in values:
             return "train", name
     raise UsageError(
-        f"{index.name}: cannot tell bank from queries; give --split N, or --bank and --queries"
+        f"{index.name}: cannot tell bank from queries; give --split N, or --bank and --queries "
+        "(a set of your own has splits where it was made with --csv path,label,split)"
     )
 
 
@@ -77,6 +78,12 @@ def extract_both(request: EvalRequest) -> Extracted:
         has, wants = ("images", "clips") if index.images else ("videos", "images")
         raise UsageError(f"{index.name}: holds {has}; {request.encoder} was trained on {wants}")
     views = eval_views(spec, request.clips, request.crops, request.size)
+    common = len(set(index.rows(request.bank)) & set(index.rows(request.queries)))
+    if common:
+        raise UsageError(
+            f"{index.name}: {request.bank} and {request.queries} share {common} samples, "
+            "each of which would find itself; give disjoint splits"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = []
     for title, split in (("bank", request.bank), ("queries", request.queries)):

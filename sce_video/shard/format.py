@@ -185,9 +185,7 @@ class ShardIndex:
                 return found.astype(np.int64)
         known = {name: split_counts(self.table, name) for name in self.split_columns}
         has = ", ".join(f"{name}:{value}" for name in known for value in known[name]) or "none"
-        raise UsageError(
-            f"{self.name}: no split '{split}'; it has {has}; data.split=null takes all"
-        )
+        raise UsageError(f"{self.name}: no split '{split}'; it has {has}; no split takes all")
 
     @property
     def images(self) -> bool:

@@ -159,6 +159,11 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
         )
     if clip and config.data.on_short == "drop":
         rows = rows[index.numbers("duration")[rows] >= clip.seconds]
+        if not len(rows):
+            raise UsageError(
+                f"{index.name}: all videos are shorter than clip.seconds={clip.seconds:g}, and "
+                "data.on_short=drop leaves them out"
+            )
     _, shard_of = np.unique(index.shard_numbers()[rows], return_inverse=True)
     return BatchPlan(
         rows=rows,

@@ -204,23 +204,27 @@ def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator
     problems: list[str] = []
 
     def note(error: Exception) -> bool:
-        problems.append(str(error).partition(" @ ")[0] or type(error).__name__)
+        text = str(error.args[0] if error.args else error)  # webdataset adds the stream to it
+        problems.append(text.partition(" @ ")[0] or type(error).__name__)
         return True
 
     if not _ends(stream):
         problems.append("has no end: cut off, or no plain tar")
-    wanted = (*media, *_LABELS)
+    others: set[str] = set()  # extensions of the other kind of media
 
     def select(member: str) -> bool:
-        return member.rpartition(".")[2].lower() in wanted
+        extension = member.rpartition(".")[2].lower()
+        if extension not in media and extension in (*VIDEOS, *IMAGES):
+            others.add(extension)
+        return extension in (*media, *_LABELS)
 
     files = tar_file_expander([{"url": name, "stream": stream}], note, select)
     for fields in group_by_keys(files, handler=note):
-        yield _sample(name, fields, media)
+        yield _sample(name, fields, media, others)
     if not problems and any(stream.read()):
         problems.append("damaged: data behind what reads like its end")
-    for problem in dict.fromkeys(problems):
-        yield Sample(name, problem=problem)
+    if problems:  # the first: what follows from it is no news
+        yield Sample(name, problem=problems[0])
 
 
 def _ends(stream: BinaryIO) -> bool:
@@ -231,12 +235,16 @@ def _ends(stream: BinaryIO) -> bool:
     return len(end) == _END and not any(end)
 
 
-def _sample(shard: str, fields: dict[str, Any], media: Collection[str]) -> Sample:
+def _sample(
+    shard: str, fields: dict[str, Any], media: Collection[str], others: Collection[str]
+) -> Sample:
     name = f"{shard}/{fields['__key__']}"
     found = [field for field in fields if field.rpartition(".")[2] in media]
     if len(found) != 1:
         several = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
-        return Sample(name, problem=several if found else "no video or image")
+        clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
+        none = f"{', '.join(sorted(others))} where others are asked for: {clip}"
+        return Sample(name, problem=several if found else none if others else "no video or image")
     return Sample(name, fields[found[0]], _label(fields))
 
 

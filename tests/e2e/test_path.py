@@ -61,10 +61,10 @@ def test_retrieve_knn_and_report(finished: Path) -> None:
     assert (result["samples"], result["bank_samples"], result["missing"]) == (12, 24, 0)
     assert result["R@1"] <= result["R@5"] <= result["R@50"] == 1.0
     assert result["protocol"]["views"].startswith("2 clips x 1 crops")
-    done = sce_video("knn", *encoder, *few, "--bank", "train", "--queries", "train", "--k", "1")
+    done = sce_video("knn", *encoder, *few, "--k", "24")
     assert done.returncode == 0, done.stderr
-    same = json.loads((finished / "run/knn/knn.json").read_text())
-    assert same["top1"] == 1.0  # every query is in the bank: its nearest is itself
+    result = json.loads((finished / "run/knn/knn.json").read_text())
+    assert result["samples"] == 12
     done = sce_video("report", str(finished / "run"))
     assert done.returncode == 0, done.stderr
     page = (finished / "run/report.html").read_text()
@@ -129,6 +129,15 @@ def test_a_foreign_encoder_and_a_used_folder_are_refused(finished: Path) -> None
     )
     assert wrong.returncode == 2
     assert "not an encoder" in wrong.stderr
+
+
+def test_bank_and_queries_must_differ(finished: Path) -> None:
+    done = sce_video(
+        *("knn", "--encoder", str(finished / "run"), "--shards", str(finished / "shards")),
+        *("--bank", "train", "--queries", "train"),
+    )
+    assert done.returncode == 2
+    assert "train and train share 24 samples" in done.stderr
 
 
 def test_real_ucf101_and_kinetics_go_the_whole_path(real_data: Path, tmp_path: Path) -> None:

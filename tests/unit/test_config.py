@@ -102,3 +102,12 @@ def test_clips_on_the_grid_need_a_fitting_step() -> None:
 @pytest.mark.parametrize("given", ["off", "offline", "online"])
 def test_every_way_to_track_can_be_typed(given: str) -> None:
     assert load_config("demo.yaml", [f"track.wandb={given}"]).track.wandb == given
+
+
+def test_bounds_ascend_and_one_frame_has_no_difference() -> None:
+    with pytest.raises(UsageError, match=r"^augment\.area=\[0\.9, 0\.2\]: .*lower bound first"):
+        load_config("demo.yaml", ["augment.area=[0.9, 0.2]"])
+    with pytest.raises(UsageError, match="needs clips of more than one frame"):
+        load_config("demo.yaml", ["clip.frames=1", "augment.temporal_difference=0.5"])
+    with pytest.raises(UsageError, match=r"^clip\.grid=3: clip\.grid: "):
+        load_config("demo.yaml", ["clip.grid=3"])

@@ -252,7 +252,7 @@ def test_samples_are_webdatasets(tmp_path: Path, video: bytes) -> None:
         "t/d": -1,
     }
     assert found["t/dir.x/a"].data == video
-    assert found["t/f"].problem == "no video or image"
+    assert found["t/f"].problem == "jpg where others are asked for: give clip=null"
     assert found["t/v1"].problem.startswith("several media files (2_x.mp4, 2_y.mp4)")
     assert len(found) == 5
 
