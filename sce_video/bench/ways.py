@@ -111,7 +111,7 @@ def _bare(sample: Sample, specs: Sequence[ClipSpec]) -> Work:
     runs: list[list[Any]] = []
     for run in plan_packets(index, numbers):
         packets: list[Any] = []
-        for place in run.tolist():
+        for place in run:
             size, offset = int(index.size[place]), int(index.offset[place])
             packet = av.Packet(size)
             packet.update(sample.media[offset : offset + size])

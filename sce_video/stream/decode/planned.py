@@ -7,8 +7,8 @@ picture that resets the decoder, and only pictures that no wanted one refers to 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import av
@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from sce_video.media import MAX_PIXELS, number_of, number_packet, upright_rgb
-from sce_video.shard.packets import PacketIndex
+from sce_video.shard.packets import KEY, LAYER_SHIFT, PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
@@ -27,7 +27,7 @@ _STRICT = "1"
 the standard allows before it shows one, rather than guess their order and drop the late ones."""
 
 
-def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[int]]:
     """Packets to feed, in decode order, to see the frames ``numbers``.
 
     Args:
@@ -36,59 +36,69 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[NDArray
 
     Returns:
         Runs of packets; the decoder starts afresh before each.
+
+    Raises:
+        DecodeError: there is no such frame.
     """
-    # Few numbers, so plain lists: a NumPy call costs as much as ten of these steps.
-    keys, shown, layer = index.keys.tolist(), index.number, index.layer
-    targets = index.packet_of[numbers].tolist()
+    # Plain lists: between two decodes NumPy's code is cold, and a call costs more than these steps.
+    kinds, shown = index.kind.tolist(), index.number.tolist()
+    packet_of = {number: packet for packet, number in enumerate(shown)}
+    starts = [i for i, kind in enumerate(kinds) if kind & KEY and shown[i] >= 0]
+    starts = starts if starts[:1] == [0] else [0, *starts]
+    targets = []
     last_of: dict[int, int] = {}  # packet to start at -> last target from there
-    for number, target in zip(numbers.tolist(), targets, strict=True):
-        start = bisect_right(keys, target) - 1
+    for number in numbers.tolist():
+        target = packet_of.get(number)
+        if target is None:
+            raise DecodeError(f"ends before frame {index.frames}")
+        place = bisect_right(starts, target) - 1
         # Frames shown before a key but sent after it refer to what came before it (open GOPs).
-        while start and shown[keys[start]] > number:
-            start -= 1
-        last_of[keys[start]] = max(target, last_of.get(keys[start], target))
-    feed = np.zeros(len(shown), bool)
-    base = layer == 0
-    borders: list[int] = []
-    end = -1
+        while place and shown[starts[place]] > number:
+            place -= 1
+        start = starts[place]
+        last_of[start] = max(target, last_of.get(start, target))
+        targets.append(target)
+    feed = set(targets)
+    for target in targets:
+        feed |= _second_layer(kinds, target)
+    borders, end = [], -1
     for first, last in sorted(last_of.items()):
-        feed[first : last + 1] = base[first : last + 1]
+        feed.update(i for i in range(first, last + 1) if kinds[i] >> LAYER_SHIFT == 0)
         if first > end:
             borders.append(first)
         end = max(end, last)
-    if (layer == 1).any():
-        feed |= _second_layer(layer, base, targets)
-    feed[targets] = True
-    feed |= _completing(index, feed)
-    packets = np.flatnonzero(feed)
-    cuts = [*np.searchsorted(packets, borders).tolist(), len(packets)]
+    if -1 in packet_of:
+        feed |= _completing(shown, feed)
+    packets = sorted(feed)
+    cuts = [*(bisect_left(packets, border) for border in borders), len(packets)]
     return [packets[a:b] for a, b in itertools.pairwise(cuts)]
 
 
-def _second_layer(
-    layer: NDArray[np.uint8], base: NDArray[np.bool_], targets: Sequence[int]
-) -> NDArray[np.bool_]:
-    """Packets of layer 1 that targets of layer 2 refer to: those of their groups."""
-    group = np.cumsum(base)  # a packet of layer 0 opens a group
-    needed = np.zeros(int(group[-1]) + 1, bool)
-    needed[[group[target] for target in targets if layer[target] == 2]] = True
-    wanted: NDArray[np.bool_] = (layer == 1) & needed[group]
-    return wanted
+def _second_layer(kinds: Sequence[int], target: int) -> set[int]:
+    """Packets of layer 1 in the group of a target of layer 2; a packet of layer 0 opens a group."""
+    if kinds[target] >> LAYER_SHIFT != 2:
+        return set()
+    first = last = target
+    while first > 0 and kinds[first] >> LAYER_SHIFT:
+        first -= 1
+    while last < len(kinds) and kinds[last] >> LAYER_SHIFT:
+        last += 1
+    return {i for i in range(first, last) if kinds[i] >> LAYER_SHIFT == 1}
 
 
-def _completing(index: PacketIndex, feed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _completing(shown: Sequence[int], feed: Iterable[int]) -> set[int]:
     """Packets without a frame of their own, which may complete the one fed before them."""
-    mute = index.number < 0
-    if not mute.any():
-        return mute
-    before = np.maximum.accumulate(np.where(mute, -1, np.arange(len(mute))))
-    return mute & feed[before] & (before >= 0)
+    found = set()
+    for packet in feed:
+        following = packet + 1
+        while following < len(shown) and shown[following] < 0:
+            found.add(following)
+            following += 1
+    return found
 
 
 def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[NDArray[np.uint8]]:
     """Decode frames by display number; see :func:`~sce_video.stream.decode.decode_frames`."""
-    if len(numbers) and numbers[-1] >= index.frames:
-        raise DecodeError(f"ends before frame {index.frames}")
     images: dict[int, NDArray[np.uint8]] = dict.fromkeys(numbers.tolist(), _NOTHING)
     try:
         for frame in _frames(data, index, plan_packets(index, numbers)):
@@ -106,19 +116,18 @@ def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[
     return found
 
 
-def _frames(
-    data: bytes, index: PacketIndex, runs: Sequence[NDArray[np.int64]]
-) -> Iterator[VideoFrame]:
+def _frames(data: bytes, index: PacketIndex, runs: Sequence[Sequence[int]]) -> Iterator[VideoFrame]:
     """Decode ``runs`` of packets; each frame has its display number (``number_of``)."""
     context = take_decoder(index)
+    offsets, sizes, shown = index.offset.tolist(), index.size.tolist(), index.number.tolist()
     for run in runs:
-        columns = (index.offset[run], index.size[run], index.number[run])
-        for offset, size, shown in zip(*(column.tolist() for column in columns), strict=True):
+        for place in run:
+            offset, size = offsets[place], sizes[place]
             # Allocated, then filled: decoders read a few bytes further and want zeros there. A
             # packet made of bytes would end in whatever lies behind them in memory.
             packet = av.Packet(size)
             packet.update(data[offset : offset + size])
-            number_packet(packet, shown)
+            number_packet(packet, shown[place])
             yield from context.decode(packet)
         yield from context.decode(None)
         context.flush_buffers()
