@@ -75,13 +75,12 @@ def bench_loader(
                 bar.update(turn * len(names) + number + 1)
     rows = []
     for name, found in rates.items():
-        row: dict[str, Any] = {"name": name, "rate": 0.0}
+        row: dict[str, Any] = {"name": name}
         row["per_cpu_s"], row["per_wall_s"] = np.median(found, 0).tolist()
         row["spread"] = float(np.ptp(found[:, 0]) / row["per_cpu_s"])
         alone = rates.get(name.rpartition(",")[0] + IN_PROCESS)
         if alone is not None and not name.endswith(IN_PROCESS):
             row["of_in_process"] = float(np.median(found[:, 0] / alone[:, 0]))
-        del row["rate"]
         rows.append(row)
     return rows
 
