@@ -17,6 +17,11 @@ EXIT_VERIFY = 3
 EXIT_INTERRUPTED = 130
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, in one line; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class SceVideoError(Exception):
     """A failure whose message is one line that names the file and says what to do."""
 

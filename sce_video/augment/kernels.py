@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sce_video.augment import ops
 from sce_video.augment.recipes import Recipe
+from sce_video.errors import first_line
 
 ENOUGH_CLIPS = 20_000
 """Clips from which compiling pays: it takes some 20 s and saves 1 ms or more a clip (112 px)."""
@@ -74,7 +75,6 @@ def compile_kernels(recipe: Recipe, frames: int, size: int) -> Kernels:
                 op(x, torch.ones(1))
             made.normalise(x, *map(torch.tensor, recipe.stats))
     except (RuntimeError, OSError) as error:  # whatever compiler or cache folder lacks
-        reason = str(error).strip().splitlines()[0]
-        log.warning("augmentation is not compiled and runs slower: %s", reason)
+        log.warning("augmentation is not compiled and runs slower: %s", first_line(error))
         return EAGER
     return made

@@ -17,7 +17,7 @@ import numpy as np
 
 from sce_video.arguments import Parser
 from sce_video.bench.chart import write_chart
-from sce_video.bench.peers import first_line
+from sce_video.bench.peers import reason
 from sce_video.bench.sets import Machine, add_arguments, open_sets
 from sce_video.bench.timing import Prepare, Spent, Work, measure, one_thread, print_table
 from sce_video.bench.ways import CLIPS, PLACES, Clips, Sample, Way, find_ways, ours, read_set
@@ -106,7 +106,7 @@ def _failures(
             try:
                 _prepare(way, [read[way.kind][video]], clips, 0)()
             except Exception as error:  # noqa: BLE001  (libraries raise what they like)
-                failed[video] = f"{name}: {first_line(error)}"
+                failed[video] = f"{name}: {reason(error)}"
                 break
     return failed
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from sce_video.bench.peers import PEERS, all_numbers, find_peers, first_line
+from sce_video.bench.peers import PEERS, all_numbers, find_peers, reason
 from sce_video.bench.sets import make_set
 from sce_video.bench.videos import make_images
 from sce_video.bench.ways import CLIPS, DIFFERENCE, PLACES, Clips
@@ -72,7 +72,7 @@ def find_feeds(
                 urls = [str(sets["copy"].folder / s.name) for s in sets["copy"].manifest.shards]
                 feeds[_WEBDATASET] = partial(_webdataset, urls, clips, workers)
         except ImportError as error:
-            missing[_WEBDATASET] = first_line(error)
+            missing[_WEBDATASET] = reason(error)
     return feeds, missing
 
 

@@ -14,6 +14,7 @@ import av
 import numpy as np
 import torch
 
+from sce_video.errors import first_line
 from sce_video.stream.clips import Indices
 
 Peer = Callable[[bytes, Sequence[Indices], float], Any]
@@ -118,15 +119,15 @@ def find_peers() -> tuple[dict[str, Peer], dict[str, str]]:
             peer(data, clips, 25.0)
             found[name] = peer
         except Exception as error:  # noqa: BLE001  (how a library fails to load is its own affair)
-            missing[name] = first_line(error)
+            missing[name] = reason(error)
     return found, missing
 
 
-def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
+def reason(error: Exception) -> str:
+    """Why a library does not work, in one line."""
     if "Could not load libtorchcodec" in str(error):
         return "FFmpeg's shared libraries are not found (apt install ffmpeg, or LD_LIBRARY_PATH)"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return first_line(error)
 
 
 def _tiny() -> bytes:

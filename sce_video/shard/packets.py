@@ -71,15 +71,12 @@ class PacketIndex:
         return order[np.count_nonzero(self.number < 0) :]
 
     @cached_property
-    def keys(self) -> NDArray[np.int64]:
+    def keys(self) -> list[int]:
         """Packets where decoding may start, ascending; the first packet always is one."""
-        keys = np.flatnonzero((self.kind & KEY) & (self.number >= 0))
-        return keys if len(keys) and keys[0] == 0 else np.concatenate([[0], keys])
-
-    @cached_property
-    def layer(self) -> NDArray[np.uint8]:
-        """Layer of each packet, ``[N]``."""
-        return (self.kind >> LAYER_SHIFT).astype(np.uint8)
+        # A plain list: NumPy's code is cold between two decodes.
+        packets = enumerate(zip(self.kind.tolist(), self.number.tolist(), strict=True))
+        keys = [packet for packet, (kind, number) in packets if kind & KEY and number >= 0]
+        return keys if keys[:1] == [0] else [0, *keys]
 
     def to_bytes(self) -> bytes:
         """The ``idx`` member."""

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sce_video.errors import UsageError
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.clips import ClipSpec
 from sce_video.stream.crops import Size
-from sce_video.stream.cut import all_needed, needed_frames
+from sce_video.stream.cut import all_needed, needed_frames, resize
 
 
 def require_cuda() -> None:
@@ -68,7 +67,4 @@ def _difference(frames: Tensor, following: Tensor) -> Tensor:
 
 def _resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
     """Float in, float out, rounded to whole levels as the uint8 resize of the CPU does."""
-    if images.shape[-2:] == size:
-        return images
-    resized = F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)
-    return resized.round().clamp(0, 255)
+    return resize(images, size, antialias).round().clamp(0, 255)

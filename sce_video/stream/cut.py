@@ -102,7 +102,7 @@ def temporal_difference(
 
 
 def resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
-    """``[T,3,H,W]`` uint8 -> ``[T,3,*size]``, bilinear; fast on a view of ``[T,H,W,3]``."""
+    """``[T,3,H,W]`` -> ``[T,3,*size]``, bilinear; of uint8, fast on a view of ``[T,H,W,3]``."""
     if images.shape[-2:] == size:
         return images
     return F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)

@@ -12,6 +12,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from sce_video.errors import first_line
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import BackendError, DecodeError
 from sce_video.stream.decode.refusals import refuse_defects
@@ -37,5 +38,4 @@ def decode(
             raise DecodeError(f"decord sees {len(reader)} frames where {index.frames} are shown")
         return list(reader.get_batch(numbers.tolist()).asnumpy())
     except (RuntimeError, IndexError, decord.DECORDError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DecodeError(f"does not decode: {line}") from error
+        raise DecodeError(f"does not decode: {first_line(error)}") from error

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from sce_video.media import MAX_PIXELS, number_of, number_packet, upright_rgb
-from sce_video.shard.packets import KEY, LAYER_SHIFT, PacketIndex
+from sce_video.shard.packets import LAYER_SHIFT, PacketIndex
 from sce_video.stream.decode.errors import DecodeError
 
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
@@ -43,8 +43,7 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
     # Plain lists: between two decodes NumPy's code is cold, and a call costs more than these steps.
     kinds, shown = index.kind.tolist(), index.number.tolist()
     packet_of = {number: packet for packet, number in enumerate(shown)}
-    starts = [i for i, kind in enumerate(kinds) if kind & KEY and shown[i] >= 0]
-    starts = starts if starts[:1] == [0] else [0, *starts]
+    starts = index.keys
     targets = []
     last_of: dict[int, int] = {}  # packet to start at -> last target from there
     for number in numbers.tolist():

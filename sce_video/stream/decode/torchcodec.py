@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sce_video.errors import first_line
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.decode.errors import BackendError, DecodeError
 from sce_video.stream.decode.refusals import refuse_defects
@@ -50,5 +51,4 @@ def decode_on(
     except (RuntimeError, ValueError, IndexError) as error:
         if "Could not load libtorchcodec" in str(error):  # only now: it loads when first used
             raise BackendError(_HINT) from error
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DecodeError(f"does not decode: {line}") from error
+        raise DecodeError(f"does not decode: {first_line(error)}") from error

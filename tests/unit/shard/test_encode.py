@@ -16,7 +16,7 @@ import pytest
 from sce_video.errors import UsageError
 from sce_video.media import open_video, upright_rgb
 from sce_video.shard.encode import Encoding, LayeredEncoder
-from sce_video.shard.packets import KEY
+from sce_video.shard.packets import KEY, LAYER_SHIFT
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.probe import Probe, Rejected, probe_video
 from sce_video.shard.sources import Record, Scan
@@ -54,7 +54,7 @@ def test_groups_of_eight(tmp_path: Path) -> None:
     assert index is not None
     shown = index.kind[index.packet_of]
     assert np.flatnonzero(shown & KEY).tolist() == [0, 32, 64, 96]
-    layer = index.layer[index.packet_of]
+    layer = (index.kind >> LAYER_SHIFT)[index.packet_of]
     assert (layer[0:96:8] == 0).all()
     assert (layer[4:28:8] == 1).all()
     assert (layer[[1, 2, 3, 5, 6, 7]] == 2).all()
