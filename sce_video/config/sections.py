@@ -1,19 +1,12 @@
-"""A run's configuration: one YAML file, every key checked, ``key=value`` overrides on top."""
+"""A run's configuration: its sections and keys, with their defaults and units."""
 
 from __future__ import annotations
 
-import difflib
-import types
 import typing
-from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from sce_video.errors import UsageError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = typing.Annotated[float, Field(ge=0, le=1)]
 Positive = typing.Annotated[float, Field(gt=0)]
@@ -233,120 +226,3 @@ class Config(_Section):
                 f"({VIEWS} views x train.batch_size)"
             )
         return self
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key given twice is an error."""
-
-
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key '{key}' is given twice", key_node.start_mark
-            )
-        seen.add(key)
-    mapping: dict[Any, Any] = loader.construct_mapping(node)
-    return mapping
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def configs_folder() -> Path:
-    """The folder of shipped configs: inside an installed wheel, else beside the checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def find_config(name: str) -> Path:
-    """A config file: ``name`` as given, else below :func:`configs_folder`.
-
-    Raises:
-        UsageError: neither exists; lists near names.
-    """
-    shipped = configs_folder()
-    relative = name.removeprefix("configs/")
-    for path in (Path(name), shipped / relative):
-        if path.is_file():
-            return path
-    known = sorted(p.relative_to(shipped).as_posix() for p in shipped.rglob("*.yaml"))
-    near = difflib.get_close_matches(relative, known, n=1, cutoff=0.0)
-    hint = f"; did you mean configs/{near[0]}?" if near else ""
-    raise UsageError(f"{name}: no such config{hint}")
-
-
-def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
-    """Read a config file and apply ``key=value`` overrides.
-
-    Raises:
-        UsageError: a missing file, bad YAML, an unknown key or a wrong value, in one line.
-    """
-    path = find_config(name)
-    try:
-        tree = yaml.load(path.read_text(), _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path}: must be a mapping of sections")
-    for override in overrides:
-        _override(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        typed = [text for text in overrides if place and text.startswith(f"{place}=")]
-        raise UsageError(f"{typed[0] if typed else path}: {_explain(error)}") from error
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UsageError(f"'{override}': expected key=value, for example optim.lr=0.1")
-    try:
-        value = yaml.load(text, _UniqueKeyLoader)  # noqa: S506
-    except yaml.YAMLError as error:
-        raise UsageError(f"{key}: not valid YAML: '{text}'") from error
-    *sections, leaf = key.split(".")
-    for section in sections:
-        child = tree.setdefault(section, {})
-        if not isinstance(child, dict):
-            raise UsageError(f"{key}: '{section}' is a value, not a section")
-        tree = child
-    tree[leaf] = value
-
-
-def _explain(error: ValidationError) -> str:
-    """The first problem as one line, with the nearest known key for an unknown one."""
-    problem = error.errors()[0]
-    where = [str(part) for part in problem["loc"]]
-    name = ".".join(where)
-    if problem["type"] == "extra_forbidden":
-        known = [".".join([*where[:-1], key]) for key in _keys(where[:-1])]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        return f"unknown key '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
-    if problem["type"] == "missing":
-        return f"'{name}' is missing; give it in the file or as {name}=VALUE"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":  # ours: says all by itself
-        return f"{name}: {message}" if name else message
-    return f"{name}: {message}, got {problem['input']!r}"
-
-
-def _keys(sections: Sequence[str]) -> list[str]:
-    model: Any = Config
-    for section in sections:
-        annotation = model.model_fields[section].annotation
-        if isinstance(annotation, types.UnionType):
-            annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-        model = annotation
-    return list(model.model_fields)
-
-
-def dump_config(config: Config) -> str:
-    """The whole resolved configuration as YAML, defaults included."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    return text

@@ -1,0 +1,26 @@
+"""A run's configuration: one YAML file, frozen and checked; sections in ``sections.py``."""
+
+from sce_video.config.load import configs_folder, dump_config, find_config, load_config
+from sce_video.config.sections import (
+    PRETRAINING_RECIPES,
+    VIEWS,
+    AugmentConfig,
+    Config,
+    ModelConfig,
+    OptimConfig,
+    TrackConfig,
+)
+
+__all__ = [
+    "PRETRAINING_RECIPES",
+    "VIEWS",
+    "AugmentConfig",
+    "Config",
+    "ModelConfig",
+    "OptimConfig",
+    "TrackConfig",
+    "configs_folder",
+    "dump_config",
+    "find_config",
+    "load_config",
+]
