@@ -170,7 +170,7 @@ def _make_shards(out: Path, seed: int) -> None:
 
 def _compare(out: Path, config: Config) -> dict[str, Any]:
     """Retrieval and kNN of raw pixels, the untrained and the trained trunk."""
-    from sce_video.engine.pretrain import build_siamese
+    from sce_video.engine.pretrain import fresh_trunk
     from sce_video.evals.commands import EvalRequest, Extracted, protocol, write_retrieval
     from sce_video.evals.features import extract
     from sce_video.evals.views import eval_views
@@ -180,7 +180,7 @@ def _compare(out: Path, config: Config) -> dict[str, Any]:
     trained, spec = load_encoder(out)
     trunks = {
         "raw pixels": _raw_pixels(),
-        "untrained trunk": build_siamese(config, None).online.trunk,
+        "untrained trunk": fresh_trunk(config),
         "trained trunk": trained,
     }
     request = EvalRequest(out, out / "shards", "train", "test", _CLIPS, 1, config.shape.size, 1)

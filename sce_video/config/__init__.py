@@ -3,7 +3,6 @@
 from sce_video.config.load import configs_folder, dump_config, find_config, load_config
 from sce_video.config.sections import (
     PRETRAINING_RECIPES,
-    VIEWS,
     AugmentConfig,
     Config,
     ModelConfig,
@@ -13,7 +12,6 @@ from sce_video.config.sections import (
 
 __all__ = [
     "PRETRAINING_RECIPES",
-    "VIEWS",
     "AugmentConfig",
     "Config",
     "ModelConfig",

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.sections import Config
 from sce_video.errors import UsageError
 
@@ -78,7 +79,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
+        place = ".".join(_where(error.errors()[0]["loc"])[0])
         typed = [text for text in overrides if place and text.startswith(f"{place}=")]
         raise UsageError(f"{typed[0] if typed else path}: {_explain(error)}") from error
 
@@ -100,15 +101,26 @@ def _override(tree: dict[str, Any], override: str) -> None:
     tree[leaf] = value
 
 
+def _where(loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:
+    """The keys down to a problem, and the objective's name, which pydantic puts among them."""
+    where = [str(part) for part in loc]
+    if len(where) > 1 and where[0] == "objective" and where[1] in OBJECTIVES:
+        return [where[0], *where[2:]], where[1]
+    return where, None
+
+
 def _explain(error: ValidationError) -> str:
     """The first problem as one line, with the nearest known key for an unknown one."""
     problem = error.errors()[0]
-    where = [str(part) for part in problem["loc"]]
+    where, objective = _where(problem["loc"])
     name = ".".join(where)
     if problem["type"] == "extra_forbidden":
-        known = [".".join([*where[:-1], key]) for key in _keys(where[:-1])]
+        known = [".".join([*where[:-1], key]) for key in _keys(where[:-1], objective)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        return f"unknown key '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        if objective:
+            hint += f" (another objective replaces the section: 'objective={{name: {objective}}}')"
+        return f"unknown key '{name}'{hint}"
     if problem["type"] == "missing":
         return f"'{name}' is missing; give it in the file or as {name}=VALUE"
     message = problem["msg"].removeprefix("Value error, ")
@@ -117,7 +129,9 @@ def _explain(error: ValidationError) -> str:
     return f"{name}: {message}, got {problem['input']!r}"
 
 
-def _keys(sections: Sequence[str]) -> list[str]:
+def _keys(sections: Sequence[str], objective: str | None) -> list[str]:
+    if objective:
+        return list(OBJECTIVES[objective].model_fields)
     model: Any = Config
     for section in sections:
         annotation = model.model_fields[section].annotation

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import typing
+import difflib
 from fractions import Fraction
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Share = typing.Annotated[float, Field(ge=0, le=1)]
-Positive = typing.Annotated[float, Field(gt=0)]
-Count = typing.Annotated[int, Field(ge=1)]
-
-
-VIEWS = 2
-"""Views that pretraining makes of a sample."""
-
-PRETRAINING_RECIPES = (
-    *("kinetics_strength_0.5", "kinetics_strength_1.0", "crop_flip"),
-    *("imagenet_two_view", "moco_v2", "cifar_weak_strong"),
+from sce_video.config.objectives import (
+    OBJECTIVES,
+    CMCConfig,
+    IRConfig,
+    ObjectiveConfig,
+    SCEConfig,
+    SimCLRConfig,
 )
-"""The recipes of :mod:`sce_video.augment.recipes` with :data:`VIEWS` views."""
+from sce_video.config.section import Count, Positive, Section, Share
+
+PRETRAINING_RECIPES = {
+    "kinetics_strength_0.5": 2,
+    "kinetics_strength_1.0": 2,
+    "crop_flip": 2,
+    "imagenet_two_view": 2,
+    "imagenet_five_crop": 6,
+    "moco_v2": 2,
+    "cifar_weak_strong": 2,
+}
+"""The recipes of :mod:`sce_video.augment.recipes` that pretrain, and how many views each has."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """Where a run lives and how long it may take."""
 
     dir: str = "runs/pretrain"
@@ -36,7 +39,7 @@ class RunConfig(_Section):
     resume: bool = False  # continue the run in ``dir`` from its newest checkpoint
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which samples."""
 
     shards: str | tuple[str, ...]  # a set's folder or URL; else tars: a glob, a range, a list
@@ -50,7 +53,7 @@ class DataConfig(_Section):
     max_bad_fraction: Share = 0.001  # of samples seen, but never below 10 samples
 
 
-class ClipConfig(_Section):
+class ClipConfig(Section):
     """What a clip is."""
 
     frames: Count = 8
@@ -70,7 +73,7 @@ class ClipConfig(_Section):
         return self
 
 
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     """How views differ: a recipe's table (README, "Augmentation"); null = as the recipe has it."""
 
     recipe: str = "kinetics_strength_0.5"
@@ -90,27 +93,27 @@ class AugmentConfig(_Section):
 
     @field_validator("recipe")
     @classmethod
-    def _two_views(cls, name: str) -> str:
+    def _pretrains(cls, name: str) -> str:
         if name not in PRETRAINING_RECIPES:
             known = ", ".join(PRETRAINING_RECIPES)
-            raise ValueError(f"'{name}' is no recipe of two views; take one of {known}")
+            raise ValueError(f"'{name}' does not pretrain; take one of {known}")
         return name
 
 
-class HeadConfig(_Section):
+class HeadConfig(Section):
     """Widths of an MLP head."""
 
     hidden: Count = 1024
     dim: Count = 256
 
 
-class PredictorConfig(_Section):
+class PredictorConfig(Section):
     """Width of the predictor; its output is as wide as the projector's."""
 
     hidden: Count = 1024
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The networks."""
 
     trunk: Literal["r2plus1d_18", "r2plus1d_18_small"] = "r2plus1d_18"
@@ -120,24 +123,7 @@ class ModelConfig(_Section):
     momentum: Share = 0.99  # of the momentum encoder at step 0; cosine to 1
 
 
-class ObjectiveConfig(_Section):
-    """SCE; the names are the paper's lambda, tau and tau_m."""
-
-    name: Literal["sce"] = "sce"
-    coeff: Share = 0.5
-    temp: Positive = 0.1
-    temp_m: Positive = 0.05
-    queue: Count = 65536
-    positive_in_target: Literal["masked", "zero_logit"] = "masked"
-
-    @model_validator(mode="after")
-    def _sharper_target(self) -> ObjectiveConfig:
-        if self.temp_m >= self.temp:
-            raise ValueError(f"temp_m {self.temp_m} must be below temp {self.temp}")
-        return self
-
-
-class OptimConfig(_Section):
+class OptimConfig(Section):
     """The optimizer and its learning rate."""
 
     name: Literal["lars", "sgd", "adamw"] = "lars"
@@ -148,7 +134,7 @@ class OptimConfig(_Section):
     warmup_epochs: float = Field(default=35, ge=0)
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """How long, how much at once, and what is kept."""
 
     epochs: Count = 200
@@ -175,7 +161,7 @@ class DeepSpeedConfig(BaseModel):
     zero_optimization: ZeroConfig = ZeroConfig()
 
 
-class TrackConfig(_Section):
+class TrackConfig(Section):
     """Where metrics go besides ``metrics.jsonl``."""
 
     wandb: Literal["offline", "online", "off"] = "offline"
@@ -188,7 +174,7 @@ class TrackConfig(_Section):
         return "off" if value is False else value  # what YAML makes of a bare off
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run."""
 
     task: Literal["pretrain"] = "pretrain"
@@ -197,7 +183,7 @@ class Config(_Section):
     clip: ClipConfig | None = None  # absent for images
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig = SCEConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
@@ -209,6 +195,25 @@ class Config(_Section):
         size = self.augment.size or 224
         return self.clip or ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
 
+    @property
+    def views(self) -> int:
+        """Views of a sample: the recipe's first ones, as many as the objective takes."""
+        views = PRETRAINING_RECIPES[self.augment.recipe]
+        if isinstance(self.objective, SimCLRConfig):
+            return 2
+        return 1 if isinstance(self.objective, IRConfig | CMCConfig) else views
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _sce_by_default(cls, section: object) -> object:
+        if not isinstance(section, dict):
+            return section
+        name = section.get("name", "sce")
+        if name not in OBJECTIVES:
+            near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.0)
+            raise ValueError(f"name '{name}' is unknown; did you mean '{near[0]}'?")
+        return {"name": name, **section}
+
     @model_validator(mode="after")
     def _fits_the_shape(self) -> Config:
         if self.clip and self.augment.size:
@@ -219,10 +224,11 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _queue_holds_a_step(self) -> Config:
-        keys = VIEWS * self.train.batch_size
-        if keys > self.objective.queue:
+        queue = getattr(self.objective, "queue", None)
+        keys = self.objective.queued * self.train.batch_size
+        if queue is not None and keys > queue:
             raise ValueError(
-                f"objective.queue {self.objective.queue} is below the {keys} keys of a step "
-                f"({VIEWS} views x train.batch_size)"
+                f"objective.queue {queue} is below the {keys} keys of a step "
+                f"({self.objective.queued} a sample x train.batch_size)"
             )
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,18 +13,18 @@ from torch import Tensor, nn
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.augment.recipes import find_recipe
-from sce_video.config import VIEWS, Config
+from sce_video.config import Config
+from sce_video.config.objectives import Objective
 from sce_video.engine.diagnostics import view_grid
 from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.model.encoder import EncoderSpec
 from sce_video.model.heads import predictor, projector
-from sce_video.model.memory import Queue
 from sce_video.model.siamese import Encoder, Siamese, SiameseOutput
 from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks import build_trunk
-from sce_video.objectives.sce import SCE
+from sce_video.objectives.build import build_objective
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.foreign import ForeignPlan
@@ -35,20 +36,39 @@ from sce_video.stream.shards import ShardReader
 log = logging.getLogger("sce_video")
 
 
-def build_siamese(config: Config, autocast: torch.dtype | None) -> Siamese:
-    """The network with fresh weights from ``run.seed``, the same on every rank."""
+def fresh_trunk(config: Config) -> nn.Module:
+    """The trunk as training starts with it."""
     torch.manual_seed(config.run.seed)
-    model, objective = config.model, config.objective
-    trunk = build_trunk(model.trunk, model.width)
+    return build_trunk(config.model.trunk, config.model.width)
+
+
+def build_siamese(
+    config: Config, autocast: torch.dtype | None, *, samples: int, epoch_steps: int
+) -> Siamese:
+    """The network with fresh weights from ``run.seed``, the same on every rank.
+
+    Args:
+        config: of the run.
+        autocast: dtype of the trunk's arithmetic; None = fp32.
+        samples: rows of the shard set's index.
+        epoch_steps: optimizer steps an epoch.
+    """
+    model, trunk = config.model, fresh_trunk(config)
     features: int = trunk.features  # type: ignore[assignment]
     head = projector(features, model.projector.hidden, model.projector.dim)
+    objective = build_objective(
+        config.objective,
+        dim=model.projector.dim,
+        seed=config.run.seed,
+        samples=samples,
+        epoch_steps=epoch_steps,
+    )
     siamese = Siamese(
         Encoder(trunk, head),
         predictor(model.projector.dim, model.predictor.hidden)
         if model.predictor
         else nn.Identity(),
-        Queue(model.projector.dim, objective.queue, config.run.seed),
-        SCE(objective.coeff, objective.temp, objective.temp_m, objective.positive_in_target),
+        objective,
         autocast,
     )
     convert_sync_bn(siamese)
@@ -56,7 +76,7 @@ def build_siamese(config: Config, autocast: torch.dtype | None) -> Siamese:
 
 
 class PretrainTask:
-    """SCE pretraining for the trainer (see :class:`sce_video.engine.task.Task`)."""
+    """Pretraining for the trainer (see :class:`sce_video.engine.task.Task`)."""
 
     def __init__(
         self,
@@ -70,10 +90,15 @@ class PretrainTask:
         self.total_steps = plan.steps_per_epoch * plan.epochs
         precision = config.train.precision
         bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
-        self.module: Siamese = build_siamese(config, torch.bfloat16 if bf16 else None)
+        self.module: Siamese = build_siamese(
+            config,
+            torch.bfloat16 if bf16 else None,
+            samples=0 if index is None else len(index),
+            epoch_steps=plan.steps_per_epoch,
+        )
         self._augment = self._augmenter()
         self._index = index
-        self._keys: list[Tensor] = []
+        self._outputs: list[SiameseOutput] = []  # of the step's micro-batches
         mean, std = self._augment.recipe.stats
         self.spec = EncoderSpec(
             trunk=config.model.trunk,
@@ -121,7 +146,8 @@ class PretrainTask:
             aspect=augment.aspect,
             temporal_difference=augment.temporal_difference,
         )
-        clips = VIEWS * self.total_steps * config.train.batch_size // self.runtime.ranks
+        recipe = replace(recipe, views=recipe.views[: config.views])
+        clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
         kernels = choose_kernels(
             recipe, config.shape.frames, config.shape.size, self.runtime.device, clips
         )
@@ -130,17 +156,20 @@ class PretrainTask:
     def _views(self, batch: ClipBatch) -> list[Tensor]:
         return self._augment(batch.views, batch.epochs, batch.rows)
 
-    def loss(self, engine: Callable[..., Any], batch: ClipBatch) -> StepLoss:
+    def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
         """Augment on the device, forward; keys wait for :meth:`end_step`."""
-        output: SiameseOutput = engine(self._views(batch))
-        self._keys.append(output.keys)
+        self.module.objective.start_step(step)
+        output: SiameseOutput = engine(self._views(batch), batch.rows, batch.epochs)
+        self._outputs.append(output._replace(loss=output.loss.detach()))
         return StepLoss(output.loss, output.parts, batch.bad, batch.names, batch.cpu)
 
     def end_step(self, step: int) -> dict[str, float]:
         """Momentum encoder and queue, once per optimizer step and after it."""
         m = cosine_momentum(step, self.total_steps, self.config.model.momentum)
-        self.module.end_step(torch.cat(self._keys), m)
-        self._keys.clear()
+        remembered = torch.cat([output.remembered for output in self._outputs], dim=1)
+        rows = torch.cat([output.rows for output in self._outputs])
+        self._outputs.clear()
+        self.module.end_step(remembered, rows, m)
         return {"momentum": m}
 
     def trunk(self) -> nn.Module:
@@ -164,7 +193,7 @@ class PretrainTask:
         config, clip, optim = self.config, self.config.shape, self.config.optim
         trained = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         lr = scaled_lr(optim.lr, optim.lr_scaling, config.train.batch_size)
-        samples, queue = self.plan.samples, config.objective.queue
+        samples, queue = self.plan.samples, getattr(config.objective, "queue", None)
         timed = f"clips of {clip.frames} frames over {clip.seconds} s"
         what = timed if config.clip else "crops of an image"
         lines = [
@@ -172,16 +201,22 @@ class PretrainTask:
             f"ZeRO-{config.deepspeed.zero_optimization.stage}, {self.runtime.ranks} rank(s) "
             f"on {self.runtime.device.type}",
             f"data       {self._data()}",
-            f"views      {VIEWS} {what}, {clip.size} px",
-            f"objective  SCE coeff {config.objective.coeff}, temp {config.objective.temp}, "
-            f"temp_m {config.objective.temp_m}, queue {queue:,}",
+            f"views      {config.views} {what}, {clip.size} px",
+            f"objective  {_described(config.objective)}",
             f"steps      {self.total_steps:,} = {config.train.epochs} epochs x "
             f"{self.steps_per_epoch} of batch {config.train.batch_size}; "
             f"{optim.name} lr {lr:g} after scaling",
         ]
-        if VIEWS * samples < 4 * queue:
+        keys = config.objective.queued * samples
+        if queue is not None and keys < 4 * queue:
             lines.append(
                 f"warning    the queue of {queue:,} holds more than a quarter of the set's "
-                f"{VIEWS * samples:,} keys: a video meets its own past as a negative"
+                f"{keys:,} keys: a video meets its own past as a negative"
             )
         return "\n".join(lines)
+
+
+def _described(objective: Objective) -> str:
+    """Its name and settings in one line."""
+    settings = objective.model_dump(exclude={"name"}, exclude_none=True)
+    return f"{objective.name}: " + ", ".join(f"{k} {v}" for k, v in settings.items())

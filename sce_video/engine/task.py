@@ -34,8 +34,8 @@ class Task(Protocol):
     def batches(self, consumed: int) -> Iterator[Any]:
         """This rank's micro-batches after ``consumed`` global samples."""
 
-    def loss(self, engine: Callable[..., Any], batch: Any) -> StepLoss:
-        """Forward one micro-batch through ``engine`` (the wrapped module)."""
+    def loss(self, engine: Callable[..., Any], batch: Any, step: int) -> StepLoss:
+        """Forward a micro-batch of optimizer step ``step`` (0-based) through ``engine``."""
 
     def end_step(self, step: int) -> dict[str, float]:
         """After optimizer step ``step`` (0-based); returns scalars to log."""

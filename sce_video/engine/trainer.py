@@ -156,7 +156,7 @@ class Trainer:
             waited += time.perf_counter() - start
             if tracker and self.step == 0 and micro == 0:
                 self._picture(batch, tracker)
-            outcome = self.task.loss(self.engine, batch)
+            outcome = self.task.loss(self.engine, batch, self.step)
             self.engine.backward(outcome.loss)
             outcomes.append(outcome._replace(loss=outcome.loss.detach()))
             self._data_cpu += outcome.cpu

@@ -1,6 +1,6 @@
-"""The Siamese network of pretraining: online and momentum branch, queue, objective.
+"""The network of pretraining: online branch, momentum branch if the objective has keys, objective.
 
-Shapes: B clips of a rank's micro-batch, D embedding width, V views, W ranks.
+Shapes: B samples of a rank's micro-batch, D embedding width, V views, W ranks.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
-import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sce_video.model.memory import Queue
 from sce_video.model.momentum import momentum_copy, update_momentum
+from sce_video.objectives.base import Embeddings, Objective
+from sce_video.objectives.gather import gather
 
 
 class SiameseOutput(NamedTuple):
     """What one forward pass gives the trainer."""
 
-    loss: Tensor  # scalar, mean over the local batch and the ordered pairs of views
+    loss: Tensor  # scalar, mean over the local batch
     parts: dict[str, Tensor]  # detached scalars to log
-    keys: Tensor  # [V*W*B, D] keys of all ranks, view-major, then rank-major: what enters the queue
+    remembered: Tensor  # [views, W*B, D] of all ranks, rank-major: what the memory will take
+    rows: Tensor  # [W*B] of the samples in the index
 
 
 class Encoder(nn.Module):
@@ -41,56 +44,76 @@ class Encoder(nn.Module):
 
 
 class Siamese(nn.Module):
-    """Symmetric two-branch pretraining with a queue (SCE, MoCo v2 and their kin).
+    """Online encoder and predictor, momentum encoder, objective with its memory.
 
-    The momentum branch runs in train mode without gradient; the queue and the average are moved
-    by :meth:`end_step`, once per optimizer step and after it.
+    The momentum branch runs in train mode without gradient; memory and average are moved by
+    :meth:`end_step`, once per optimizer step and after it.
     """
 
     def __init__(
         self,
         online: Encoder,
         predictor: nn.Module,
-        queue: Queue,
-        objective: nn.Module,
+        objective: Objective,
         autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.online = online
         self.predictor = predictor
-        self.momentum = momentum_copy(online)
-        self.queue = queue
+        self.momentum = momentum_copy(online) if objective.momentum else None
         self.objective = objective
         self._autocast = autocast
 
-    def forward(self, views: Sequence[Tensor]) -> SiameseOutput:
-        """Loss over all ordered pairs of views; one queue snapshot serves all pairs.
+    def forward(
+        self, views: Sequence[Tensor], rows: NDArray[np.int64], epochs: NDArray[np.int64]
+    ) -> SiameseOutput:
+        """Loss of a micro-batch.
 
         Args:
-            views: V tensors ``[B,3,T,H,W]``, normalised.
+            views: V tensors ``[B,3,T,H,W]``, normalised; the global ones first.
+            rows: of the samples in the shard set's index ``[B]``.
+            epochs: of the samples ``[B]``.
         """
         # autocast lives in here: around an engine's forward it would be switched off.
         with self._precision(views[0].device.type):
-            with torch.no_grad():
-                keys = [F.normalize(self.momentum(view), dim=1) for view in views]
-            queries = [F.normalize(self.predictor(self.online(view)), dim=1) for view in views]
-        losses, all_parts = [], []
-        for i, key in enumerate(keys):
-            for j, query in enumerate(queries):
-                if i != j:
-                    loss, parts = self.objective(query, key, self.queue.keys)
-                    losses.append(loss)
-                    all_parts.append(parts)
-        mean = {name: torch.stack([p[name] for p in all_parts]).mean() for name in all_parts[0]}
-        mean["embedding_std"] = queries[0].detach().float().std(0).mean()
+            keys = self._keys(views)
+            projections, queries = self._queries(views)
+        embeddings = Embeddings(queries, projections, keys, rows, epochs)
+        local = self.objective.to_remember(embeddings)
+        embeddings.remembered = {view: gather(x) for view, x in local.items()}
+        loss, parts = self.objective(embeddings)
+        first = next(iter(queries.values())).detach()
+        parts["embedding_std"] = first.std(0).mean()
+        remembered = list(embeddings.remembered.values())
         return SiameseOutput(
-            torch.stack(losses).mean(), mean, torch.cat([_gather(k) for k in keys])
+            loss,
+            parts,
+            torch.stack(remembered) if remembered else first.new_zeros(0, 0, 0),
+            gather(torch.from_numpy(rows).to(first.device)),
         )
 
-    def end_step(self, keys: Tensor, m: float) -> None:
-        """After the optimizer step: move the average with momentum ``m``, enqueue ``keys``."""
-        update_momentum(self.momentum, self.online, m)
-        self.queue.enqueue(keys)
+    @torch.no_grad()
+    def _keys(self, views: Sequence[Tensor]) -> dict[int, Tensor]:
+        if self.momentum is None:
+            return {}
+        global_views = views[: self.objective.key_views]
+        return {i: _unit(self.momentum(view)) for i, view in enumerate(global_views)}
+
+    def _queries(self, views: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Of each view that is a query: projection and prediction, unit length."""
+        first = 0 if self.objective.symmetric else 1
+        projections, queries = {}, {}
+        for i, view in enumerate(views[first:], start=first):
+            projection = self.online(view)
+            projections[i] = _unit(projection)
+            queries[i] = _unit(self.predictor(projection))
+        return projections, queries
+
+    def end_step(self, remembered: Tensor, rows: Tensor, m: float) -> None:
+        """After the optimizer step: move the average with momentum ``m``, and the memory."""
+        if self.momentum is not None:
+            update_momentum(self.momentum, self.online, m)
+        self.objective.remember(remembered, rows)
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager[object]:
         if self._autocast is None:
@@ -98,11 +121,6 @@ class Siamese(nn.Module):
         return torch.autocast(device, self._autocast)
 
 
-def _gather(keys_BD: Tensor) -> Tensor:
-    """Keys of all ranks, rank-major ``[W*B,D]``, in fp32; no gradient."""
-    keys_BD = keys_BD.detach().float().contiguous()
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return keys_BD
-    everyone = [torch.empty_like(keys_BD) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyone, keys_BD)
-    return torch.cat(everyone)
+def _unit(x: Tensor) -> Tensor:
+    """L2-normalised rows, in fp32 at least."""
+    return F.normalize(x if x.dtype == torch.float64 else x.float(), dim=1)

@@ -1,18 +1,32 @@
-"""SCE, Similarity Contrastive Estimation (Denize et al., 2021 and 2023), a soft contrastive loss.
+"""SCE, Similarity Contrastive Estimation (Denize et al., 2021 and 2023), a soft contrastive loss,
+and two compositions of it that no paper has.
 
-Shapes: N local batch, W ranks, D embedding width, K queue length, M candidates.
+Shapes: N local batch, W ranks, D embedding width, K queue length, M candidates besides the
+positive.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from sce_video.objectives.ring import Ring
+from sce_video.objectives.similarity import (
+    Parts,
+    Similarities,
+    check,
+    dot,
+    full_precision,
+    lse_and_mean,
+    similarities,
+    softmax_and_lse,
+    state,
+)
+
 PositiveInTarget = Literal["masked", "zero_logit"]
-Parts = dict[str, Tensor]
 
 
 def sce_loss(
@@ -26,13 +40,30 @@ def sce_loss(
     temp: float = 0.1,
     temp_m: float = 0.05,
     positive_in_target: PositiveInTarget = "masked",
+    ring: Ring | None = None,
+    neighbours: int = 0,
 ) -> tuple[Tensor, Parts]:
     """SCE of queries against their keys, one direction.
 
     The target is ``coeff`` on the positive plus ``1 - coeff`` spread over the other candidates by
     the key's own similarities to them at ``temp_m``; the online distribution is the query's
-    softmax over all candidates at ``temp``; the loss is their cross-entropy. ``coeff=1`` is
-    InfoNCE. Computed in fp32 whatever the autocast (float64 inputs stay float64).
+    softmax over all candidates at ``temp``; the loss is their cross-entropy, which is ``coeff *
+    infonce + (1 - coeff) * (relational + ceiling)``. ``coeff=1`` is InfoNCE; ``coeff=0`` is ReSSL
+    and the ceiling term. Computed in fp32 whatever the autocast (float64 inputs stay float64).
+
+    **With a ring** (not in a paper): both distributions see the positive and the ring of the query
+    alone. Derivation: Wu et al. replace the distribution p of negatives in the denominator of
+    InfoNCE by p conditioned on the ring; SCE's denominator is the same sum, and its relational
+    target a softmax over the same candidates, so conditioning both keeps the target a distribution
+    over what the query is asked about. ``outer=1, inner=0`` is plain SCE; ``coeff=1`` is
+    :func:`~sce_video.objectives.ring.ring_loss`.
+
+    **With soft neighbours** (not in a paper): the key's ``neighbours`` nearest candidates share
+    the positive's ``coeff``. SNCLR calls the own key positive with weight 1 and a neighbour with a
+    weight in [0,1] that says how much it agrees; here a neighbour's is ``exp((k.c - k.k) /
+    temp_m)``, 1 for a neighbour equal to the key and falling to 0 as it moves away, and the weights
+    are scaled to sum to 1, which makes them a softmax of the key's similarities to itself and its
+    neighbours. 0 neighbours, or neighbours far from the key, are plain SCE.
 
     Args:
         q: online embeddings ``[N,D]``, L2-normalised; the only input that gets a gradient.
@@ -47,125 +78,77 @@ def sce_loss(
         positive_in_target: ``masked`` as the paper writes it; ``zero_logit`` reproduces the
             released code, where the positive keeps similarity 0 in the target's softmax (with
             ``keys=None`` only; it masks otherwise).
+        ring: the band of candidates that count; None = all.
+        neighbours: how many share the positive's weight.
 
     Returns:
         ``(loss, parts)``: the mean over the batch, and detached scalars: ``infonce``,
-        ``relational`` and ``ceiling`` (loss = coeff * infonce + (1 - coeff) * (relational +
-        ceiling) for ``masked``), ``target_entropy`` (nats), ``positive`` and ``negative`` (mean
-        cosines), ``top1`` (share of queries nearest to their own key).
+        ``relational`` and ``ceiling``, ``target_entropy`` (nats), ``positive`` and ``negative``
+        (mean cosines), ``top1`` (share of queries nearest to their own key).
 
     Raises:
-        ValueError: no candidate besides the positive, or shapes that do not fit.
+        ValueError: no candidate besides the positive, shapes that do not fit, an empty ring, or
+            more neighbours than candidates.
     """
-    _check(q, k, queue, keys, rank)
-    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
-    with torch.autocast(q.device.type, enabled=False):
-        q, k = q.to(dtype), k.detach().to(dtype)
-        similarity_NM, positive_N = _similarities(q, k, queue, keys, rank)
-        log_p_NM = F.log_softmax(similarity_NM / temp, dim=1)
+    check(q, k, queue, keys, rank)
+    with full_precision(q) as dtype:
+        logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
         with torch.no_grad():
-            relation_NM = _relation(k, queue, keys, positive_N, temp_m, positive_in_target)
-            target_NM = (1 - coeff) * relation_NM
-            own = torch.full_like(positive_N, coeff, dtype=dtype)[:, None]
-            target_NM.scatter_add_(1, positive_N[:, None], own)
-        loss = -(target_NM * log_p_NM).sum(1).mean()
-        parts = _parts(similarity_NM, log_p_NM, relation_NM, target_NM, positive_N)
+            relation = similarities(k.to(dtype) / temp_m, k, queue, keys, rank)
+        top_N = None
+        if ring is not None and (places_NR := ring.select(logits.others)) is not None:
+            top_N = logits.others.detach().amax(1)
+            logits = logits._replace(others=logits.others.gather(1, places_NR))
+            relation = relation._replace(others=relation.others.gather(1, places_NR))
+        zero_logit = positive_in_target == "zero_logit" and keys is None
+        target = _target(relation, coeff, zero_logit, neighbours)
+        del relation
+        others = lse_and_mean(logits.others, target.others)
+        infonce_N = -F.logsigmoid(logits.positive - others.lse)
+        positive_N = infonce_N
+        if neighbours:
+            positives = torch.cat(
+                [logits.positive[:, None], logits.others.gather(1, target.nearest)], 1
+            )
+            positive_N = infonce_N + logits.positive - dot(target.shares, positives)
+        relational_N = others.lse - others.mean
+        ceiling_N = -F.logsigmoid(others.lse - logits.positive)
+        loss = torch.lerp(relational_N + ceiling_N, positive_N, target.coeff).mean()
+        parts = {
+            "infonce": infonce_N.detach().mean(),
+            "relational": relational_N.detach().mean(),
+            "ceiling": ceiling_N.detach().mean(),
+            "target_entropy": target.entropy.mean(),
+            **state(logits, others.top if top_N is None else top_N, temp),
+        }
     return loss, parts
 
 
-def _check(q: Tensor, k: Tensor, queue: Tensor | None, keys: Tensor | None, rank: int) -> None:
-    n, d = q.shape
-    if k.shape != q.shape:
-        raise ValueError(f"keys are {tuple(k.shape)}, queries {tuple(q.shape)}: must be equal")
-    if queue is not None and queue.shape[0] != d:
-        raise ValueError(f"the queue is {tuple(queue.shape)}; its columns must have width {d}")
-    if keys is not None and (keys.shape[1] != d or keys.shape[0] < n * (rank + 1)):
-        raise ValueError(f"gathered keys {tuple(keys.shape)} do not hold rank {rank}'s {n} x {d}")
-    others = (0 if queue is None else queue.shape[1]) + (0 if keys is None else len(keys) - 1)
-    if others == 0:
-        raise ValueError("no candidate besides the positive: give a queue or gathered keys")
+class _Target(NamedTuple):
+    """The momentum side: ``coeff`` for the positives together, the rest for ``others``."""
 
-
-def _similarities(
-    x: Tensor, k: Tensor, queue: Tensor | None, keys: Tensor | None, rank: int
-) -> tuple[Tensor, Tensor]:
-    """Cosines of ``x`` to the candidates ``[N,M]`` and the column of each positive ``[N]``."""
-    n = len(x)
-    if keys is None:
-        blocks = [(x * k).sum(1, keepdim=True)]
-        positive_N = torch.zeros(n, dtype=torch.long, device=x.device)
-    else:
-        blocks = [x @ keys.detach().to(x.dtype).T]
-        positive_N = torch.arange(n, device=x.device) + n * rank
-    if queue is not None:
-        blocks.append(x @ queue.detach().to(x.dtype))
-    return torch.cat(blocks, dim=1), positive_N
-
-
-def _relation(
-    k: Tensor,
-    queue: Tensor | None,
-    keys: Tensor | None,
-    positive_N: Tensor,
-    temp_m: float,
-    positive_in_target: PositiveInTarget,
-) -> Tensor:
-    """The key's softmax over the other candidates ``[N,M]``, 0 on the positive if masked."""
-    rank = 0 if keys is None else int(positive_N[0]) // len(k)
-    similarity_NM, _ = _similarities(k, k, queue, keys, rank)
-    # The released code multiplies the positive's similarity by 0 where keys are not gathered.
-    fill = 0.0 if positive_in_target == "zero_logit" and keys is None else float("-inf")
-    similarity_NM.scatter_(1, positive_N[:, None], fill)
-    return F.softmax(similarity_NM.div_(temp_m), dim=1)
+    coeff: Tensor  # [N]
+    others: Tensor  # [N,M] the key's relation to the others; rows sum to 1
+    shares: Tensor  # [N,1+n] of coeff: the own key's, then the neighbours'
+    nearest: Tensor  # [N,n] columns of the neighbours
+    entropy: Tensor  # [N] of the whole target, nats
 
 
 @torch.no_grad()
-def _parts(
-    similarity_NM: Tensor, log_p_NM: Tensor, relation_NM: Tensor, target_NM: Tensor, pos_N: Tensor
-) -> Parts:
-    """The loss's three terms and what shows the state of training, as detached scalars."""
-    n, m = similarity_NM.shape
-    log_positive_N = log_p_NM.gather(1, pos_N[:, None])[:, 0]
-    positive_N = similarity_NM.gather(1, pos_N[:, None])[:, 0]
-    # log(S/T): the probability that is left to the other candidates.
-    log_others_N = log_p_NM.scatter(1, pos_N[:, None], float("-inf")).logsumexp(1)
-    others_NM = relation_NM.scatter(1, pos_N[:, None], 0.0)
-    relational_N = others_NM.sum(1) * log_others_N - (others_NM * log_p_NM).sum(1)
-    return {
-        "infonce": -log_positive_N.mean(),
-        "relational": relational_N.mean(),
-        "ceiling": -log_others_N.mean(),
-        "target_entropy": torch.special.entr(target_NM).sum(1).mean(),
-        "positive": positive_N.mean(),
-        "negative": (similarity_NM.sum() - positive_N.sum()) / (n * (m - 1)),
-        "top1": (similarity_NM.argmax(1) == pos_N).to(similarity_NM.dtype).mean(),
-    }
-
-
-class SCE(nn.Module):
-    """:func:`sce_loss` with its settings, for the trainer; arguments as there."""
-
-    def __init__(
-        self,
-        coeff: float = 0.5,
-        temp: float = 0.1,
-        temp_m: float = 0.05,
-        positive_in_target: PositiveInTarget = "masked",
-    ) -> None:
-        super().__init__()
-        if not temp_m < temp:
-            raise ValueError(f"temp_m {temp_m} must be below temp {temp}: the target is sharper")
-        self.coeff, self.temp, self.temp_m = coeff, temp, temp_m
-        self.positive_in_target: PositiveInTarget = positive_in_target
-
-    def forward(self, q: Tensor, k: Tensor, queue: Tensor) -> tuple[Tensor, Parts]:
-        """Loss of one direction; candidates are the own key and the queue."""
-        return sce_loss(
-            q,
-            k,
-            queue,
-            coeff=self.coeff,
-            temp=self.temp,
-            temp_m=self.temp_m,
-            positive_in_target=self.positive_in_target,
-        )
+def _target(relation: Similarities, coeff: float, zero_logit: bool, neighbours: int) -> _Target:
+    others_NM, lse_N, _ = softmax_and_lse(relation.others)
+    coeff_N = torch.full_like(lse_N, coeff)
+    if zero_logit:  # the released code multiplies the positive's similarity by 0
+        coeff_N = coeff + (1 - coeff) * torch.sigmoid(-lse_N)
+    if neighbours > relation.others.shape[1]:
+        raise ValueError(f"{neighbours} neighbours of {relation.others.shape[1]} candidates")
+    near = relation.others.topk(neighbours, dim=1)
+    shares = torch.cat([relation.positive[:, None], near.values], 1).softmax(1)
+    rest_N = 1 - coeff_N
+    entr = torch.special.entr
+    entropy_N = entr(rest_N) + rest_N * (lse_N - dot(others_NM, relation.others))
+    entropy_N += entr(coeff_N * shares[:, 0])
+    if neighbours:  # their mass comes on top of what the relation gives them
+        before = rest_N[:, None] * others_NM.gather(1, near.indices)
+        entropy_N += (entr(before + coeff_N[:, None] * shares[:, 1:]) - entr(before)).sum(1)
+    return _Target(coeff_N, others_NM, shares, near.indices, entropy_N)

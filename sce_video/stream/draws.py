@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["start", "difference", "crop", "colour"]
+Purpose = Literal["start", "difference", "crop", "colour", "negatives"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

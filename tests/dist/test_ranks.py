@@ -79,8 +79,8 @@ def test_zero_2_under_torchrun_equals_zero_1(config: Path, two_ranks: Path) -> N
 
 def test_accumulation_enqueues_once_a_step(config: Path, alone: Path) -> None:
     folder = train(config, "accumulated", [sys.executable, TRAIN], "train.accumulate=2")
-    queue = final_state(folder)["queue.keys"]
-    assert int(final_state(folder)["queue.pointer"]) == int(final_state(alone)["queue.pointer"])
+    queue = final_state(folder)["objective.queue.keys"]
+    assert int(final_state(folder)["objective.queue.pointer"]) == int(final_state(alone)["objective.queue.pointer"])
     torch.testing.assert_close(queue.norm(dim=0), torch.ones(queue.shape[1]))
 
 

@@ -1,0 +1,80 @@
+"""What objectives remember of past steps: buffers, in every checkpoint.
+
+Shapes: D embedding width, K queue length, S samples.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Overflow = Literal["wrap", "drop"]
+
+
+class Queue(nn.Module):
+    """A ring of K past keys, unit columns ``keys [D,K]``, and the next place to write.
+
+    Starts as normalised Gaussian noise from its own generator, so that every rank starts with the
+    same columns.
+    """
+
+    keys: Tensor
+    pointer: Tensor
+
+    def __init__(self, dim: int, size: int, seed: int, overflow: Overflow = "wrap") -> None:
+        """``overflow``: keys that cross the end go on at the start, or (SNCLR's code) are lost."""
+        super().__init__()
+        noise = torch.randn(dim, size, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("keys", F.normalize(noise, dim=0))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self.overflow = overflow
+
+    @property
+    def size(self) -> int:
+        """K, the number of keys held."""
+        return self.keys.shape[1]
+
+    @torch.no_grad()
+    def enqueue(self, new_ND: Tensor) -> None:
+        """Write keys ``[N,D]`` at the pointer, round the end if need be.
+
+        Raises:
+            ValueError: more keys than the queue holds.
+        """
+        n = len(new_ND)
+        if n > self.size:
+            raise ValueError(f"{n} keys a step do not fit a queue of {self.size}")
+        columns_DN = new_ND.to(self.keys.dtype).T
+        start = int(self.pointer)
+        first = min(n, self.size - start)
+        self.keys[:, start : start + first] = columns_DN[:, :first]
+        if self.overflow == "drop":
+            n = first
+        self.keys[:, : n - first] = columns_DN[:, first:n]
+        self.pointer.fill_((start + n) % self.size)
+
+
+class Bank(nn.Module):
+    """One unit vector per training sample, ``vectors [S,D]``; starts as a queue does."""
+
+    vectors: Tensor
+
+    def __init__(self, samples: int, dim: int, momentum: float, seed: int) -> None:
+        super().__init__()
+        noise = torch.randn(samples, dim, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("vectors", F.normalize(noise, dim=1))
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def update(self, rows: Tensor, new_ND: Tensor) -> None:
+        """``v <- normalize(momentum * v + (1 - momentum) * new)`` for the ``rows [N]``."""
+        # A row given twice takes the last: writing both would leave the order to the device.
+        order = rows.argsort(stable=True)
+        last = torch.ones_like(rows, dtype=torch.bool)
+        last[:-1] = rows[order][1:] != rows[order][:-1]
+        rows, new_ND = rows[order][last], new_ND[order][last]
+        mixed = torch.lerp(new_ND.to(self.vectors.dtype), self.vectors[rows], self.momentum)
+        self.vectors[rows] = F.normalize(mixed, dim=1)

@@ -1,0 +1,52 @@
+"""ReSSL, relational self-supervised learning (Zheng et al. 2021).
+
+Shapes: N local batch, W ranks, D embedding width, K queue length.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sce_video.objectives.similarity import (
+    Parts,
+    check,
+    full_precision,
+    lse_and_mean,
+    similarities,
+    state,
+)
+
+
+def ressl_loss(
+    q: Tensor,
+    k: Tensor,
+    queue: Tensor | None = None,
+    keys: Tensor | None = None,
+    rank: int = 0,
+    *,
+    temp: float = 0.1,
+    temp_m: float = 0.04,
+) -> tuple[Tensor, Parts]:
+    """Cross-entropy between the key's and the query's relations to the others, positive left out.
+
+    The relational term of SCE alone: ``coeff=0`` of :func:`~sce_video.objectives.sce.sce_loss`
+    has the ceiling term besides. Arguments, shapes, precision and errors as there.
+
+    Returns:
+        ``(loss, parts)``; parts: ``relational``, ``target_entropy`` (nats), ``positive``,
+        ``negative``, ``top1``.
+    """
+    check(q, k, queue, keys, rank)
+    with full_precision(q) as dtype:
+        with torch.no_grad():
+            target_NM = similarities(k.to(dtype) / temp_m, k, queue, keys, rank).others.softmax(1)
+        logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
+        others = lse_and_mean(logits.others, target_NM)
+        loss = (others.lse - others.mean).mean()
+        parts = {
+            "relational": loss.detach(),
+            "target_entropy": torch.special.entr(target_NM).sum(1).mean(),
+            **state(logits, others.top, temp),
+        }
+        return loss, parts
