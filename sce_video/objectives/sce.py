@@ -1,8 +1,20 @@
 """SCE, Similarity Contrastive Estimation (Denize et al., 2021 and 2023), a soft contrastive loss,
-and two compositions of it that no paper has.
+and two compositions of it that are in no paper.
+
+**With a ring**, both distributions see the positive and the ring of the query alone. Wu et al.
+replace the negatives in the denominator of InfoNCE by negatives conditioned on the ring; SCE's
+denominator is the same sum, and its relational target a softmax over the same candidates, so
+conditioning both keeps the target a distribution over what the query is asked about. ``outer=1,
+inner=0`` is plain SCE; ``coeff=1`` is :func:`~sce_video.objectives.ring.ring_loss`.
+
+**With soft neighbours**, the key's nearest candidates share the positive's ``coeff``. SNCLR gives
+the own key weight 1 and a neighbour a weight in [0,1] that says how much it agrees; here a
+neighbour's is ``exp((k.c - k.k) / temp_m)``, 1 for one equal to the key and falling to 0 as it
+moves away. Scaled to sum to 1, the weights are a softmax of the key's similarities to itself and
+its neighbours. 0 neighbours, or neighbours far from the key, are plain SCE.
 
 Shapes: N local batch, W ranks, D embedding width, K queue length, M candidates besides the
-positive.
+positive, n neighbours.
 """
 
 from __future__ import annotations
@@ -43,27 +55,12 @@ def sce_loss(
     ring: Ring | None = None,
     neighbours: int = 0,
 ) -> tuple[Tensor, Parts]:
-    """SCE of queries against their keys, one direction.
+    """Cross-entropy of a soft target of the keys and the queries' softmax, one direction.
 
-    The target is ``coeff`` on the positive plus ``1 - coeff`` spread over the other candidates by
-    the key's own similarities to them at ``temp_m``; the online distribution is the query's
-    softmax over all candidates at ``temp``; the loss is their cross-entropy, which is ``coeff *
-    infonce + (1 - coeff) * (relational + ceiling)``. ``coeff=1`` is InfoNCE; ``coeff=0`` is ReSSL
-    and the ceiling term. Computed in fp32 whatever the autocast (float64 inputs stay float64).
-
-    **With a ring** (not in a paper): both distributions see the positive and the ring of the query
-    alone. Derivation: Wu et al. replace the distribution p of negatives in the denominator of
-    InfoNCE by p conditioned on the ring; SCE's denominator is the same sum, and its relational
-    target a softmax over the same candidates, so conditioning both keeps the target a distribution
-    over what the query is asked about. ``outer=1, inner=0`` is plain SCE; ``coeff=1`` is
-    :func:`~sce_video.objectives.ring.ring_loss`.
-
-    **With soft neighbours** (not in a paper): the key's ``neighbours`` nearest candidates share
-    the positive's ``coeff``. SNCLR calls the own key positive with weight 1 and a neighbour with a
-    weight in [0,1] that says how much it agrees; here a neighbour's is ``exp((k.c - k.k) /
-    temp_m)``, 1 for a neighbour equal to the key and falling to 0 as it moves away, and the weights
-    are scaled to sum to 1, which makes them a softmax of the key's similarities to itself and its
-    neighbours. 0 neighbours, or neighbours far from the key, are plain SCE.
+    The target is ``coeff`` on the positive plus ``1 - coeff`` over the other candidates by the
+    key's similarities to them at ``temp_m``. The loss is ``coeff * infonce + (1 - coeff) *
+    (relational + ceiling)``: ``coeff=1`` is InfoNCE, ``coeff=0`` ReSSL and the ceiling term.
+    Computed in fp32 whatever the autocast (float64 inputs stay float64).
 
     Args:
         q: online embeddings ``[N,D]``, L2-normalised; the only input that gets a gradient.
@@ -75,9 +72,8 @@ def sce_loss(
         coeff: weight of the positive in the target, in [0,1] (the paper's lambda).
         temp: temperature of the online distribution, > 0.
         temp_m: temperature of the target, in (0, temp).
-        positive_in_target: ``masked`` as the paper writes it; ``zero_logit`` reproduces the
-            released code, where the positive keeps similarity 0 in the target's softmax (with
-            ``keys=None`` only; it masks otherwise).
+        positive_in_target: ``masked`` as the paper; ``zero_logit`` as the released code, where
+            with ``keys=None`` the positive keeps similarity 0 in the target's softmax.
         ring: the band of candidates that count; None = all.
         neighbours: how many share the positive's weight.
 
@@ -95,33 +91,26 @@ def sce_loss(
         logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
         with torch.no_grad():
             relation = similarities(k.to(dtype) / temp_m, k, queue, keys, rank)
-        top_N = None
-        if ring is not None and (places_NR := ring.select(logits.others)) is not None:
-            top_N = logits.others.detach().amax(1)
-            logits = logits._replace(others=logits.others.gather(1, places_NR))
-            relation = relation._replace(others=relation.others.gather(1, places_NR))
+        top_N = logits.others.detach().amax(1)
+        if ring is not None:
+            logits, relation = _on_the_ring(ring, logits, relation)
         zero_logit = positive_in_target == "zero_logit" and keys is None
         target = _target(relation, coeff, zero_logit, neighbours)
-        del relation
-        others = lse_and_mean(logits.others, target.others)
-        infonce_N = -F.logsigmoid(logits.positive - others.lse)
-        positive_N = infonce_N
-        if neighbours:
-            positives = torch.cat(
-                [logits.positive[:, None], logits.others.gather(1, target.nearest)], 1
-            )
-            positive_N = infonce_N + logits.positive - dot(target.shares, positives)
-        relational_N = others.lse - others.mean
-        ceiling_N = -F.logsigmoid(others.lse - logits.positive)
-        loss = torch.lerp(relational_N + ceiling_N, positive_N, target.coeff).mean()
-        parts = {
-            "infonce": infonce_N.detach().mean(),
-            "relational": relational_N.detach().mean(),
-            "ceiling": ceiling_N.detach().mean(),
-            "target_entropy": target.entropy.mean(),
-            **state(logits, others.top if top_N is None else top_N, temp),
-        }
-    return loss, parts
+        del relation  # as large as the queue's similarities: not needed any more
+        loss, parts = _cross_entropy(logits, target)
+        return loss, {**parts, **state(logits, top_N, temp)}
+
+
+def _on_the_ring(
+    ring: Ring, logits: Similarities, relation: Similarities
+) -> tuple[Similarities, Similarities]:
+    places_NR = ring.select(logits.others)
+    if places_NR is None:
+        return logits, relation
+    return (
+        logits._replace(others=logits.others.gather(1, places_NR)),
+        relation._replace(others=relation.others.gather(1, places_NR)),
+    )
 
 
 class _Target(NamedTuple):
@@ -152,3 +141,24 @@ def _target(relation: Similarities, coeff: float, zero_logit: bool, neighbours: 
         before = rest_N[:, None] * others_NM.gather(1, near.indices)
         entropy_N += (entr(before + coeff_N[:, None] * shares[:, 1:]) - entr(before)).sum(1)
     return _Target(coeff_N, others_NM, shares, near.indices, entropy_N)
+
+
+def _cross_entropy(logits: Similarities, target: _Target) -> tuple[Tensor, Parts]:
+    """Loss and its terms."""
+    others = lse_and_mean(logits.others, target.others)
+    infonce_N = -F.logsigmoid(logits.positive - others.lse)
+    relational_N = others.lse - others.mean
+    ceiling_N = -F.logsigmoid(others.lse - logits.positive)
+    positives_N = infonce_N
+    if target.nearest.shape[1]:
+        near = logits.others.gather(1, target.nearest)
+        positives = torch.cat([logits.positive[:, None], near], 1)
+        positives_N = infonce_N + logits.positive - dot(target.shares, positives)
+    loss = torch.lerp(relational_N + ceiling_N, positives_N, target.coeff).mean()
+    parts = {
+        "infonce": infonce_N.detach().mean(),
+        "relational": relational_N.detach().mean(),
+        "ceiling": ceiling_N.detach().mean(),
+        "target_entropy": target.entropy.mean(),
+    }
+    return loss, parts

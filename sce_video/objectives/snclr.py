@@ -52,9 +52,8 @@ def snclr_loss(
     """Own key and its nearest neighbours are positives; those of the other items are negatives.
 
     The own key's weight is 1; the neighbours share 1 by how alike they are to the query's own
-    projection (softmax, temperature 1, as in the published code: no learned attention). Without
-    neighbours both forms are InfoNCE among the keys. Precision and errors as
-    :func:`~sce_video.objectives.sce.sce_loss`.
+    projection (softmax, temperature 1; as in the published code, nothing is learned there).
+    Precision as :func:`~sce_video.objectives.sce.sce_loss`.
 
     Args:
         q: online embeddings ``[N,D]``, L2-normalised.
@@ -89,28 +88,35 @@ def snclr_loss(
         key_logits = scaled @ keys.T
         near_logits = scaled @ queue[:, columns.flatten()]  # [N,W*N*n], item-major
         lse_N = torch.logaddexp(lse_and_mean(key_logits).lse, lse_and_mean(near_logits).lse)
-        own = torch.arange(n, device=q.device) + n * rank
-        own_near = near_logits.view(n, len(keys), topk)[torch.arange(n, device=q.device), own]
-        own_key = key_logits.gather(1, own[:, None])
-        vectors = queue.T[columns[own]]  # [N,n,D]
-        weights = torch.einsum("nd,nkd->nk", projection.to(dtype), vectors).softmax(1)
-        if threshold:
-            weights = weights.masked_fill(weights <= 1 / topk, 0.0)
+        item = torch.arange(n, device=q.device)
+        own = item + n * rank
+        own_near = near_logits.view(n, len(keys), topk)[item, own]
+        weights = _positiveness(projection.to(dtype), queue.T[columns[own]], threshold)
         weights = F.pad(weights.detach() if detach_weights else weights, (1, 0), value=1.0)
-        log_p = torch.cat([own_key, own_near], 1) - lse_N[:, None]
+        log_p = torch.cat([key_logits[item, own, None], own_near], 1) - lse_N[:, None]
         if form == "sum_log":
             loss = 2 * temp * -dot(weights, log_p).mean()
         else:
             loss = -(weights.log() + log_p).logsumexp(1).mean()
-        with torch.no_grad():
-            rivals = key_logits.scatter(1, own[:, None], float("-inf")).amax(1)
-            parts = {
-                "infonce": -log_p[:, 0].mean(),
-                "positive": own_key.mean() * temp,
-                "neighbour": own_near.mean() * temp,
-                "top1": (own_key[:, 0] > rivals).to(dtype).mean(),
-            }
-    return loss, parts
+        return loss, _parts(log_p, key_logits * temp, own, own_near * temp)
+
+
+def _positiveness(projection: Tensor, near: Tensor, threshold: bool) -> Tensor:
+    """Weights ``[N,n]`` of the own neighbours ``[N,n,D]``; sums are 1, or less by a threshold."""
+    weights = torch.einsum("nd,nkd->nk", projection, near).softmax(1)
+    return weights.masked_fill(weights <= 1 / near.shape[1], 0.0) if threshold else weights
+
+
+@torch.no_grad()
+def _parts(log_p: Tensor, keys_NM: Tensor, own: Tensor, near_Nn: Tensor) -> Parts:
+    positive_N = keys_NM.gather(1, own[:, None])[:, 0]
+    rivals_N = keys_NM.scatter(1, own[:, None], float("-inf")).amax(1)
+    return {
+        "infonce": -log_p[:, 0].mean(),
+        "positive": positive_N.mean(),
+        "neighbour": near_Nn.mean(),
+        "top1": (positive_N > rivals_N).to(log_p.dtype).mean(),
+    }
 
 
 class SNCLR(Pairwise):

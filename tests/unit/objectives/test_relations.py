@@ -104,7 +104,7 @@ def test_the_gradient_is_expectation_minus_target(
 
 def test_three_terms_add_up_and_only_q_gets_a_gradient(batch: dict[str, Tensor]) -> None:
     others = [batch[name].requires_grad_() for name in ("k", "queue")]
-    loss, parts = sce_loss(batch["q"], *others, coeff=0.3)
+    loss, parts = sce_loss(batch["q"], others[0], others[1], coeff=0.3)
     total = 0.3 * parts["infonce"] + 0.7 * (parts["relational"] + parts["ceiling"])
     torch.testing.assert_close(loss.detach(), total)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -190,15 +190,9 @@ def test_snclr_without_weight_on_neighbours_counts_them_as_negatives(
     """The paper's form with every weight below the threshold: InfoNCE over all candidates."""
     q, k, queue = batch["q"], batch["k"], batch["queue"]
     # Projections that like both neighbours alike leave each the average weight, which is dropped.
+    even = torch.zeros_like(k)
     loss, parts = snclr_loss(
-        q,
-        k,
-        queue,
-        projection=torch.zeros_like(k),
-        topk=2,
-        temp=0.1,
-        form="log_sum",
-        threshold=True,
+        q, k, queue, projection=even, topk=2, temp=0.1, form="log_sum", threshold=True
     )
     near = (k @ queue).topk(2).indices
     candidates = torch.cat([k, queue.T[near.flatten()]])
