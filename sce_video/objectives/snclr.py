@@ -94,10 +94,7 @@ def snclr_loss(
         weights = _positiveness(projection.to(dtype), queue.T[columns[own]], threshold)
         weights = F.pad(weights.detach() if detach_weights else weights, (1, 0), value=1.0)
         log_p = torch.cat([key_logits[item, own, None], own_near], 1) - lse_N[:, None]
-        if form == "sum_log":
-            loss = 2 * temp * -dot(weights, log_p).mean()
-        else:
-            loss = -(weights.log() + log_p).logsumexp(1).mean()
+        loss = _weighted(weights, log_p, temp, form)
         return loss, _parts(log_p, key_logits * temp, own, own_near * temp)
 
 
@@ -105,6 +102,12 @@ def _positiveness(projection: Tensor, near: Tensor, threshold: bool) -> Tensor:
     """Weights ``[N,n]`` of the own neighbours ``[N,n,D]``; sums are 1, or less by a threshold."""
     weights = torch.einsum("nd,nkd->nk", projection, near).softmax(1)
     return weights.masked_fill(weights <= 1 / near.shape[1], 0.0) if threshold else weights
+
+
+def _weighted(weights: Tensor, log_p: Tensor, temp: float, form: Form) -> Tensor:
+    if form == "sum_log":
+        return 2 * temp * -dot(weights, log_p).mean()
+    return -(weights.log() + log_p).logsumexp(1).mean()
 
 
 @torch.no_grad()
