@@ -36,7 +36,7 @@ class _Queued(_Paired):
         return self
 
 
-class _RingSection(Section):
+class RingKeys(Section):
     """A band of candidates, in order of falling similarity."""
 
     outer: Share = 0.1  # fraction of the candidates that the band reaches; 1 = all
@@ -44,7 +44,7 @@ class _RingSection(Section):
     dynamic_inner: bool = True  # inner is a fraction of the outer part, else of all
 
 
-class SCEConfig(_Queued, _RingSection):
+class SCEConfig(_Queued, RingKeys):
     """SCE; ``negatives=ring`` and ``neighbours`` are compositions of ours."""
 
     name: Literal["sce"] = "sce"
@@ -117,7 +117,7 @@ class SNCLRConfig(Section):
         return self
 
 
-class RingConfig(_Paired, _RingSection):
+class RingConfig(_Paired, RingKeys):
     """MoCo with negatives from a ring."""
 
     name: Literal["ring"] = "ring"
@@ -130,7 +130,7 @@ class RingConfig(_Paired, _RingSection):
     anneal_epochs: Count = 100
 
 
-class _BankSection(_RingSection):
+class _BankSection(RingKeys):
     """A bank of one vector per sample; view 0 only. Needs shards with an index."""
 
     outer: Share = 1.0  # with inner=0: negatives are drawn from the whole bank, as published

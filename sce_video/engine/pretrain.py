@@ -14,7 +14,7 @@ from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.augment.recipes import find_recipe
 from sce_video.config import Config
-from sce_video.config.objectives import Objective
+from sce_video.config.objectives import Objective, RingKeys
 from sce_video.engine.diagnostics import view_grid
 from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
 from sce_video.engine.runtime import Runtime
@@ -170,7 +170,7 @@ class PretrainTask:
         rows = torch.cat([output.rows for output in self._outputs])
         self._outputs.clear()
         self.module.end_step(remembered, rows, m)
-        return {"momentum": m}
+        return {"momentum": m} if self.module.momentum else {}
 
     def trunk(self) -> nn.Module:
         """The online trunk."""
@@ -219,4 +219,6 @@ class PretrainTask:
 def _described(objective: Objective) -> str:
     """Its name and settings in one line."""
     settings = objective.model_dump(exclude={"name"}, exclude_none=True)
+    if settings.get("negatives") == "all":
+        settings = {k: v for k, v in settings.items() if k not in RingKeys.model_fields}
     return f"{objective.name}: " + ", ".join(f"{k} {v}" for k, v in settings.items())

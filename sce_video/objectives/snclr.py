@@ -53,18 +53,14 @@ def snclr_loss(
 
     The own key's weight is 1; the neighbours share 1 by how alike they are to the query's own
     projection (softmax, temperature 1; as in the published code, nothing is learned there).
-    Precision as :func:`~sce_video.objectives.sce.sce_loss`.
 
     Args:
-        q: online embeddings ``[N,D]``, L2-normalised.
-        k: momentum embeddings ``[N,D]``, L2-normalised.
+        q, k: online and momentum embeddings ``[N,D]``, L2-normalised.
         queue: past keys ``[D,K]``, unit columns, among which neighbours are looked for.
         keys: keys of all ranks ``[W*N,D]``, rank-major; None = one rank.
         rank: this rank, which places the positives in ``keys``.
-        projection: the online projector's output for the query's view ``[N,D]``, L2-normalised; it
-            gets a gradient through the weights.
-        neighbours: columns ``[W*N,topk]`` of the queue for each of ``keys``; None = found here (for
-            every rank's keys: a trainer shares the work).
+        projection: the online projector's output ``[N,D]``, L2-normalised; it gets a gradient, too.
+        neighbours: columns ``[W*N,topk]`` of the queue for each of ``keys``; None = found here.
         topk: neighbours an item.
         temp: temperature, > 0.
         form: ``sum_log`` as the published code: ``2 * temp * sum_c w_c * -log p_c``; ``log_sum`` as
@@ -73,8 +69,7 @@ def snclr_loss(
         detach_weights: no gradient through the weights.
 
     Returns:
-        ``(loss, parts)``; parts: ``infonce`` (of the own key), ``positive``, ``neighbour`` (mean
-        cosines), ``top1`` (share of queries nearer to their own key than to any other item's).
+        ``(loss, parts)``; parts: ``infonce`` (of the own key), ``positive``, ``neighbour``, ``top1``.
 
     Raises:
         ValueError: shapes that do not fit, or ``topk`` above K.
