@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.multiprocessing.spawn import spawn
 from sce_video.config.objectives import ObjectiveConfig
 from sce_video.model.siamese import Encoder, Siamese
 from sce_video.objectives.build import build_objective
+from tests.conftest import GOLDEN
 
 STEPS = {"sce": 50}  # the others: 12, in which a queue of 17 goes round several times
 BATCH = 6  # global
@@ -89,38 +91,127 @@ def views_of(name: str) -> int:
     return 1 if name.startswith("ir") else 3 if name in ("sce", "sce, asymmetric") else 2
 
 
-def worker(rank: int, ranks: int, port: int, folder: str) -> None:
+class Pick(nn.Module):
+    """Stands for an encoder: takes what a view holds for the online or the momentum branch."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, view: Tensor) -> Tensor:
+        return view[:, self.place]
+
+
+def golden_steps(case: dict[str, Any], dtype: str, rank: int, ranks: int) -> list[dict[str, Any]]:
+    """The published symmetric step with the queue of every rank, through the whole network."""
+    params, to = case["params"], getattr(torch, dtype)
+    section: Any = TypeAdapter(ObjectiveConfig).validate_python(
+        {
+            "name": "sce",
+            "queue": params["queue_size"],
+            "gather_keys": params["use_keys"],
+            "positive_in_target": "zero_logit",
+            **{key: params[key] for key in ("coeff", "temp", "temp_m")},
+        }
+    )
+    initial = torch.tensor(case["inputs"]["queue_initial_DxK"], dtype=to)
+    objective = build_objective(section, dim=len(initial), seed=0, samples=0, epoch_steps=1)
+    net = Siamese(Encoder(Pick(0), nn.Identity()), nn.Identity(), objective)
+    net.momentum = Encoder(Pick(1), nn.Identity()).requires_grad_(False)
+    net = net.to(to)
+    net.objective.get_buffer("queue.keys").copy_(initial)
+    n, found = params["batch_size"], []
+    for step in case["steps"]:
+        both = [torch.tensor(step[f"{x}_views_all_ranks"], dtype=to) for x in "qk"]
+        own = torch.stack(both, 2)[:, rank * n : (rank + 1) * n].requires_grad_()
+        output = net(list(own), np.arange(n), np.zeros(n, np.int64))
+        (gradient,) = torch.autograd.grad(output.loss, own)
+        net.end_step(output.remembered, output.rows, 0.9)
+        found.append(
+            {
+                "loss": output.loss.item(),
+                "gradient": gradient[:, :, 0],
+                "queue": net.objective.get_buffer("queue.keys").clone(),
+                "pointer": int(net.objective.get_buffer("queue.pointer")),
+            }
+        )
+    return found
+
+
+GOLDEN_STEPS = json.loads((GOLDEN / "sce_symmetric_step.json").read_text())
+
+
+def worker(rank: int, ports: dict[int, int], folder: str) -> None:
+    """A rank of three, then, but for the last, of two."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    found = {name: train(name, rank, ranks, views_of(name)) for name in SECTIONS}
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    for ranks, port in ports.items():
+        if rank < ranks:
+            address = f"tcp://127.0.0.1:{port}"
+            dist.init_process_group("gloo", address, rank=rank, world_size=ranks)
+            found = {name: train(name, rank, ranks, views_of(name)) for name in SECTIONS}
+            golden = {}
+            if ranks == 2:
+                for case in GOLDEN_STEPS["cases"]:
+                    for dtype in ("float64", "float32"):
+                        golden[case["name"], dtype] = golden_steps(case, dtype, rank, ranks)
+            torch.save((found, golden), Path(folder) / f"{rank}of{ranks}.pt")
+            dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def trained(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[Any]]:
-    """What each of the ranks found, by objective."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
+    """What each rank found, by the number of ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    spawn(worker, (request.param, port, str(folder)), nprocs=request.param)  # type: ignore[no-untyped-call]
-    yield [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    ports = {}
+    for ranks in (3, 2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports[ranks] = probe.getsockname()[1]
+    spawn(worker, (ports, str(folder)), nprocs=3)  # type: ignore[no-untyped-call]
+    return {n: [torch.load(folder / f"{r}of{n}.pt") for r in range(n)] for n in ports}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_ranks_equal_one(name: str, trained: list[Any]) -> None:
+def test_ranks_equal_one(name: str, trained: dict[int, list[Any]]) -> None:
     alone = train(name, 0, 1, views_of(name))
-    for rank in trained:
-        found = rank[name]
-        assert found["losses"] == pytest.approx(alone["losses"], rel=1e-7)
-        for gradient, expected in zip(found["gradients"], alone["gradients"], strict=True):
-            torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
-        for key, value in found["state"].items():
-            torch.testing.assert_close(value, alone["state"][key], rtol=1e-6, atol=1e-8)
-            assert torch.equal(value, trained[0][name]["state"][key]), key  # the queue, too
+    for ranks in trained.values():
+        for found in (everything[name] for everything, _ in ranks):
+            assert found["losses"] == pytest.approx(alone["losses"], rel=1e-7)
+            for gradient, expected in zip(found["gradients"], alone["gradients"], strict=True):
+                torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
+            for key, value in found["state"].items():
+                torch.testing.assert_close(value, alone["state"][key], rtol=1e-6, atol=1e-8)
+                # all ranks hold the same queue or bank, bit for bit
+                assert torch.equal(value, ranks[0][0][name]["state"][key]), key
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", GOLDEN_STEPS["cases"], ids=lambda case: case["name"])
+def test_symmetric_steps_golden(
+    case: dict[str, Any], dtype: str, trained: dict[int, list[Any]]
+) -> None:
+    tolerance = GOLDEN_STEPS["tolerance"][dtype]
+    double = partial(torch.tensor, dtype=torch.float64)
+    # The inputs' lengths differ from 1 by up to 6e-10; the network makes them 1.
+    atol = max(tolerance["atol"], 1e-9)
+    close = partial(torch.testing.assert_close, rtol=tolerance["rtol"], atol=atol)
+    for rank, (_, golden) in enumerate(trained[2]):
+        steps = zip(case["steps"], golden[case["name"], dtype], strict=True)
+        n = case["params"]["batch_size"]
+        for step, found in steps:
+            expected = step["expected"][dtype]
+            assert found["loss"] == pytest.approx(
+                expected["loss_per_rank"][rank], rel=tolerance["rtol"], abs=tolerance["atol"]
+            )
+            q = double(step["q_views_all_ranks"])[:, rank * n : (rank + 1) * n]
+            gradient = double(expected["grad_q_per_rank_per_view"][rank])
+            # The network normalises: what would change the length of q is gone.
+            gradient -= (gradient * q).sum(2, keepdim=True) * q
+            close(found["gradient"].double(), gradient)
+            assert found["pointer"] == step["expected_queue_ptr_after"]
+            after = torch.tensor(step["expected_queue_after_DxK"], dtype=found["queue"].dtype)
+            close(found["queue"], after)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
