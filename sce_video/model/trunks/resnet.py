@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import resnet as tv
 
@@ -35,6 +36,10 @@ class ResNet(tv.ResNet):  # type: ignore[misc]
             self._build(block, layers, width, channels, small)
         self.fc = nn.Identity()
         self.features: int = 8 * width * block.expansion
+        # oneDNN 3.12 overruns a buffer in the gradient of a 1x1 convolution with stride, if its
+        # input is channels_last and below 16 channels (uxlfoundation/oneDNN#6035).
+        narrow = width * block.expansion < 16
+        self._layout = torch.contiguous_format if narrow else torch.preserve_format
 
     def _build(
         self,
@@ -61,5 +66,5 @@ class ResNet(tv.ResNet):  # type: ignore[misc]
         """``[B,C,T,H,W]`` normalised float -> ``[B,features]``, the mean over the T frames."""
         # Of channels_last_3d both are views: the frames then are channels_last.
         frames = clip.transpose(1, 2).flatten(0, 1)
-        features: Tensor = super().forward(frames)
+        features: Tensor = super().forward(frames.to(memory_format=self._layout))
         return features.unflatten(0, (-1, clip.shape[2])).mean(1)
