@@ -18,7 +18,7 @@ from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.model.encoder import EncoderSpec
-from sce_video.model.heads import predictor, projector
+from sce_video.model.heads import mlp_head
 from sce_video.model.memory import Queue
 from sce_video.model.siamese import Encoder, Siamese, SiameseOutput
 from sce_video.model.syncbn import convert_sync_bn
@@ -41,13 +41,12 @@ def build_siamese(config: Config, autocast: torch.dtype | None) -> Siamese:
     model, objective = config.model, config.objective
     trunk = build_trunk(model.trunk, model.width)
     features: int = trunk.features  # type: ignore[assignment]
-    head = projector(features, model.projector.hidden, model.projector.dim)
+    head = mlp_head(features, **model.projector.model_dump())
+    dim = model.projector.dim
     siamese = Siamese(
         Encoder(trunk, head),
-        predictor(model.projector.dim, model.predictor.hidden)
-        if model.predictor
-        else nn.Identity(),
-        Queue(model.projector.dim, objective.queue, config.run.seed),
+        mlp_head(dim, dim, **model.predictor.model_dump()) if model.predictor else nn.Identity(),
+        Queue(dim, objective.queue, config.run.seed),
         SCE(objective.coeff, objective.temp, objective.temp_m, objective.positive_in_target),
         autocast,
     )

@@ -107,7 +107,7 @@ def _basic_block(
     **_: object,  # what pytorchvideo says of a bottleneck alone
 ) -> nn.Sequential:
     last = nn.BatchNorm3d(dim_out)
-    last.block_final_bn = True  # pytorchvideo's mark: its scale starts at zero
+    setattr(last, "block_final_bn", True)  # noqa: B010  pytorchvideo's mark: scale starts at zero
     layers: dict[str, nn.Module] = {
         "conv_a": nn.Conv3d(
             dim_in, dim_out, conv_a_kernel_size, conv_a_stride, conv_a_padding, bias=False

@@ -67,4 +67,4 @@ class ResNet(tv.ResNet):  # type: ignore[misc]
         # Of channels_last_3d both are views: the frames then are channels_last.
         frames = clip.transpose(1, 2).flatten(0, 1)
         features: Tensor = super().forward(frames.to(memory_format=self._layout))
-        return features.unflatten(0, (-1, clip.shape[2])).mean(1)
+        return features.view(len(clip), -1, self.features).mean(1)
