@@ -24,15 +24,13 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
     L lies in [0,100], a and b in about [-108,99].
     """
-    linear = torch.where(
-        rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0.04045) + 0.055) / 1.055).pow(2.4)
-    )
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055).pow(2.4))
     matrix = rgb.new_tensor(_XYZ)
     white_share = linear @ (matrix / matrix.sum(1, keepdim=True)).T
     edge = 6 / 29
     fx, fy, fz = torch.where(
         white_share > edge**3,
-        white_share.clamp(min=edge**3).pow(1 / 3),
+        white_share.clamp(min=edge**3).pow(1 / 3),  # its slope at black is infinite
         white_share / (3 * edge**2) + 4 / 29,
     ).unbind(-1)
     return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], -1)
