@@ -101,22 +101,42 @@ class AugmentConfig(Section):
 
 
 class HeadConfig(Section):
-    """Widths of an MLP head."""
+    """The projector, an MLP; the papers' own are in :func:`sce_video.model.heads.mlp_head`."""
 
+    layers: Count = 3  # linear ones, ReLU between them; 1 = no hidden layer
     hidden: Count = 1024
     dim: Count = 256
+    norm: bool = True  # BN before each ReLU; false: a bias instead, as MoCo v2
+    last_norm: bool = True  # BN without scale and bias at the end
+    last_bias: bool = False  # of the last linear layer
 
 
 class PredictorConfig(Section):
-    """Width of the predictor; its output is as wide as the projector's."""
+    """The predictor, an MLP; its output is as wide as the projector's."""
 
+    layers: Count = 2
     hidden: Count = 1024
+    norm: bool = True
+    last_norm: bool = False  # true: MoCo v3, SNCLR
+    last_bias: bool = False
+
+
+TrunkName = Literal[
+    "r3d_18",
+    "r3d_50",
+    "r2plus1d_18",
+    "r2plus1d_18_small",
+    "r2plus1d_50",
+    "resnet18",
+    "resnet18_small",
+    "resnet50",
+]
 
 
 class ModelConfig(Section):
     """The networks."""
 
-    trunk: Literal["r2plus1d_18", "r2plus1d_18_small"] = "r2plus1d_18"
+    trunk: TrunkName = "r2plus1d_18"  # README, "Objectives and trunks"
     width: Count = 64  # channels after the stem; 64 = the published trunk
     projector: HeadConfig = HeadConfig()
     predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections

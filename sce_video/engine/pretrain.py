@@ -20,7 +20,7 @@ from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.model.encoder import EncoderSpec
-from sce_video.model.heads import predictor, projector
+from sce_video.model.heads import mlp_head
 from sce_video.model.siamese import Encoder, Siamese, SiameseOutput
 from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks import build_trunk
@@ -55,19 +55,17 @@ def build_siamese(
     """
     model, trunk = config.model, fresh_trunk(config)
     features: int = trunk.features  # type: ignore[assignment]
-    head = projector(features, model.projector.hidden, model.projector.dim)
+    head, dim = mlp_head(features, **model.projector.model_dump()), model.projector.dim
     objective = build_objective(
         config.objective,
-        dim=model.projector.dim,
+        dim=dim,
         seed=config.run.seed,
         samples=samples,
         epoch_steps=epoch_steps,
     )
     siamese = Siamese(
         Encoder(trunk, head),
-        predictor(model.projector.dim, model.predictor.hidden)
-        if model.predictor
-        else nn.Identity(),
+        mlp_head(dim, dim, **model.predictor.model_dump()) if model.predictor else nn.Identity(),
         objective,
         autocast,
     )

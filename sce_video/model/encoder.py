@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -12,6 +13,7 @@ from torch import nn
 
 from sce_video.errors import UsageError
 from sce_video.model.trunks import build_trunk
+from sce_video.model.trunks.lab import LabTrunk
 
 ENCODER_NAME = "encoder.safetensors"
 
@@ -23,6 +25,7 @@ class EncoderSpec(BaseModel):
 
     trunk: str
     width: int
+    colour: Literal["rgb", "lab"] = "rgb"  # lab: a trunk for lightness, one for colour
     frames: int  # of a clip; 1 for images
     seconds: float  # span of a clip; 0 for images
     size: int  # side of a training crop, pixels
@@ -60,6 +63,10 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, ValidationError) as error:
         raise UsageError(f"{file}: not an encoder of sce-video: {error}") from error
-    trunk = build_trunk(spec.trunk, spec.width)
+    trunk = (
+        LabTrunk(spec.trunk, spec.width, spec.mean, spec.std)
+        if spec.colour == "lab"
+        else build_trunk(spec.trunk, spec.width)
+    )
     trunk.load_state_dict(tensors)
     return trunk.eval(), spec

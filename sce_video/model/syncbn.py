@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 
 class _Normalise(torch.autograd.Function):
     """BN with statistics over all ranks. C channels; the count may differ between ranks."""
@@ -23,9 +25,10 @@ class _Normalise(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         dims = [d for d in range(x.dim()) if d != 1]
-        # Local mean and variance are exact for large means; combining them in float64 (Chan)
-        # loses nothing, where fp32 sums of squares would cancel.
-        var_C, mean_C = torch.var_mean(x.float(), dims, correction=0)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        # Local mean and variance are exact for large means; of their squares in float64 the
+        # cancellation stays below the rounding of fp32 inputs, in fp32 it would not.
+        var_C, mean_C = torch.var_mean(x.to(wide), dims, correction=0)
         var_C, mean_C = var_C.double(), mean_C.double()
         count = x.numel() // x.shape[1]
         square_C = var_C + mean_C.square()
@@ -34,7 +37,7 @@ class _Normalise(torch.autograd.Function):
         total = moments[-1]
         mean_C, square_C = (moments[:-1] / total).chunk(2)
         var_C = (square_C - mean_C.square()).clamp_(min=0)
-        mean_C, var_C = mean_C.float(), var_C.float()
+        mean_C, var_C = mean_C.to(wide), var_C.to(wide)
         ctx.save_for_backward(x, weight, mean_C, (var_C + eps).rsqrt(), total)
         y = F.batch_norm(x, mean_C, var_C, weight, bias, training=False, eps=eps)
         ctx.mark_non_differentiable(mean_C, var_C, total)
@@ -47,17 +50,22 @@ class _Normalise(torch.autograd.Function):
         x, weight, mean_C, invstd_C, total = ctx.saved_tensors
         dims = [d for d in range(x.dim()) if d != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
-        normal = (x.float() - mean_C.view(shape)) * invstd_C.view(shape)
-        sums = torch.cat([grad.float().sum(dims), (grad.float() * normal).sum(dims)])
+        normal = (x.to(mean_C.dtype) - mean_C.view(shape)) * invstd_C.view(shape)
+        grad = grad.to(mean_C.dtype)
+        sums = torch.cat([grad.sum(dims), (grad * normal).sum(dims)])
         local_bias, local_weight = sums.clone().chunk(2)
         dist.all_reduce(sums)
-        mean_grad, mean_grad_normal = (sums / total.float()).chunk(2)
+        mean_grad, mean_grad_normal = (sums / total.to(sums.dtype)).chunk(2)
         scale = invstd_C if weight is None else invstd_C * weight
         grad_x = grad - mean_grad.view(shape) - normal * mean_grad_normal.view(shape)
         grad_x = (grad_x * scale.view(shape)).to(x.dtype)
-        if weight is None:
-            return grad_x, None, None, None
-        return grad_x, local_weight, local_bias, None
+        _, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        return (
+            grad_x,
+            local_weight if needs_weight else None,
+            local_bias if needs_bias else None,
+            None,
+        )
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -77,34 +85,42 @@ class SyncBatchNorm(_BatchNorm):
             return super().forward(input)
         self._check_input_dim(input)
         y, mean_C, var_C, total = _Normalise.apply(input, self.weight, self.bias, self.eps)
-        if self.running_mean is not None and self.running_var is not None:
-            # torch: momentum None means a cumulative average
-            count = 1.0 + float(self.num_batches_tracked or 0)
-            share = 1 / count if self.momentum is None else self.momentum
-            with torch.no_grad():
-                unbiased_C = var_C * (total / (total - 1)).float()
-                self.running_mean.lerp_(mean_C, share)
-                self.running_var.lerp_(unbiased_C, share)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        # No rank may lack samples of a channel: the total is at least 2.
+        track(self, mean_C, var_C * (total / (total - 1)).to(var_C.dtype))
         normalised: Tensor = y
         return normalised
 
 
+@torch.no_grad()
+def track(bn: _BatchNorm, mean_C: Tensor, variance_C: Tensor) -> None:
+    """Move the running statistics as torch's BN does; the variance is the unbiased one."""
+    if not bn.track_running_stats:
+        return
+    running_mean, running_var = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+    tracked = bn.get_buffer("num_batches_tracked").add_(1)
+    # torch: momentum None means a cumulative average
+    share = 1 / float(tracked) if bn.momentum is None else bn.momentum
+    running_mean.lerp_(mean_C.to(running_mean.dtype), share)
+    running_var.lerp_(variance_C.to(running_var.dtype), share)
+
+
+def adopt(new: _BatchNorm, old: _BatchNorm) -> None:
+    """Give ``new`` the options, parameters, buffers and mode of ``old``."""
+    for name in ("eps", "momentum", "affine", "track_running_stats", "training"):
+        setattr(new, name, getattr(old, name))
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        setattr(new, name, getattr(old, name))
+
+
 def convert_sync_bn(module: nn.Module) -> nn.Module:
-    """Replace every BatchNorm below ``module`` in place; parameters and buffers are kept."""
+    """Replace every BatchNorm of torch below ``module`` in place; parameters, buffers are kept.
+
+    Subclasses have a meaning of their own (split-BN) and stay.
+    """
     for name, child in module.named_children():
-        if isinstance(child, _BatchNorm) and not isinstance(child, SyncBatchNorm):
-            synced = SyncBatchNorm(
-                child.num_features,
-                child.eps,
-                child.momentum,
-                child.affine,
-                child.track_running_stats,
-            )
-            synced.weight, synced.bias = child.weight, child.bias
-            for buffer in ("running_mean", "running_var", "num_batches_tracked"):
-                setattr(synced, buffer, getattr(child, buffer))
+        if isinstance(child, _BatchNorm) and type(child) in PLAIN:
+            synced = SyncBatchNorm(child.num_features)
+            adopt(synced, child)
             setattr(module, name, synced)
         else:
             convert_sync_bn(child)

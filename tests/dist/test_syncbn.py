@@ -1,85 +1,170 @@
-"""SyncBN on two gloo ranks equals BatchNorm on the whole batch."""
+"""SyncBN on two and three gloo ranks equals BatchNorm on the whole batch."""
 
 from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from sce_video.model.syncbn import SyncBatchNorm, convert_sync_bn
 
-SIZES = [3, 5]  # samples of rank 0 and 1: unequal on purpose
+SIZES = {2: [3, 5], 3: [2, 5, 1]}  # samples of each rank: unequal on purpose
+STEPS = 3
 
 
-def data(shift: float) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(sum(SIZES), 4, 2, 3, 3, generator=generator) * 2 + shift
-    return x, torch.randn(x.shape, generator=generator)
+class Case(NamedTuple):
+    """A BN layer and its inputs: mean and standard deviation of a channel."""
+
+    dims: int
+    mean: float = 0.5
+    std: float = 2.0
+    dtype: torch.dtype = torch.float64
+    momentum: float | None = 0.1
+    affine: bool = True
+    bias: bool = True
+    track: bool = True
+    last: bool = False  # channels_last
 
 
-def network() -> nn.Sequential:
+CASES = [
+    *(Case(dims) for dims in (0, 1, 2, 3)),
+    *(Case(dims, last=True) for dims in (2, 3)),
+    Case(3, momentum=None),
+    Case(0, affine=False),
+    Case(2, bias=False),
+    Case(3, track=False),
+    *(Case(dims, dtype=torch.float32, last=last) for dims in (2, 3) for last in (True, False)),
+    # Far from zero: fp32 sums of squares would cancel (1e8 against 1e-2).
+    *(Case(2, 1e4, std, torch.float32, last=last) for std in (1.0, 0.1) for last in (True, False)),
+    Case(3, 1e4, 0.1, torch.float32, last=True),
+]
+
+
+def layer(case: Case) -> nn.Module:
+    kind = [nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d][case.dims]
     torch.manual_seed(0)
-    first = nn.BatchNorm3d(4)
-    nn.init.uniform_(first.weight)
-    return nn.Sequential(first, nn.Conv3d(4, 4, 1), nn.BatchNorm3d(4, affine=False))
-
-
-def worker(rank: int, port: int, shift: float, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    net = convert_sync_bn(network())
-    x, weight = (torch.split(t, SIZES)[rank] for t in data(shift))
-    x = x.clone().requires_grad_()
-    y = net(x)
-    (y * weight).sum().backward()
-    gradients = {}
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None
-        dist.all_reduce(parameter.grad)
-        gradients[name] = parameter.grad
-    torch.save(
-        {"y": y.detach(), "x": x.grad, "params": gradients, "state": net.state_dict()},
-        Path(folder) / f"{rank}.pt",
+    bn = kind(
+        4,
+        momentum=case.momentum,
+        affine=case.affine,
+        track_running_stats=case.track,
+        bias=case.bias,
+        dtype=case.dtype,
     )
-    dist.destroy_process_group()
+    for parameter in bn.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    return nn.Sequential(bn)
 
 
-@pytest.mark.parametrize("shift", [0.0, 3000.0])
-def test_two_ranks_equal_the_whole_batch(shift: float, tmp_path: Path) -> None:
-    with socket.socket() as probe:
+def data(case: Case, step: int) -> tuple[Tensor, Tensor]:
+    """The whole batch and the gradient of its output."""
+    generator = torch.Generator().manual_seed(step)
+    shape = (8, 4, *(2, 3, 4)[: case.dims])
+    x = torch.randn(shape, generator=generator, dtype=torch.float64) * case.std + case.mean
+    weight = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return x.to(case.dtype), weight.to(case.dtype)
+
+
+def run(net: nn.Module, case: Case, part: slice, dtype: torch.dtype) -> dict[str, Any]:
+    """Train mode for some steps, then eval: outputs, gradients, state; in ``net``'s dtype."""
+    found: dict[str, Any] = {"y": [], "dx": []}
+    for step in range(STEPS):
+        x, weight = (t[part].to(dtype, copy=True) for t in data(case, step))
+        if case.last:
+            layout = torch.channels_last if case.dims == 2 else torch.channels_last_3d
+            x = x.contiguous(memory_format=layout)
+        x.requires_grad_()
+        y = net(x)
+        (y * weight).sum().backward()
+        assert x.grad is not None
+        found["y"].append(y.detach())
+        found["dx"].append(x.grad)
+    found["params"] = {key: p.grad for key, p in net.named_parameters()}
+    found["state"] = dict(net.state_dict())
+    found["eval"] = net.eval()(data(case, 0)[0].to(dtype)).detach()
+    return found
+
+
+def worker(rank: int, ports: dict[int, int], folder: str) -> None:
+    torch.set_num_threads(1)
+    for ranks, port in ports.items():
+        if rank >= ranks:
+            continue
+        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+        first = sum(SIZES[ranks][:rank])
+        part = slice(first, first + SIZES[ranks][rank])
+        found = []
+        for case in CASES:
+            found.append(run(convert_sync_bn(layer(case)), case, part, case.dtype))
+            for grad in found[-1]["params"].values():
+                dist.all_reduce(grad)
+        torch.save(found, Path(folder) / f"{rank}of{ranks}.pt")
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
+    """Number of ranks -> results by rank and case; one pool for all."""
+    folder = tmp_path_factory.mktemp("syncbn")
+    probes = {ranks: socket.socket() for ranks in SIZES}
+    for probe in probes.values():
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    spawn(worker, (port, shift, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
-    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    net = network().double()
-    x, weight = (t.double() for t in data(shift))
-    x.requires_grad_()
-    y = net(x)
-    (y * weight).sum().backward()
-    # Inputs near 3000 carry 2e-4 of rounding in fp32 before any layer.
-    atol = 1e-5 if shift == 0 else 5e-3
-    torch.testing.assert_close(torch.cat([p["y"] for p in parts]).double(), y.detach(), rtol=1e-4, atol=atol)
-    assert x.grad is not None
-    torch.testing.assert_close(torch.cat([p["x"] for p in parts]).double(), x.grad, rtol=1e-4, atol=atol)
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None
-        expected = parameter.grad
-        scale = float(expected.abs().max()) + 1
-        error = float((parts[0]["params"][name].double() - expected).abs().max())
-        assert error < (1e-4 if shift == 0 else 2e-3) * scale, name
-    for name, value in net.state_dict().items():
-        torch.testing.assert_close(parts[0]["state"][name].double(), value.double(), rtol=1e-4, atol=1e-4)
+    ports = {ranks: probe.getsockname()[1] for ranks, probe in probes.items()}
+    for probe in probes.values():
+        probe.close()
+    spawn(worker, (ports, str(folder)), nprocs=max(SIZES))  # type: ignore[no-untyped-call]
+    return {
+        ranks: [torch.load(folder / f"{rank}of{ranks}.pt") for rank in range(ranks)]
+        for ranks in SIZES
+    }
 
 
-def test_state_dict_is_batchnorms() -> None:
-    plain = network()
-    synced = convert_sync_bn(network())
+@pytest.mark.parametrize("ranks", SIZES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_ranks_equal_the_whole_batch(
+    case: Case, ranks: int, everything: dict[int, list[Any]]
+) -> None:
+    parts = [result[CASES.index(case)] for result in everything[ranks]]
+    exact = run(layer(case).double(), case, slice(None), torch.float64)
+    # Statistics are fp32 numbers: a mean far from zero is off by its last place, sums by more.
+    limit = 1e-10 if case.dtype == torch.float64 else 1e-5 + 3 * 2**-23 * case.mean / case.std
+
+    def check(found: Tensor, expected: Tensor) -> None:
+        error = (found.double() - expected.double()).abs().max()
+        assert error < limit * expected.abs().max()
+
+    for step in range(STEPS):
+        for key in ("y", "dx"):
+            whole = torch.cat([part[key][step] for part in parts])
+            check(whole, exact[key][step])
+    for part in parts:
+        assert part["params"].keys() == exact["params"].keys()
+        assert part["state"].keys() == exact["state"].keys()
+        for key, gradient in part["params"].items():
+            check(gradient, exact["params"][key])
+        for key, value in part["state"].items():
+            check(value, exact["state"][key])
+        if case.track:
+            assert int(part["state"]["0.num_batches_tracked"]) == STEPS
+        check(part["eval"], exact["eval"])
+
+
+def test_alone_it_is_batchnorm_and_nothing_else_is_converted() -> None:
+    case = Case(3, dtype=torch.float32)
+    plain, synced = layer(case), convert_sync_bn(layer(case))
     assert list(plain.state_dict()) == list(synced.state_dict())
-    assert isinstance(synced[0], SyncBatchNorm)  # type: ignore[index]
-    x, _ = data(0.0)
+    x, _ = data(case, 0)
     torch.testing.assert_close(synced(x), plain(x), rtol=0, atol=0)
+    frozen = nn.Sequential(nn.BatchNorm2d(2, eps=1e-3), nn.GroupNorm(1, 2)).eval()
+    before = frozen.state_dict()
+    convert_sync_bn(frozen)
+    assert [type(m) for m in frozen] == [SyncBatchNorm, nn.GroupNorm]
+    assert not frozen[0].training
+    assert frozen[0].eps == 1e-3
+    assert all(value.data_ptr() == before[k].data_ptr() for k, value in frozen.state_dict().items())

@@ -43,7 +43,7 @@ def test_configs_are_found_by_path_and_by_name(
         ("model.predictor.hiden=1", "did you mean 'model.predictor.hidden'?"),
         ("optim.lr=fast", "optim.lr: .* got 'fast'"),
         ("optim.lr=-1", "optim.lr: .* greater than 0, got -1"),
-        ("model.trunk=r2plus1d18", "model.trunk: .*'r2plus1d_18' .* got 'r2plus1d18'"),
+        ("model.trunk=r2plus1d18", "model.trunk: .*'r2plus1d_18'.* got 'r2plus1d18'"),
         ("objective.temp_m=0.2", "temp_m 0.2 must be below temp 0.1"),
         ("objective.queue=8", "objective.queue 8 is below the 64 keys of a step"),
         ("augment.recipe=video_eval", "'video_eval' does not pretrain; take one of"),
