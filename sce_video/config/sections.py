@@ -141,6 +141,7 @@ class ModelConfig(Section):
     projector: HeadConfig = HeadConfig()
     predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections
     momentum: Share = 0.99  # of the momentum encoder at step 0; cosine to 1
+    split_bn: Count | None = None  # shuffle-BN on one device: splits of momentum-branch batches
 
 
 class OptimConfig(Section):
@@ -233,6 +234,14 @@ class Config(Section):
             near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.0)
             raise ValueError(f"name '{name}' is unknown; did you mean '{near[0]}'?")
         return {"name": name, **section}
+
+    @model_validator(mode="after")
+    def _fits_the_networks(self) -> Config:
+        if self.objective.name == "cmc" and self.model.predictor:
+            raise ValueError("model.predictor: CMC has none, set it to null")
+        if self.model.split_bn and not self.model.trunk.startswith("resnet"):
+            raise ValueError("model.split_bn is for 2-D trunks (resnet18, resnet50, ...)")
+        return self
 
     @model_validator(mode="after")
     def _fits_the_shape(self) -> Config:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from sce_video.augment.recipes import Colour
 
@@ -22,14 +23,16 @@ def view_grid(views: Sequence[Tensor], mean: Colour, std: Colour, clips: int = 8
         clips: rows at most.
 
     Returns:
-        uint8 ``[3, B*S, V*T*S]``.
+        uint8 ``[3, B*S, V*T*S]``; smaller views (multi-crop) are bordered in black.
     """
-    columns = []
+    columns, side = [], max(view.shape[-1] for view in views)
     for view in views:
         shape = (1, 3, 1, 1, 1)
         x = view[:clips].cpu() * torch.tensor(std).view(shape)
         x = ((x + torch.tensor(mean).view(shape)) * 255).round().clamp(0, 255)
         b, c, t, h, w = x.shape
+        border = side - h
+        x, h, w = F.pad(x, (0, border, 0, border)), side, side
         columns.append(x.permute(1, 0, 3, 2, 4).reshape(c, b * h, t * w))
     return torch.cat(columns, dim=2).to(torch.uint8)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.augment.recipes import find_recipe
-from sce_video.config import Config
+from sce_video.config import Config, HeadConfig
 from sce_video.config.objectives import Objective, RingKeys
 from sce_video.engine.diagnostics import view_grid
 from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
@@ -21,9 +21,11 @@ from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.model.encoder import EncoderSpec
 from sce_video.model.heads import mlp_head
-from sce_video.model.siamese import Encoder, Siamese, SiameseOutput
+from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
+from sce_video.model.splitbn import convert_split_bn
 from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks import build_trunk
+from sce_video.model.trunks.lab import LabTrunk
 from sce_video.objectives.build import build_objective
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
@@ -39,7 +41,10 @@ log = logging.getLogger("sce_video")
 def fresh_trunk(config: Config) -> nn.Module:
     """The trunk as training starts with it."""
     torch.manual_seed(config.run.seed)
-    return build_trunk(config.model.trunk, config.model.width)
+    name, width = config.model.trunk, config.model.width
+    if config.objective.name == "cmc":
+        return LabTrunk(name, width, *find_recipe(config.augment.recipe).stats)
+    return build_trunk(name, width)
 
 
 def build_siamese(
@@ -53,9 +58,8 @@ def build_siamese(
         samples: rows of the shard set's index.
         epoch_steps: optimizer steps an epoch.
     """
-    model, trunk = config.model, fresh_trunk(config)
-    features: int = trunk.features  # type: ignore[assignment]
-    head, dim = mlp_head(features, **model.projector.model_dump()), model.projector.dim
+    model, dim = config.model, config.model.projector.dim
+    online = _online(fresh_trunk(config), model.projector)
     objective = build_objective(
         config.objective,
         dim=dim,
@@ -64,13 +68,22 @@ def build_siamese(
         epoch_steps=epoch_steps,
     )
     siamese = Siamese(
-        Encoder(trunk, head),
+        online,
         mlp_head(dim, dim, **model.predictor.model_dump()) if model.predictor else nn.Identity(),
         objective,
         autocast,
     )
+    if model.split_bn and siamese.momentum:
+        convert_split_bn(siamese.momentum, model.split_bn)
     convert_sync_bn(siamese)
     return siamese
+
+
+def _online(trunk: nn.Module, head: HeadConfig) -> Encoder | LabEncoder:
+    features: int = trunk.features  # type: ignore[assignment]
+    if isinstance(trunk, LabTrunk):
+        return LabEncoder(trunk, [mlp_head(features // 2, **head.model_dump()) for _ in range(2)])
+    return Encoder(trunk, mlp_head(features, **head.model_dump()))
 
 
 class PretrainTask:
@@ -101,6 +114,7 @@ class PretrainTask:
         self.spec = EncoderSpec(
             trunk=config.model.trunk,
             width=config.model.width,
+            colour="lab" if config.objective.name == "cmc" else "rgb",
             frames=config.shape.frames,
             seconds=config.shape.seconds,
             size=config.shape.size,
@@ -194,12 +208,13 @@ class PretrainTask:
         samples, queue = self.plan.samples, getattr(config.objective, "queue", None)
         timed = f"clips of {clip.frames} frames over {clip.seconds} s"
         what = timed if config.clip else "crops of an image"
+        sides = {str(side): None for _, side in self._augment.recipe.crops(clip.size)}
         lines = [
             f"model      {config.model.trunk} width {config.model.width}, {trained:,} parameters, "
             f"ZeRO-{config.deepspeed.zero_optimization.stage}, {self.runtime.ranks} rank(s) "
             f"on {self.runtime.device.type}",
             f"data       {self._data()}",
-            f"views      {config.views} {what}, {clip.size} px",
+            f"views      {config.views} {what}, {', '.join(sides)} px",
             f"objective  {_described(config.objective)}",
             f"steps      {self.total_steps:,} = {config.train.epochs} epochs x "
             f"{self.steps_per_epoch} of batch {config.train.batch_size}; "

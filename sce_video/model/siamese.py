@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sce_video.model.momentum import momentum_copy, update_momentum
+from sce_video.model.trunks.lab import LabTrunk
 from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.gather import gather
 
@@ -43,6 +44,20 @@ class Encoder(nn.Module):
         return projection
 
 
+class LabEncoder(nn.Module):
+    """CMC's two streams, lightness and colour, each with its projector."""
+
+    def __init__(self, trunk: LabTrunk, projectors: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.projectors = nn.ModuleList(projectors)
+
+    def forward(self, clip: Tensor) -> list[Tensor]:
+        """``[B,3,T,H,W]`` -> projection ``[B,D]`` of each stream, not normalised."""
+        streams = zip(self.trunk.split(clip), self.trunk.children(), self.projectors, strict=True)
+        return [projector(trunk(x)) for x, trunk, projector in streams]
+
+
 class Siamese(nn.Module):
     """Online encoder and predictor, momentum encoder, objective with its memory.
 
@@ -52,7 +67,7 @@ class Siamese(nn.Module):
 
     def __init__(
         self,
-        online: Encoder,
+        online: Encoder | LabEncoder,
         predictor: nn.Module,
         objective: Objective,
         autocast: torch.dtype | None = None,
@@ -100,7 +115,10 @@ class Siamese(nn.Module):
         return {i: _unit(self.momentum(view)) for i, view in enumerate(global_views)}
 
     def _queries(self, views: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """Of each view that is a query: projection and prediction, unit length."""
+        """Of each view that is a query, or stream: projection and prediction, unit length."""
+        if isinstance(self.online, LabEncoder):
+            streams = {i: _unit(x) for i, x in enumerate(self.online(views[0]))}
+            return streams, streams
         first = 0 if self.objective.symmetric else 1
         projections, queries = {}, {}
         for i, view in enumerate(views[first:], start=first):
