@@ -20,6 +20,7 @@ _SERIES = {
     "train/target_entropy": ("Target entropy", "nats; low: the target is nearly one-hot"),
     "train/positive": ("Similarity to the positive", "mean cosine; rises as training succeeds"),
     "train/negative": ("Similarity to the others", "mean cosine; near 0 when spread out"),
+    "train/neighbour": ("Similarity to neighbours", "mean cosine to the key's nearest"),
     "train/top1": ("Pretext top-1", "share of clips nearest to their own other view"),
     "train/embedding_std": ("Embedding spread", "near 0 means collapse"),
     "train/lr": ("Learning rate", "of the optimizer"),
