@@ -26,7 +26,7 @@ from sce_video.engine.runtime import Runtime
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
 from sce_video.engine.track import Tracker
-from sce_video.engine.zero_layout import Segment, zero_layout
+from sce_video.engine.zero_layout import Segment, gathered, zero_layout
 from sce_video.errors import Interrupted, SceVideoError
 from sce_video.model.encoder import ENCODER_NAME, save_encoder
 from sce_video.progress import Progress
@@ -80,7 +80,8 @@ class Trainer:
         self.segments: list[Segment] = zero_layout(self.engine)
         if isinstance(optimizer, LARS) and self.engine.zero_optimization_stage() > 0:
             names = [n for n, p in task.module.named_parameters() if p.requires_grad]
-            optimizer.bind(self.segments, {name: i for i, name in enumerate(names)})
+            slots = {name: i for i, name in enumerate(names)}
+            optimizer.bind(self.segments, slots, self.engine.device)
         total = task.total_steps
         self.last_step = min(total, config.run.max_steps or total)
         self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
@@ -114,8 +115,9 @@ class Trainer:
         finally:
             if tracker:
                 tracker.close()
-        if self.runtime.main:
-            save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
+        with gathered(self.task.trunk()):
+            if self.runtime.main:
+                save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
         self._status("done")
 
     def _loop(
@@ -148,7 +150,9 @@ class Trainer:
         self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None
     ) -> tuple[dict[str, Any], float]:
         """One optimizer step; scalars to log (averaged over ranks) and seconds spent waiting."""
-        lr = warmup_cosine(self.step, self._warmup, self.task.total_steps, self._lr)
+        optim, total = self.config.optim, self.task.total_steps
+        ends = (optim.warmup_start_lr, optim.final_lr)
+        lr = warmup_cosine(self.step, self._warmup, total, self._lr, *ends)
         outcomes, waited = [], 0.0
         for micro in range(self.config.train.accumulate):
             start = time.perf_counter()
@@ -212,6 +216,7 @@ class Trainer:
         return self.step % (self.config.train.save_every * self.task.steps_per_epoch) == 0
 
     def _save(self) -> None:
+        model = checkpoint.model_state(self.engine)
         optimizer = checkpoint.optimizer_state(self.engine, self.segments)
         if self.runtime.main:
             state = {
@@ -222,7 +227,6 @@ class Trainer:
                 "data": self._data_digest,
                 "batch_size": self.config.train.batch_size,
             }
-            model: dict[str, Tensor] = self.engine.module.state_dict()
             folder = self.folder / "checkpoints"
             checkpoint.save(folder, model, optimizer, state, self.config.train.keep)
         dist.barrier()  # nobody leaves before the commit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -21,6 +21,14 @@ def update_momentum(target: nn.Module, online: nn.Module, m: float) -> None:
     """``target <- m * target + (1 - m) * online``, parameters only.
 
     BN statistics of the momentum branch follow from its own forward passes in train mode, as in
-    the reference implementation.
+    the reference implementation. Under ZeRO-3 every rank moves its shards; every rank must call.
     """
-    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1.0 - m)
+    averages = list(target.parameters())
+    # Parameters of one shape are cut alike, so the shards of both branches line up.
+    shards = [[getattr(p, "ds_tensor", p) for p in ps] for ps in (averages, online.parameters())]
+    torch._foreach_lerp_(*shards, 1.0 - m)
+    # ZeRO-3 keeps small parameters gathered: these copies would stay as they were.
+    whole: list[Any] = [p for p in averages if hasattr(p, "ds_tensor") and p.numel()]
+    if whole:
+        whole[0].partition(whole)
+        whole[0].all_gather(whole)
