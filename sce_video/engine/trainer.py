@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from sce_video.config import Config, OptimConfig, dump_config
 from sce_video.engine import checkpoint
@@ -22,6 +22,7 @@ from sce_video.engine.diagnostics import save_picture
 from sce_video.engine.ds_config import deepspeed_config, initialize
 from sce_video.engine.optim.lars import LARS
 from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
+from sce_video.engine.precision import check_bf16
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
@@ -75,6 +76,9 @@ class Trainer:
         self.run_id = uuid.uuid4().hex[:8]
         self._data_digest = data_digest
         self._ds_config = deepspeed_config(config, runtime.ranks)
+        if config.train.precision == "bf16" and runtime.device.type == "cpu":
+            shape = config.shape
+            check_bf16(task.trunk(), torch.zeros(2, 3, shape.frames, shape.size, shape.size))
         optimizer = build_optimizer(task.module, config.optim)
         self.engine: Any = initialize(task.module, optimizer, self._ds_config)
         self.segments: list[Segment] = zero_layout(self.engine)
@@ -153,6 +157,9 @@ class Trainer:
         optim, total = self.config.optim, self.task.total_steps
         ends = (optim.warmup_start_lr, optim.final_lr)
         lr = warmup_cosine(self.step, self._warmup, total, self._lr, *ends)
+        # What torch draws is a function of the step, too, so that resuming needs no state of it.
+        number = self.config.run.seed * total + self.step
+        torch.manual_seed(number * self.runtime.ranks + self.runtime.rank)
         outcomes, waited = [], 0.0
         for micro in range(self.config.train.accumulate):
             start = time.perf_counter()

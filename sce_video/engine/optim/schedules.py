@@ -33,7 +33,7 @@ def cosine(step: int, last: int, initial: float, final: float) -> float:
 def warmup_cosine(
     step: int, warmup: int, total: int, base: float, start: float = 0.0, end: float = 0.0
 ) -> float:
-    """Linear from ``start`` to ``base`` over ``warmup`` steps, then a cosine to ``end`` at ``total``.
+    """Linear from ``start`` to ``base`` in ``warmup`` steps, then a cosine to ``end`` at ``total``.
 
     As in the reference, ``base`` is met twice, at ``warmup - 1`` and ``warmup``.
     """
