@@ -79,7 +79,10 @@ def _run(ranks: int, job: Callable[..., None], arguments: tuple[Any, ...]) -> st
     failed = False
     while running and not failed:
         ended = wait(list(running), max(0.0, deadline - time.monotonic()))
-        failed = not ended or any(running.pop(sentinel).exitcode for sentinel in ended)  # type: ignore[call-overload]
+        for sentinel in ended:
+            running[sentinel].join()  # its exit code may come later than its end
+            failed |= running.pop(sentinel).exitcode != 0
+        failed |= not ended
     for process in processes:
         process.kill()  # those that wait for one that failed
         process.join()
@@ -97,7 +100,8 @@ def _rank(
     os.environ.update(LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
+    for stream in (1, 2):  # what matters comes back by the queue
+        os.dup2(silent, stream)
     try:
         job(*arguments)
     except BaseException:
@@ -126,8 +130,8 @@ def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
     return Config.model_validate(tree)
 
 
-def pretrain(config: Any) -> None:
-    """The real trainer and task on made clips and a trunk that does not amplify rounding."""
+def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
+    """The real trainer and task on made clips and a small network, after a ``change`` to it."""
     import numpy as np
     import torch
 
@@ -164,6 +168,8 @@ def pretrain(config: Any) -> None:
     )
     task = Task(config, None, plan, runtime)
     condition(task.module)
+    if change:
+        change(task.module)
     task.module.momentum.load_state_dict(task.module.online.state_dict())
     try:
         Trainer(config, task, runtime, plan.digest).run()
@@ -174,28 +180,28 @@ def pretrain(config: Any) -> None:
 def condition(module: Any) -> None:
     """Keep rounding errors as small as they are made, in the online branch of a Siamese network.
 
-    SiLU for ReLU: one unit that rounding makes flip its sign is a difference of 1e-5. BN biases
-    that are not learned from 0: relative to what is near 0, all differences are large.
+    Tanh for ReLU: one unit that rounding makes flip its sign is a difference of 1e-5, and means
+    that the next BN subtracts again cost digits. BN biases that are not learned from 0: relative to
+    what is near 0, all differences are large.
     """
     from torch import nn
 
     for name, child in module.named_children():
         if isinstance(child, nn.ReLU):
-            setattr(module, name, nn.SiLU())
+            setattr(module, name, nn.Tanh())
         elif getattr(child, "bias", None) is not None:
-            nn.init.uniform_(child.bias)
+            nn.init.uniform_(child.bias, -0.5, 0.5)
         condition(child)
 
 
 def clip(row: int, view: int) -> Any:
-    """``[4,3,16,16]`` uint8: a colour field of the row's own, moved and noisy by view."""
+    """``[4,3,16,16]`` uint8: a colour of the row's own, with noise of the view's."""
     import torch
     from torch.nn import functional as F
 
-    field = torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(row))
+    colour = torch.rand(1, 3, 1, 1, generator=torch.Generator().manual_seed(row))
     noise = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(1000 * view + row))
-    frames = F.interpolate((field > 0.5) * 0.8 + noise * 0.2, size=16)
-    return (frames * 255).to(torch.uint8)
+    return (F.interpolate((colour + noise) / 2, size=16) * 255).to(torch.uint8)
 
 
 def small_trunk() -> Any:
@@ -205,12 +211,16 @@ def small_trunk() -> Any:
     class Trunk(nn.Sequential):
         features = 13
 
+        def forward(self, clip: Any) -> Any:
+            # Alone a rank takes torch's BN, which on a CPU loses a digit where channels are last.
+            return super().forward(clip.contiguous())
+
     return Trunk(
         nn.Conv3d(3, 7, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm3d(7),
-        nn.SiLU(),
+        nn.Tanh(),
         nn.Conv3d(7, 13, 3, stride=(1, 2, 2), padding=1, bias=False),
-        nn.SiLU(),
+        nn.Tanh(),
         nn.AdaptiveAvgPool3d(1),
         nn.Flatten(),
     )
