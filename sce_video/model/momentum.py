@@ -23,12 +23,11 @@ def update_momentum(target: nn.Module, online: nn.Module, m: float) -> None:
     BN statistics of the momentum branch follow from its own forward passes in train mode, as in
     the reference implementation. Under ZeRO-3 every rank moves its shards; every rank must call.
     """
-    averages = list(target.parameters())
     # Parameters of one shape are cut alike, so the shards of both branches line up.
-    shards = [[getattr(p, "ds_tensor", p) for p in ps] for ps in (averages, online.parameters())]
-    torch._foreach_lerp_(*shards, 1.0 - m)
+    mine, theirs = ([getattr(p, "ds_tensor", p) for p in n.parameters()] for n in (target, online))
+    torch._foreach_lerp_(mine, theirs, 1.0 - m)
     # ZeRO-3 keeps small parameters gathered: these copies would stay as they were.
-    whole: list[Any] = [p for p in averages if hasattr(p, "ds_tensor") and p.numel()]
+    whole: list[Any] = [p for p in target.parameters() if hasattr(p, "ds_tensor") and p.numel()]
     if whole:
         whole[0].partition(whole)
         whole[0].all_gather(whole)

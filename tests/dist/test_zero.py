@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -221,17 +222,12 @@ def misplaced(config: Any) -> None:
 
     def reversed_layout(engine: Any) -> Any:
         zero = engine.optimizer
-        sharded = zero.round_robin_bit16_groups if config_stage(config) < 3 else zero.fp16_groups
-        sharded[0].reverse()
+        three = config.deepspeed.zero_optimization.stage == 3
+        (zero.fp16_groups if three else zero.round_robin_bit16_groups)[0].reverse()
         return real(engine)
 
-    trainer.zero_layout = reversed_layout
+    patch.object(trainer, "zero_layout", reversed_layout).start()
     pretrain(config)
-
-
-def config_stage(config: Any) -> int:
-    stage: int = config.deepspeed.zero_optimization.stage
-    return stage
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
@@ -252,7 +248,7 @@ def count_all_reduces(config: Any) -> None:
         calls.append(tensor.numel())
         torch.distributed.all_reduce(tensor)
 
-    lars.dist = SimpleNamespace(all_reduce=all_reduce)  # type: ignore[assignment]
+    patch.object(lars, "dist", SimpleNamespace(all_reduce=all_reduce)).start()
     pretrain(config)
     (Path(config.run.dir) / "calls.json").write_text(json.dumps(calls))
 
