@@ -113,8 +113,10 @@ class Runs:
     def resumed(self, folder: Path, cell: Cell, steps: int) -> dict[str, Tensor]:
         """The state after continuing a copy of a run as ``cell``."""
         copy = self.root / f"{folder.name}-then-{cell}-{steps}"
-        shutil.copytree(folder, copy)
-        self.pool.run(cell.ranks, pretrain, cell.config(copy, resume=True, max_steps=steps))
+        if copy not in self._ready:
+            shutil.copytree(folder, copy)
+            self.pool.run(cell.ranks, pretrain, cell.config(copy, resume=True, max_steps=steps))
+            self._ready.add(copy)
         return final_state(copy)
 
 
