@@ -153,6 +153,9 @@ class OptimConfig(Section):
     weight_decay: float = Field(default=1e-6, ge=0)
     momentum: Share = 0.9  # of lars and sgd
     warmup_epochs: float = Field(default=35, ge=0)
+    warmup_start_lr: float = Field(default=0, ge=0)  # of the first step; not scaled
+    final_lr: float = Field(default=0, ge=0)  # that the cosine falls to; not scaled
+    clip_norm: float = Field(default=0, ge=0)  # largest norm of the whole gradient; 0 = any
 
 
 class TrainConfig(Section):
@@ -171,7 +174,7 @@ class ZeroConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    stage: Literal[0, 1, 2] = 1
+    stage: Literal[0, 1, 2, 3] = 1
 
 
 class DeepSpeedConfig(BaseModel):

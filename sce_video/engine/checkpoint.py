@@ -18,7 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sce_video.engine.zero_layout import Segment
+from sce_video.engine.zero_layout import Segment, gathered
 from sce_video.errors import SceVideoError
 from sce_video.shard.format import sha256_file, write_atomic
 
@@ -28,6 +28,12 @@ _MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
     "state.json",
     "manifest.json",
 )
+
+
+def model_state(engine: Any) -> dict[str, Tensor]:
+    """Full tensors of the module by name, on the CPU; a collective call."""
+    with gathered(engine.module):
+        return {k: t.cpu().contiguous() for k, t in engine.module.state_dict().items()}
 
 
 def optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
@@ -41,7 +47,8 @@ def optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
             continue
         for kind in kinds:
             mine = [s for s in segments if s.name == name and kind in state[s.buffer]]
-            whole = torch.zeros(parameter.numel(), device=engine.device)
+            shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3's is empty
+            whole = torch.zeros(shape, device=engine.device)
             for segment in mine:
                 value = state[segment.buffer][kind]
                 segment.param_part(whole).copy_(
@@ -49,7 +56,7 @@ def optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
                 )
             if sharded:
                 dist.all_reduce(whole)
-            full[f"{name}/{kind}"] = whole.view(parameter.shape).cpu()
+            full[f"{name}/{kind}"] = whole.cpu()
     return full
 
 
@@ -63,7 +70,8 @@ def _inner(engine: Any) -> torch.optim.Optimizer:
 def restore(engine: Any, segments: list[Segment], folder: Path) -> None:
     """Load weights, buffers and optimizer state from a verified checkpoint."""
     model = load_file(folder / _MODEL)
-    engine.module.load_state_dict(model)
+    with gathered(engine.module, modified=True):
+        engine.module.load_state_dict(model)
     inner, full = _inner(engine), load_file(folder / _OPTIMIZER)
     with torch.no_grad():
         for segment in segments:
@@ -92,7 +100,7 @@ def save(
 
     Args:
         folder: ``runs/NAME/checkpoints``.
-        model: the module's state dict.
+        model: of :func:`model_state`.
         optimizer: of :func:`optimizer_state`.
         state: JSON values; ``step`` names the checkpoint.
         keep: newest ones to keep.
@@ -101,8 +109,7 @@ def save(
     partial = folder / f".tmp-{final.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
-    save_file(contiguous, partial / _MODEL)
+    save_file(model, partial / _MODEL)
     save_file(optimizer, partial / _OPTIMIZER)
     (partial / _STATE).write_text(json.dumps(state, indent=1))
     for name in (_MODEL, _OPTIMIZER, _STATE):

@@ -11,17 +11,28 @@ from torch import nn
 from sce_video.config import Config
 from sce_video.errors import UsageError
 
+_PRECISION = "use train.precision: parameters stay fp32, DeepSpeed would cast BN with the rest"
+_OPTIMIZER = "use optim: its LARS and its schedule are exact in every stage, DeepSpeed has none"
 _OURS = {
-    "train_batch_size": "train.batch_size",
-    "train_micro_batch_size_per_gpu": "train.batch_size and train.accumulate",
-    "gradient_accumulation_steps": "train.accumulate",
-    "gradient_clipping": "nothing: LARS is scale-free and SCE's gradients are bounded",
-    "optimizer": "optim",
-    "scheduler": "optim",
-    "fp16": "train.precision",
-    "bf16": "train.precision",
-    "amp": "train.precision",
-    "torch_autocast": "train.precision",
+    "train_batch_size": "use train.batch_size",
+    "train_micro_batch_size_per_gpu": "use train.batch_size and train.accumulate",
+    "gradient_accumulation_steps": "use train.accumulate",
+    "gradient_clipping": "use optim.clip_norm",
+    "optimizer": _OPTIMIZER,
+    "scheduler": _OPTIMIZER,
+    "fp16": _PRECISION,
+    "bf16": _PRECISION,
+    "amp": _PRECISION,
+    "torch_autocast": _PRECISION,
+    "zero_allow_untested_optimizer": "it is always true, optim is verified at start",
+    "zero_force_ds_cpu_optimizer": "it is always false, DeepSpeed's CPU optimizers are not optim's",
+}
+# What the tests compare with stage 0; DeepSpeed's others change the result or hide the partitions.
+_ZERO = {
+    *("stage", "overlap_comm", "contiguous_gradients", "reduce_scatter", "reduce_bucket_size"),
+    *("allgather_partitions", "allgather_bucket_size", "offload_optimizer", "sub_group_size"),
+    *("stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size"),
+    *("stage3_param_persistence_threshold", "stage3_model_persistence_threshold"),
 }
 
 
@@ -29,27 +40,45 @@ def deepspeed_config(config: Config, ranks: int) -> dict[str, Any]:
     """The dict for ``deepspeed.initialize``.
 
     Raises:
-        UsageError: the ``deepspeed`` section has a key that is ours to set.
+        UsageError: the ``deepspeed`` section has a key that is ours to set, or one under which
+            the stages would not agree.
     """
     section = config.deepspeed.model_dump()
-    for key, ours in _OURS.items():
+    for key, instead in _OURS.items():
         if key in section:
-            raise UsageError(f"deepspeed.{key}: not to be set there; use {ours}")
-    if section["zero_optimization"].get("round_robin_gradients"):
-        raise UsageError(
-            "deepspeed.zero_optimization.round_robin_gradients: not supported, "
-            "DeepSpeed's own map of the partitions is wrong with it"
-        )
+            raise UsageError(f"deepspeed.{key}: not to be set there; {instead}")
+    _check_zero(section["zero_optimization"])
     train = config.train
     return {
         **section,
+        # True replaces torch's linear layer in the whole process.
+        "zero_optimization": {**section["zero_optimization"], "memory_efficient_linear": False},
         "train_batch_size": train.batch_size,
         "train_micro_batch_size_per_gpu": train.batch_size // (train.accumulate * ranks),
         "gradient_accumulation_steps": train.accumulate,
-        "gradient_clipping": 0.0,
+        "gradient_clipping": config.optim.clip_norm,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 2**31 - 1,
     }
+
+
+def _check_zero(section: dict[str, Any]) -> None:
+    where = "deepspeed.zero_optimization"
+    if section.get("round_robin_gradients"):
+        raise UsageError(
+            f"{where}.round_robin_gradients: not supported, "
+            "DeepSpeed's own map of the partitions is wrong with it"
+        )
+    for key in section.keys() - _ZERO - {"round_robin_gradients"}:
+        raise UsageError(f"{where}.{key}: not supported; known are {', '.join(sorted(_ZERO))}")
+    offload = section.get("offload_optimizer") or {"device": "none"}
+    if not isinstance(offload, dict) or offload.keys() - {"device", "pin_memory"}:
+        raise UsageError(f"{where}.offload_optimizer: give device and pin_memory alone")
+    if offload.get("device") not in ("cpu", "none"):
+        raise UsageError(f"{where}.offload_optimizer.device: cpu or none, others are not supported")
+    if section["stage"] == 0 and offload["device"] == "cpu":
+        raise UsageError(f"{where}.offload_optimizer: needs stage 1, 2 or 3, stage 0 ignores it")
 
 
 def initialize(module: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from sce_video.config import Config, OptimConfig, dump_config
 from sce_video.engine import checkpoint
@@ -22,11 +22,12 @@ from sce_video.engine.diagnostics import save_picture
 from sce_video.engine.ds_config import deepspeed_config, initialize
 from sce_video.engine.optim.lars import LARS
 from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
+from sce_video.engine.precision import check_bf16
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
 from sce_video.engine.track import Tracker
-from sce_video.engine.zero_layout import Segment, zero_layout
+from sce_video.engine.zero_layout import Segment, gathered, zero_layout
 from sce_video.errors import Interrupted, SceVideoError
 from sce_video.model.encoder import ENCODER_NAME, save_encoder
 from sce_video.progress import Progress
@@ -75,12 +76,16 @@ class Trainer:
         self.run_id = uuid.uuid4().hex[:8]
         self._data_digest = data_digest
         self._ds_config = deepspeed_config(config, runtime.ranks)
+        if config.train.precision == "bf16" and runtime.device.type == "cpu":
+            shape = config.shape
+            check_bf16(task.trunk(), torch.zeros(2, 3, shape.frames, shape.size, shape.size))
         optimizer = build_optimizer(task.module, config.optim)
         self.engine: Any = initialize(task.module, optimizer, self._ds_config)
         self.segments: list[Segment] = zero_layout(self.engine)
         if isinstance(optimizer, LARS) and self.engine.zero_optimization_stage() > 0:
             names = [n for n, p in task.module.named_parameters() if p.requires_grad]
-            optimizer.bind(self.segments, {name: i for i, name in enumerate(names)})
+            slots = {name: i for i, name in enumerate(names)}
+            optimizer.bind(self.segments, slots, self.engine.device)
         total = task.total_steps
         self.last_step = min(total, config.run.max_steps or total)
         self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
@@ -114,8 +119,9 @@ class Trainer:
         finally:
             if tracker:
                 tracker.close()
-        if self.runtime.main:
-            save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
+        with gathered(self.task.trunk()):
+            if self.runtime.main:
+                save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
         self._status("done")
 
     def _loop(
@@ -148,7 +154,12 @@ class Trainer:
         self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None
     ) -> tuple[dict[str, Any], float]:
         """One optimizer step; scalars to log (averaged over ranks) and seconds spent waiting."""
-        lr = warmup_cosine(self.step, self._warmup, self.task.total_steps, self._lr)
+        optim, total = self.config.optim, self.task.total_steps
+        ends = (optim.warmup_start_lr, optim.final_lr)
+        lr = warmup_cosine(self.step, self._warmup, total, self._lr, *ends)
+        # What torch draws is a function of the step, too, so that resuming needs no state of it.
+        number = self.config.run.seed * total + self.step
+        torch.manual_seed(number * self.runtime.ranks + self.runtime.rank)
         outcomes, waited = [], 0.0
         for micro in range(self.config.train.accumulate):
             start = time.perf_counter()
@@ -212,6 +223,7 @@ class Trainer:
         return self.step % (self.config.train.save_every * self.task.steps_per_epoch) == 0
 
     def _save(self) -> None:
+        model = checkpoint.model_state(self.engine)
         optimizer = checkpoint.optimizer_state(self.engine, self.segments)
         if self.runtime.main:
             state = {
@@ -222,7 +234,6 @@ class Trainer:
                 "data": self._data_digest,
                 "batch_size": self.config.train.batch_size,
             }
-            model: dict[str, Tensor] = self.engine.module.state_dict()
             folder = self.folder / "checkpoints"
             checkpoint.save(folder, model, optimizer, state, self.config.train.keep)
         dist.barrier()  # nobody leaves before the commit

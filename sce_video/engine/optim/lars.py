@@ -42,15 +42,19 @@ class LARS(torch.optim.Optimizer):
         super().__init__(groups, defaults)
         self._pieces: dict[int, list[tuple[int, int, int]]] = {}  # buffer -> (offset, length, slot)
         self._slots = 0
+        self._device = torch.device("cpu")
 
-    def bind(self, segments: Iterable[Segment], slots: dict[str, int]) -> None:
+    def bind(
+        self, segments: Iterable[Segment], slots: dict[str, int], device: torch.device
+    ) -> None:
         """Tell which slice of which buffer belongs to which parameter.
 
         Args:
             segments: of this rank's buffers.
             slots: parameter name -> number, the same on every rank.
+            device: of the process group; offloaded buffers are elsewhere.
         """
-        self._slots = len(slots)
+        self._slots, self._device = len(slots), device
         for segment in segments:
             piece = (segment.buffer_offset, segment.length, slots[segment.name])
             self._pieces.setdefault(id(segment.buffer), []).append(piece)
@@ -60,6 +64,8 @@ class LARS(torch.optim.Optimizer):
         """One update. Every rank must call it equally often; there is no closure."""
         for group in self.param_groups:
             tensors = [p for p in group["params"] if p.grad is not None]
+            if not tensors:  # ZeRO-3 steps group by group, the others empty, on every rank alike
+                continue
             updates = [p.grad for p in tensors]
             if group["adapt"]:
                 updates = [
@@ -92,9 +98,10 @@ class LARS(torch.optim.Optimizer):
         for row, part in zip(squares, (weights, pieces), strict=True):
             if part:
                 row.index_copy_(0, index, torch.stack(_norms(part)).square())
-        dist.all_reduce(squares)  # also on a rank that owns no piece
+        everyones = squares.to(self._device)
+        dist.all_reduce(everyones)  # also on a rank that owns no piece
         if pieces:
-            weight, update = squares.sqrt().unbind()
+            weight, update = everyones.to(squares.device).sqrt().unbind()
             ratios = _ratio(weight, update, trust)
             torch._foreach_mul_(pieces, list(ratios[index].unbind()))
 

@@ -13,18 +13,35 @@ def scaled_lr(lr: float, scaling: Literal["linear", "sqrt", "none"], batch_size:
     return lr * math.sqrt(batch_size) if scaling == "sqrt" else lr
 
 
-def warmup_cosine(step: int, warmup: int, total: int, base: float) -> float:
-    """Linear from 0 to ``base`` over ``warmup`` steps, then a cosine to 0 at ``total``.
+def linear(step: int, last: int, initial: float, final: float) -> float:
+    """From ``initial`` at step 0 to ``final`` at step ``last``; ``initial`` alone where both are 0.
+
+    Either may be the larger (the reference runs backwards where ``final`` is).
+    """
+    return initial + (final - initial) * step / last if last > 0 else initial
+
+
+def cosine(step: int, last: int, initial: float, final: float) -> float:
+    """Half a cosine from ``initial`` at step 0 to ``final`` at step ``last``, like :func:`linear`.
+
+    Learning rate, momentum and temperatures follow it.
+    """
+    share = (1 - math.cos(math.pi * step / last)) / 2 if last > 0 else 0.0
+    return initial + (final - initial) * share
+
+
+def warmup_cosine(
+    step: int, warmup: int, total: int, base: float, start: float = 0.0, end: float = 0.0
+) -> float:
+    """Linear from ``start`` to ``base`` in ``warmup`` steps, then a cosine to ``end`` at ``total``.
 
     As in the reference, ``base`` is met twice, at ``warmup - 1`` and ``warmup``.
     """
     if step < warmup:
-        return base * step / max(warmup - 1, 1)
-    return base / 2 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+        return linear(step, warmup - 1, start, base)
+    return cosine(step - warmup, total - warmup, base, end)
 
 
 def cosine_momentum(step: int, total: int, initial: float) -> float:
     """Momentum of the momentum encoder after ``step``: ``initial`` first, 1 after the last."""
-    if total == 1:
-        return initial
-    return 1 - (1 - initial) * (math.cos(math.pi * step / (total - 1)) + 1) / 2
+    return cosine(step, total - 1, initial, 1.0)

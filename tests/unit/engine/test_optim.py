@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from sce_video.engine.optim.lars import LARS
-from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr, warmup_cosine
+from sce_video.engine.optim.schedules import (
+    cosine,
+    cosine_momentum,
+    linear,
+    scaled_lr,
+    warmup_cosine,
+)
 from tests.conftest import GOLDEN
 
 SCHEDULES = json.loads((GOLDEN / "schedules.json").read_text())["cases"]
@@ -22,6 +28,13 @@ def named(prefix: str) -> list[Any]:
     return [pytest.param(c, id=c["name"]) for c in found]
 
 
+def test_every_case_is_met() -> None:
+    """By the tests of this file; the update of the momentum encoder by the model's."""
+    kinds = ("momentum_cosine", "lr_", "scale_lr", "scheduler_value", "ema_update")
+    assert [len(named(kind)) for kind in kinds] == [6, 6, 7, 4, 1]
+    assert len(SCHEDULES) == 24
+
+
 @pytest.mark.parametrize("case", named("momentum_cosine"))
 def test_momentum_golden(case: dict[str, Any]) -> None:
     p = case["params"]
@@ -30,18 +43,33 @@ def test_momentum_golden(case: dict[str, Any]) -> None:
         assert cosine_momentum(step, total, p["initial"]) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in named("lr_") if c.values[0]["params"]["warmup_start_lr"] == 0]
-)
+@pytest.mark.parametrize("case", named("lr_"))
 def test_warmup_cosine_golden(case: dict[str, Any]) -> None:
     p = case["params"]
+    warmup, total, base = p["warmup_steps"], p["total_steps"], p["base_lr"]
     for step, expected in zip(case["steps"], case["expected"], strict=True):
-        lr = warmup_cosine(step, p["warmup_steps"], p["total_steps"], p["base_lr"])
+        lr = warmup_cosine(step, warmup, total, base, p["warmup_start_lr"], p["eta_min"])
         assert lr == pytest.approx(expected, rel=1e-9, abs=2e-12)
 
 
 def test_warmup_of_one_step() -> None:
     assert [warmup_cosine(s, 1, 5, 2.0) for s in (0, 1)] == [0.0, 2.0]
+    assert [warmup_cosine(s, 1, 5, 2.0, 0.5, 0.1) for s in (0, 1, 5)] == [
+        0.5,
+        2.0,
+        pytest.approx(0.1),
+    ]
+
+
+@pytest.mark.parametrize("case", named("scheduler_value"))
+def test_values_from_one_to_another_golden(case: dict[str, Any]) -> None:
+    """Temperatures and coefficients; where the reference runs backwards, ours is its mirror."""
+    p = case["params"]
+    follow = {"linear": linear, "cosine": cosine}[p["scheduler"]]
+    ends = p["initial"], p["final"]
+    for step, expected in zip(case["steps"], case["expected"], strict=True):
+        value = follow(step, p["max_step"], *(reversed(ends) if case["reference_bug"] else ends))
+        assert value == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("case", named("scale_lr"))

@@ -1,0 +1,227 @@
+"""Ranks of small jobs, forked from one process that has imported everything."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from unittest.mock import patch
+
+_LIMIT = 120.0  # seconds a job may take
+
+
+class RankPool:
+    """Runs ``job(*arguments)`` on a number of ranks; every job starts from fresh processes.
+
+    Importing torch and deepspeed costs seconds, forking milliseconds.
+    """
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there,))
+        self._process.start()
+        there.close()
+
+    def __enter__(self) -> RankPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        self._here.close()
+        self._process.join()
+
+    def run(self, ranks: int, job: Callable[..., None], *arguments: Any) -> None:
+        """Run on ``ranks`` ranks; raises AssertionError with the traceback of the first that fails."""
+        self._here.send((ranks, job, arguments))
+        problem: str | None = self._here.recv()
+        assert problem is None, problem
+
+
+def _serve(pipe: Connection) -> None:
+    import deepspeed.runtime.zero.muon.muon_optimizer  # all that deepspeed imports lazily
+    import deepspeed.runtime.zero.stage3
+    import deepspeed.runtime.zero.stage_1_and_2  # noqa: F401
+
+    import sce_video.engine.pretrain
+    import sce_video.engine.trainer  # noqa: F401
+
+    while True:
+        try:
+            ranks, job, arguments = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_run(ranks, job, arguments))
+
+
+def _run(ranks: int, job: Callable[..., None], arguments: tuple[Any, ...]) -> str | None:
+    """The first problem, or None."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    problems = context.SimpleQueue()
+    processes = [
+        context.Process(target=_rank, args=(rank, ranks, port, problems, job, arguments))
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + _LIMIT
+    running: dict[Any, Any] = {process.sentinel: process for process in processes}
+    failed = False
+    while running and not failed:
+        ended = wait(list(running), max(0.0, deadline - time.monotonic()))
+        for sentinel in ended:
+            running[sentinel].join()  # its exit code may come later than its end
+            failed |= running.pop(sentinel).exitcode != 0
+        failed |= not ended
+    for process in processes:
+        process.kill()  # those that wait for one that failed
+        process.join()
+    if not failed:
+        return None
+    return "no rank said why" if problems.empty() else str(problems.get())
+
+
+def _rank(
+    rank: int, ranks: int, port: int, problems: Any, job: Callable[..., None], arguments: Any
+) -> None:
+    import torch
+
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
+    os.environ.update(LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what matters comes back by the queue
+        os.dup2(silent, stream)
+    try:
+        job(*arguments)
+    except BaseException:
+        problems.put(f"rank {rank} of {ranks}: {traceback.format_exc()}")
+        os._exit(1)
+    os._exit(0)
+
+
+def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
+    """A whole pretraining that takes milliseconds a step; see :func:`pretrain`."""
+    from sce_video.config import Config
+
+    tree: dict[str, dict[str, Any]] = {
+        "run": {"dir": str(folder), "seed": 1},
+        "data": {"shards": "none", "workers": 0},
+        "clip": {"frames": 4, "seconds": 0.6, "size": 16},
+        "augment": {"recipe": "crop_flip"},
+        "model": {"projector": {"hidden": 33, "dim": 15}, "predictor": {"hidden": 21}},
+        "objective": {"queue": 100, "temp": 0.5, "temp_m": 0.3},
+        "optim": {"lr": 2.0, "lr_scaling": "none", "warmup_epochs": 0.5},
+        "train": {"epochs": 5, "batch_size": 36, "save_every": 100},
+        "track": {"wandb": "off", "every": 1},
+    }
+    for name, section in sections.items():
+        tree[name] = {**tree.get(name, {}), **section}
+    return Config.model_validate(tree)
+
+
+def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
+    """The real trainer and task on made clips and a small network, after a ``change`` to it."""
+    import numpy as np
+    import torch
+
+    from sce_video.engine import pretrain as room
+    from sce_video.engine.runtime import start_runtime, stop_runtime
+    from sce_video.engine.trainer import Trainer
+    from sce_video.stream.loader import ClipBatch
+    from sce_video.stream.order import BatchPlan
+
+    class Task(room.PretrainTask):
+        def batches(self, consumed: int) -> Any:
+            for positions in self.plan.micro_batches(consumed):  # type: ignore[union-attr]
+                rows = np.array([p.row for p in positions])
+                yield ClipBatch(
+                    views=[torch.stack([clip(int(row), view) for row in rows]) for view in (0, 1)],
+                    rows=rows,
+                    epochs=np.array([p.epoch for p in positions]),
+                    labels=torch.full((len(rows),), -1),
+                )
+
+    patch.object(room, "build_trunk", lambda name, width: small_trunk()).start()
+    runtime = start_runtime(workers=0)
+    torch.set_num_threads(1)
+    plan = BatchPlan(
+        rows=np.arange(144),
+        shard_of=np.zeros(144, np.int64),
+        digest="made",
+        seed=config.run.seed,
+        epochs=config.train.epochs,
+        batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        rank=runtime.rank,
+        ranks=runtime.ranks,
+    )
+    task = Task(config, None, plan, runtime)
+    condition(task.module)
+    if change:
+        change(task.module)
+    task.module.momentum.load_state_dict(task.module.online.state_dict())
+    try:
+        Trainer(config, task, runtime, plan.digest).run()
+    finally:
+        stop_runtime()
+
+
+def condition(module: Any) -> None:
+    """Keep rounding errors as small as they are made, in the online branch of a Siamese network.
+
+    Tanh for ReLU: one unit that rounding makes flip its sign is a difference of 1e-5, and means
+    that the next BN subtracts again cost digits. BN biases that are not learned from 0: relative to
+    what is near 0, all differences are large.
+    """
+    from torch import nn
+
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU):
+            setattr(module, name, nn.Tanh())
+        elif getattr(child, "bias", None) is not None:
+            nn.init.uniform_(child.bias, -0.5, 0.5)
+        condition(child)
+
+
+def clip(row: int, view: int) -> Any:
+    """``[4,3,16,16]`` uint8: a colour of the row's own, with noise of the view's."""
+    import torch
+    from torch.nn import functional as F
+
+    colour = torch.rand(1, 3, 1, 1, generator=torch.Generator().manual_seed(row))
+    noise = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(1000 * view + row))
+    return (F.interpolate((colour + noise) / 2, size=16) * 255).to(torch.uint8)
+
+
+def small_trunk() -> Any:
+    """Two convolutions and BN; odd widths, so that no shard ends where a parameter does."""
+    from torch import nn
+
+    class Trunk(nn.Sequential):
+        features = 13
+
+        def forward(self, clip: Any) -> Any:
+            # Alone a rank takes torch's BN, which on a CPU loses a digit where channels are last.
+            return super().forward(clip.contiguous())  # type: ignore[no-untyped-call]
+
+    return Trunk(
+        nn.Conv3d(3, 7, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm3d(7),
+        nn.Tanh(),
+        nn.Conv3d(7, 13, 3, stride=(1, 2, 2), padding=1, bias=False),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+    )
