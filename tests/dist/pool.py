@@ -171,6 +171,7 @@ def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
     condition(task.module)
     if change:
         change(task.module)
+    assert task.module.momentum is not None
     task.module.momentum.load_state_dict(task.module.online.state_dict())
     try:
         Trainer(config, task, runtime, plan.digest).run()

@@ -213,7 +213,7 @@ def test_what_torch_draws_is_the_same_after_a_resume(runs: Runs, tmp_path: Path)
     whole, parts = final_state(tmp_path / "whole"), final_state(tmp_path / "parts")
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
     without = final_state(runs.folder(cell, 3))
-    assert not torch.equal(whole["queue.keys"], without["queue.keys"])
+    assert not torch.equal(whole["objective.queue.keys"], without["objective.queue.keys"])
 
 
 def misplaced(config: Any) -> None:
