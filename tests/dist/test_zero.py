@@ -126,11 +126,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         yield Runs(pool, tmp_path_factory.mktemp("zero"))
 
 
+def mostly_slow(values: list[Any], quick: int) -> list[Any]:
+    """The first ones by default, the others with the slow tests."""
+    slow = [pytest.param(value, marks=pytest.mark.slow, id=str(value)) for value in values[quick:]]
+    return [pytest.param(value, id=str(value)) for value in values[:quick]] + slow
+
+
 PLACES = list(itertools.product((0, 1, 2, 3), (1, 2, 3)))  # stage, ranks
 TWO = Cell(0, 2, 1, False, False, False, "lars")
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", mostly_slow([1, 3, 0, 2], quick=2))
 def test_resume_is_bit_exact(stage: int, runs: Runs) -> None:
     resume_bit_exactly(TWO._replace(stage=stage), runs, stop=10)
 
@@ -139,7 +145,7 @@ def test_resume_is_bit_exact(stage: int, runs: Runs) -> None:
 @pytest.mark.parametrize("stop", range(1, 11))
 @pytest.mark.parametrize("optimizer", LR)
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", mostly_slow([1, 3, 0, 2], quick=2))
 def test_resume_is_bit_exact_wherever_it_stopped(
     stage: int, ranks: int, optimizer: str, stop: int, runs: Runs
 ) -> None:
@@ -157,13 +163,16 @@ def resume_bit_exactly(cell: Cell, runs: Runs, stop: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [((0, 2), (3, 3)), ((1, 2), (0, 1)), ((2, 2), (1, 3)), ((3, 2), (2, 1)), ((3, 2), (3, 1))],
+    "places",
+    mostly_slow(
+        [((1, 2), (3, 3)), ((3, 2), (0, 1)), ((2, 2), (1, 3)), ((0, 2), (2, 1)), ((3, 2), (3, 1))],
+        quick=2,
+    ),
 )
 def test_a_checkpoint_fits_other_stages_and_ranks(
-    old: tuple[int, int], new: tuple[int, int], runs: Runs, record_property: Any
+    places: tuple[tuple[int, int], tuple[int, int]], runs: Runs, record_property: Any
 ) -> None:
-    continue_elsewhere(old, new, "lars", runs, record_property)
+    continue_elsewhere(*places, "lars", runs, record_property)
 
 
 @pytest.mark.soak
@@ -255,7 +264,7 @@ def count_all_reduces(config: Any) -> None:
     (Path(config.run.dir) / "calls.json").write_text(json.dumps(calls))
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("stage", mostly_slow([3, 1, 2], quick=1))
 def test_lars_reduces_once_a_step(stage: int, runs: Runs, tmp_path: Path) -> None:
     runs.pool.run(2, count_all_reduces, TWO._replace(stage=stage).config(tmp_path, max_steps=3))
     state = final_state(tmp_path)
@@ -277,7 +286,7 @@ def check_autocast(module: Any) -> None:
         layer.register_forward_hook(check)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", mostly_slow([3, 0, 1, 2], quick=1))
 def test_autocast_is_on_and_the_momentum_encoder_moves(
     stage: int, runs: Runs, tmp_path: Path
 ) -> None:
@@ -320,7 +329,7 @@ def compare(cell: Cell, runs: Runs, record_property: Any) -> None:
     assert difference < (1e-5 if cell.optimizer == "adamw" else 1e-6), where
 
 
-@pytest.mark.parametrize("cell", pairwise(ALL), ids=str)
+@pytest.mark.parametrize("cell", mostly_slow(pairwise(ALL), quick=4))
 def test_a_stage_ends_where_stage_0_ends(cell: Cell, runs: Runs, record_property: Any) -> None:
     compare(cell, runs, record_property)
 
