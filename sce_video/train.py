@@ -56,13 +56,16 @@ def check_run_folder(config: Config) -> None:
 
 
 def train(config: Config) -> None:
-    """Train; everything that can be wrong is checked before torch is imported."""
-    from sce_video.stream.source import open_data
-
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    index, plan = open_data(config, rank, ranks)
+    """Train; what can be wrong with the data is checked before any rank waits for another."""
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from sce_video.engine.signals import watch_launcher
+    from sce_video.stream.source import open_data
+
+    watch_launcher()
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    index, plan = open_data(config, rank, ranks)
 
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sce_video.engine.zero_layout import Segment
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, first_line
 from sce_video.shard.format import sha256_file, write_atomic
 
 _MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
@@ -87,22 +88,47 @@ def save(
     optimizer: dict[str, Tensor],
     state: dict[str, Any],
     keep: int,
+    milestones: int = 0,
 ) -> Path:
     """Write a checkpoint on the main rank and drop the oldest beyond ``keep``.
 
     Args:
         folder: ``runs/NAME/checkpoints``.
-        model: the module's state dict.
+        model: the module's state dict, on the CPU, in memory of its own.
         optimizer: of :func:`optimizer_state`.
         state: JSON values; ``step`` names the checkpoint.
         keep: newest ones to keep.
+        milestones: those of every so many steps are kept besides; 0 = none.
+
+    Raises:
+        SceVideoError: it cannot be written. The older ones are as they were.
     """
     final = folder / f"step-{state['step']:08d}"
+    try:
+        _write(folder, final, model, optimizer, state)
+    except (OSError, SafetensorError) as error:
+        raise SceVideoError(
+            f"{final}: cannot be written ({first_line(error)}); make room and go on with "
+            "run.resume=true"
+        ) from error
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        if not milestones or int(old.name.removeprefix("step-")) % milestones:
+            shutil.rmtree(old)
+    return final
+
+
+def _write(
+    folder: Path,
+    final: Path,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    state: dict[str, Any],
+) -> None:
+    for left in folder.glob(".tmp-*"):  # by a run that was killed
+        shutil.rmtree(left)
     partial = folder / f".tmp-{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
-    save_file(contiguous, partial / _MODEL)
+    save_file({name: tensor.contiguous() for name, tensor in model.items()}, partial / _MODEL)
     save_file(optimizer, partial / _OPTIMIZER)
     (partial / _STATE).write_text(json.dumps(state, indent=1))
     for name in (_MODEL, _OPTIMIZER, _STATE):
@@ -114,9 +140,6 @@ def save(
         shutil.rmtree(final)
     partial.rename(final)
     _fsync(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
-    return final
 
 
 def _fsync(path: Path) -> None:
