@@ -17,6 +17,7 @@ if __package__ in (None, ""):
     sys.path[:] = [str(_here.parent), *_others]
 
 import argparse
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from sce_video.arguments import Parser
 
 if TYPE_CHECKING:
     from sce_video.config import Config
+
+log = logging.getLogger("sce_video")
 
 DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
 
@@ -77,6 +80,7 @@ def train(config: Config) -> None:
         task = PretrainTask(config, index, plan, runtime)
         if runtime.main:
             print(task.summary(), flush=True)
+            log.info("this run\n%s", task.summary(), extra={"file_only": True})
         Trainer(config, task, runtime, plan.digest).run()
         if runtime.main:
             print(f"done: {config.run.dir} (encoder.safetensors, metrics.jsonl)", flush=True)

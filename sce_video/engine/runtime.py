@@ -67,15 +67,16 @@ def log_to(folder: Path, runtime: Runtime) -> None:
     log = logging.getLogger("sce_video")
     log.setLevel(logging.INFO)
     log.propagate = False
-    handlers: list[logging.Handler] = [logging.FileHandler(folder / "run.log", delay=True)]
+    rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
+    plain = f"%(levelname)s{rank}: %(message)s"
+    file = logging.FileHandler(folder / "run.log", delay=True)
+    file.setFormatter(logging.Formatter(f"%(asctime)s {plain}"))
+    log.addHandler(file)
     if runtime.main:
         shown = logging.StreamHandler()
         shown.addFilter(lambda record: not getattr(record, "file_only", False))
-        handlers.append(shown)
-    for handler in handlers:
-        rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
-        handler.setFormatter(logging.Formatter(f"%(levelname)s{rank}: %(message)s"))
-        log.addHandler(handler)
+        shown.setFormatter(logging.Formatter(plain))
+        log.addHandler(shown)
 
 
 def stop_runtime() -> None:

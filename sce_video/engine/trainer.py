@@ -9,13 +9,12 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from sce_video.config import VIEWS, Config, OptimConfig, dump_config
 from sce_video.engine import checkpoint
@@ -24,6 +23,7 @@ from sce_video.engine.ds_config import deepspeed_config, initialize
 from sce_video.engine.optim.lars import LARS
 from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
 from sce_video.engine.runtime import Runtime
+from sce_video.engine.saving import Saver
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
 from sce_video.engine.track import Tracker
@@ -78,8 +78,6 @@ class Trainer:
         self._starved: SceVideoError | None = None  # why there are none
         self._waited = 0.0  # seconds, for them
         self._end: SceVideoError | None = None  # why all ranks stop after this step
-        self._writer = ThreadPoolExecutor(1)
-        self._writing: Future[Path] | None = None  # the newest checkpoint
         self.run_id = uuid.uuid4().hex[:8]
         self._data_digest = data_digest
         self._ds_config = deepspeed_config(config, runtime.ranks)
@@ -89,6 +87,13 @@ class Trainer:
         if isinstance(optimizer, LARS) and self.engine.zero_optimization_stage() > 0:
             names = [n for n, p in task.module.named_parameters() if p.requires_grad]
             optimizer.bind(self.segments, {name: i for i, name in enumerate(names)})
+        self._saver = Saver(
+            self.engine,
+            self.segments,
+            self.folder / "checkpoints",
+            keep=config.train.keep,
+            milestones=(config.train.keep_every or 0) * task.steps_per_epoch,
+        )
         total = task.total_steps
         self.last_step = min(total, config.run.max_steps or total)
         self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
@@ -115,14 +120,14 @@ class Trainer:
                 if self.runtime.main:
                     save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
                 self._status("done")
-            except Interrupted:
+            except Interrupted as stopped:
+                log.info("%s", stopped, extra={"file_only": True})
                 self._status("interrupted")
                 raise
             except BaseException as error:
                 # What ends the run is printed by who catches it; here it is for the file alone.
                 log.error("failed: %s", error, extra={"file_only": True})
-                if self._writing:
-                    wait([self._writing])
+                self._saver.settle()
                 self._status("failed")
                 raise
             finally:
@@ -155,7 +160,7 @@ class Trainer:
             if self._end or finished or self._save_due():
                 self._save()
             if self._end or finished:
-                self._commit()
+                self._saver.commit()
             if self._end and not (finished and isinstance(self._end, Interrupted)):
                 raise self._end
 
@@ -212,7 +217,7 @@ class Trainer:
             self._known_bad.add(name)
             self._reasons[reason] += 1
         finite = bool(torch.isfinite(row["loss"]))
-        unwritten = self._write_error()
+        unwritten = self._saver.error()
         told = [stop.raised, self._starved is not None, len(bad), not finite, bool(unwritten)]
         flags = torch.tensor(told, device=self.engine.device)
         values = torch.cat([torch.stack(list(row.values())), flags.to(row["loss"].dtype)])
@@ -265,40 +270,16 @@ class Trainer:
         return self.step % (self.config.train.save_every * self.task.steps_per_epoch) == 0
 
     def _save(self) -> None:
-        """Take the state as it is now; a thread of the main rank writes it."""
-        self._commit()
-        optimizer = checkpoint.optimizer_state(self.engine, self.segments)
-        if not self.runtime.main:
-            return
-        state = {
-            "step": self.step,
-            "consumed": self.step * self.config.train.batch_size,
-            "run_id": self.run_id,
-            "data": self._data_digest,
-            "batch_size": self.config.train.batch_size,
-        }
-        tensors: dict[str, Tensor] = self.engine.module.state_dict()
-        model = {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
-        train, folder = self.config.train, self.folder / "checkpoints"
-        milestones = (train.keep_every or 0) * self.task.steps_per_epoch
-        self._writing = self._writer.submit(
-            checkpoint.save, folder, model, optimizer, state, train.keep, milestones
+        self._saver.take(
+            {
+                "step": self.step,
+                "consumed": self.step * self.config.train.batch_size,
+                "run_id": self.run_id,
+                "data": self._data_digest,
+                "batch_size": self.config.train.batch_size,
+            }
         )
         self._status("running")
-
-    def _commit(self) -> None:
-        """Wait until the newest checkpoint is written: no rank leaves or saves again before."""
-        if self._writing:
-            wait([self._writing])
-        error = self._write_error()
-        failed = torch.tensor(float(error is not None), device=self.engine.device)
-        dist.all_reduce(failed)
-        if failed > 0:
-            raise error or SceVideoError(f"no checkpoint was written: see {self._log_name}")
-
-    def _write_error(self) -> BaseException | None:
-        writing = self._writing
-        return writing.exception() if writing and writing.done() else None
 
     def _restore(self) -> None:
         path, state = checkpoint.newest(self.folder / "checkpoints")
