@@ -64,11 +64,14 @@ def train(config: Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from sce_video.engine.signals import watch_launcher
+    from sce_video.stream.loader import start_fork_server
     from sce_video.stream.source import open_data
 
     watch_launcher()
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     index, plan = open_data(config, rank, ranks)
+    if config.data.workers and config.data.decode != "cuda":
+        start_fork_server()
 
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime

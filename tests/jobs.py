@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from sce_video.engine import checkpoint
@@ -26,7 +27,14 @@ LAUNCHERS = {
 class Job:
     """A command and all processes that come of it, whatever session or parent they take."""
 
-    def __init__(self, command: list[str], folder: Path, *overrides: str, **env: str) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        folder: Path,
+        *overrides: str,
+        preexec: Callable[[], None] | None = None,
+        **env: str,
+    ) -> None:
         """``folder``: of the run; a second job there resumes it."""
         self.folder = folder
         self._mark = f"SCE_VIDEO_TEST={uuid.uuid4().hex}"
@@ -39,6 +47,7 @@ class Job:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=preexec,
         )
 
     def processes(self) -> dict[int, list[str]]:
@@ -61,6 +70,20 @@ class Job:
             if TRAIN in words and f"RANK={number}\0" in Path(f"/proc/{pid}/environ").read_text():
                 return pid
         raise AssertionError(f"no rank {number}")
+
+    def worker(self, rank: int) -> int:
+        """A process that makes a rank's clips: the youngest of its fork server's."""
+        trainer = self.rank(rank)
+        servers = [pid for pid in self.processes() if parent(pid) == trainer]
+        return max(pid for pid in self.processes() if parent(pid) in servers)
+
+    def memory(self) -> int:
+        """Bytes that all processes have to themselves, their share of what is shared included."""
+        total = 0
+        for process in self.processes():
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+            total += int(rollup.partition("Pss:")[2].split()[0]) * 1024
+        return total
 
     def wait_for_step(self, step: int, limit: float = 200) -> None:
         """Until a row of ``step`` or later is logged."""
@@ -109,3 +132,9 @@ class Job:
         path, _ = checkpoint.newest(self.folder / "checkpoints")
         assert status["checkpoint"] == path.name
         return status
+
+
+def parent(process: int) -> int:
+    """Id of the process that started another, or took it over."""
+    text = Path(f"/proc/{process}/stat").read_text()
+    return int(text.rpartition(")")[2].split()[1])

@@ -28,7 +28,7 @@ from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
 from sce_video.engine.track import Tracker
 from sce_video.engine.zero_layout import Segment, zero_layout
-from sce_video.errors import Interrupted, SceVideoError
+from sce_video.errors import Interrupted, SceVideoError, first_line
 from sce_video.model.encoder import ENCODER_NAME, save_encoder
 from sce_video.progress import Progress
 from sce_video.shard.format import write_atomic
@@ -129,6 +129,12 @@ class Trainer:
                 log.error("failed: %s", error, extra={"file_only": True})
                 self._saver.settle()
                 self._status("failed")
+                # Gloo has no exception of its own.
+                if isinstance(error, dist.DistError) or "/gloo/" in str(error):
+                    raise SceVideoError(
+                        f"another rank has gone ({first_line(error)[:80]}...); what it said is "
+                        f"above or in {self._log_name}; continue with run.resume=true"
+                    ) from error
                 raise
             finally:
                 if tracker:
