@@ -53,6 +53,16 @@ def to_rank(number: int) -> Callable[[Job], None]:
     return lambda job: os.kill(job.rank(1), number)
 
 
+def to_all(number: int) -> Callable[[Job], None]:
+    """What SLURM does to a step."""
+
+    def send(job: Job) -> None:
+        for process in job.processes():
+            os.kill(process, number)
+
+    return send
+
+
 def to_launch(number: int) -> Callable[[Job], None]:
     """To the process between ``deepspeed`` and the ranks."""
     return lambda job: os.kill(job.find("deepspeed.launcher.launch"), number)
@@ -71,6 +81,7 @@ STOPS = {
     "deepspeed rank SIGUSR1": ("deepspeed", to_rank(signal.SIGUSR1), 130),
     "torchrun SIGTERM": ("torchrun", to_launcher(signal.SIGTERM), 1),
     "torchrun Ctrl-C": ("torchrun", to_group(signal.SIGINT), 1),
+    "torchrun and all SIGTERM": ("torchrun", to_all(signal.SIGTERM), 1),
     "torchrun rank SIGUSR1": ("torchrun", to_rank(signal.SIGUSR1), 1),
 }
 
@@ -108,12 +119,15 @@ def stop(job: Job, name: str) -> tuple[int, float]:
 @pytest.mark.parametrize(
     "launcher", ["torchrun", pytest.param("deepspeed", marks=pytest.mark.soak)]
 )
-def test_a_killed_rank_ends_the_others(config: Path, tmp_path: Path, launcher: str) -> None:
+def test_a_killed_rank_ends_the_others(
+    config: Path, tmp_path: Path, launcher: str, record_property: Callable[[str, object], None]
+) -> None:
     job = start(config, tmp_path / "run", launcher)
     job.wait_for_step(3)
     os.kill(job.rank(1), signal.SIGKILL)
     job.wait_for_end()
     code, printed = job.end()
+    record_property("code", code)
     assert code != 0
     assert "another rank has gone" in printed
     assert job.step() >= 3
