@@ -17,6 +17,7 @@ if __package__ in (None, ""):
     sys.path[:] = [str(_here.parent), *_others]
 
 import argparse
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from sce_video.arguments import Parser
 
 if TYPE_CHECKING:
     from sce_video.config import Config
+
+log = logging.getLogger("sce_video")
 
 DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
 
@@ -56,13 +59,19 @@ def check_run_folder(config: Config) -> None:
 
 
 def train(config: Config) -> None:
-    """Train; everything that can be wrong is checked before torch is imported."""
-    from sce_video.stream.source import open_data
-
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    index, plan = open_data(config, rank, ranks)
+    """Train; what can be wrong with the data is checked before any rank waits for another."""
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from sce_video.engine.signals import watch_launcher
+    from sce_video.stream.loader import start_fork_server
+    from sce_video.stream.source import open_data
+
+    watch_launcher()
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    index, plan = open_data(config, rank, ranks)
+    if config.data.workers and config.data.decode != "cuda":
+        start_fork_server()
 
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
@@ -74,6 +83,7 @@ def train(config: Config) -> None:
         task = PretrainTask(config, index, plan, runtime)
         if runtime.main:
             print(task.summary(), flush=True)
+            log.info("this run\n%s", task.summary(), extra={"file_only": True})
         Trainer(config, task, runtime, plan.digest).run()
         if runtime.main:
             print(f"done: {config.run.dir} (encoder.safetensors, metrics.jsonl)", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,13 @@ def environment(**extra: str) -> dict[str, str]:
     launcher = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH"}
     kept = {name: value for name, value in os.environ.items() if name not in launcher}
     return {**kept, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", **extra}
+
+
+def free_port() -> str:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def run(*command: str, cwd: Path = REPOSITORY, **env: str) -> subprocess.CompletedProcess[str]:

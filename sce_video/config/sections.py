@@ -167,6 +167,15 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on CUDA, else fp32
     save_every: Count = 1  # epochs between checkpoints; the last is always saved
     keep: Count = 3  # newest checkpoints kept
+    keep_every: Count | None = None  # epochs between checkpoints that are kept besides
+
+    @model_validator(mode="after")
+    def _saves_what_it_keeps(self) -> TrainConfig:
+        if self.keep_every and self.keep_every % self.save_every:
+            raise ValueError(
+                f"keep_every {self.keep_every} must be a multiple of save_every {self.save_every}"
+            )
+        return self
 
 
 class ZeroConfig(BaseModel):

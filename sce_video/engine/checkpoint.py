@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sce_video.engine.zero_layout import Segment, gathered
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, first_line
 from sce_video.shard.format import sha256_file, write_atomic
 
 _MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
@@ -31,9 +32,10 @@ _MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
 
 
 def model_state(engine: Any) -> dict[str, Tensor]:
-    """Full tensors of the module by name, on the CPU; a collective call."""
+    """Full tensors of the module by name, copied to the CPU; a collective call."""
     with gathered(engine.module):
-        return {k: t.cpu().contiguous() for k, t in engine.module.state_dict().items()}
+        tensors: dict[str, Tensor] = engine.module.state_dict()
+        return {k: t.detach().to("cpu", copy=True).contiguous() for k, t in tensors.items()}
 
 
 def optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
@@ -95,6 +97,7 @@ def save(
     optimizer: dict[str, Tensor],
     state: dict[str, Any],
     keep: int,
+    milestones: int = 0,
 ) -> Path:
     """Write a checkpoint on the main rank and drop the oldest beyond ``keep``.
 
@@ -104,10 +107,35 @@ def save(
         optimizer: of :func:`optimizer_state`.
         state: JSON values; ``step`` names the checkpoint.
         keep: newest ones to keep.
+        milestones: those of every so many steps are kept besides; 0 = none.
+
+    Raises:
+        SceVideoError: it cannot be written. The older ones are as they were.
     """
     final = folder / f"step-{state['step']:08d}"
+    try:
+        _write(folder, final, model, optimizer, state)
+    except (OSError, SafetensorError) as error:
+        raise SceVideoError(
+            f"{final}: cannot be written ({first_line(error)}); make room and go on with "
+            "run.resume=true"
+        ) from error
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        if not milestones or int(old.name.removeprefix("step-")) % milestones:
+            shutil.rmtree(old)
+    return final
+
+
+def _write(
+    folder: Path,
+    final: Path,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    state: dict[str, Any],
+) -> None:
+    for left in folder.glob(".tmp-*"):  # by a run that was killed
+        shutil.rmtree(left)
     partial = folder / f".tmp-{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_file(model, partial / _MODEL)
     save_file(optimizer, partial / _OPTIMIZER)
@@ -121,9 +149,6 @@ def save(
         shutil.rmtree(final)
     partial.rename(final)
     _fsync(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
-    return final
 
 
 def _fsync(path: Path) -> None:

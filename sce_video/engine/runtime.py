@@ -6,11 +6,18 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed import HashStore, Store, TCPStore
+
+from sce_video.engine.signals import deepspeed_launcher, started
+from sce_video.errors import SceVideoError
+
+_PATIENCE = 300.0  # seconds that ranks wait for each other at the start
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,7 @@ def start_runtime(workers: int) -> Runtime:
     """
     if "RANK" not in os.environ:
         # deepspeed would look for MPI; a single process is its own launcher.
-        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1")
-        os.environ["MASTER_PORT"] = str(_free_port())
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
@@ -49,7 +55,8 @@ def start_runtime(workers: int) -> Runtime:
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // local_ranks - workers))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo", rank=rank, world_size=ranks)
+        backend, store = "nccl" if cuda else "gloo", _store(rank, ranks)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=ranks)
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     return Runtime(rank, local_rank, ranks, device)
 
@@ -60,15 +67,16 @@ def log_to(folder: Path, runtime: Runtime) -> None:
     log = logging.getLogger("sce_video")
     log.setLevel(logging.INFO)
     log.propagate = False
-    handlers: list[logging.Handler] = [logging.FileHandler(folder / "run.log", delay=True)]
+    rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
+    plain = f"%(levelname)s{rank}: %(message)s"
+    file = logging.FileHandler(folder / "run.log", delay=True)
+    file.setFormatter(logging.Formatter(f"%(asctime)s {plain}"))
+    log.addHandler(file)
     if runtime.main:
         shown = logging.StreamHandler()
         shown.addFilter(lambda record: not getattr(record, "file_only", False))
-        handlers.append(shown)
-    for handler in handlers:
-        rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
-        handler.setFormatter(logging.Formatter(f"%(levelname)s{rank}: %(message)s"))
-        log.addHandler(handler)
+        shown.setFormatter(logging.Formatter(plain))
+        log.addHandler(shown)
 
 
 def stop_runtime() -> None:
@@ -78,7 +86,39 @@ def stop_runtime() -> None:
             dist.destroy_process_group()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _store(rank: int, ranks: int) -> Store | None:
+    """Where the ranks meet; None = at the address and port that the launcher names."""
+    if ranks == 1:
+        return HashStore()
+    # Without --master_port every deepspeed job takes the same: two on a machine would collide.
+    # Several machines cannot do without a port that all know.
+    launcher = deepspeed_launcher()
+    default, nodes = os.environ["MASTER_PORT"] == "29500", os.environ.get("CROSS_SIZE")
+    if launcher and default and nodes == "1":
+        return _store_of_one_machine(rank, ranks, launcher)
+    return None
+
+
+def _store_of_one_machine(rank: int, ranks: int, launcher: int) -> Store:
+    """A store on a free port, told to the others over a socket named after our launcher."""
+    name = f"\0sce-video/{launcher}/{started(launcher)}"
+    until = time.monotonic() + _PATIENCE
+    if rank == 0:
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.settimeout(_PATIENCE)
+            server.bind(name)
+            server.listen(ranks)
+            for _ in range(ranks - 1):
+                with server.accept()[0] as peer:
+                    peer.sendall(str(store.port).encode())
+        return store
+    while True:
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(name)
+                return TCPStore("127.0.0.1", int(client.recv(16)), is_master=False)
+            except ConnectionRefusedError as error:  # rank 0 is not there yet
+                if time.monotonic() > until:
+                    raise SceVideoError("rank 0 did not come up: see what it says") from error
+        time.sleep(0.1)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
+from pathlib import Path
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _ONCE = 5.0  # seconds in which repeated signals count once: launchers forward, terminals repeat
+_LOOK = 1.0  # seconds between looks at the launcher
 
 
 class StopFlag:
     """Context in which SIGINT, SIGTERM and SIGUSR1 set :attr:`raised` instead of ending us.
 
-    A further signal, later than 5 s after the first, ends the process at once.
+    A further SIGINT or SIGTERM, later than 5 s after the first, ends the process at once. Where one
+    came, the handlers stay when the context is left: the process is about to end by itself.
     """
 
     def __init__(self) -> None:
@@ -27,12 +32,66 @@ class StopFlag:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)  # type: ignore[arg-type]
+        if not self.raised:
+            for number, previous in self._previous.items():
+                signal.signal(number, previous)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.raised and now - self._since > _ONCE:
+        # SIGUSR1 is a notice, from schedulers and from our watch: never an order to end at once.
+        if self.raised and now - self._since > _ONCE and number != signal.SIGUSR1:
             raise KeyboardInterrupt
         if not self.raised:
             self.raised, self._since = True, now
+
+
+def deepspeed_launcher() -> int | None:
+    """Process id of DeepSpeed's ``launch.py``, if that started this process."""
+    parent = os.getppid()
+    return parent if "deepspeed.launcher.launch" in _command(parent) else None
+
+
+def watch_launcher() -> None:
+    """Send ourselves SIGUSR1 once DeepSpeed's launcher is gone; under any other do nothing.
+
+    ``deepspeed`` starts ``launch.py``, and that the ranks. Whoever of the two is killed leaves what
+    it started behind, and a SIGTERM to the first never reaches the ranks.
+    """
+    launch = deepspeed_launcher()
+    if launch is None:
+        return
+    runner = _parent(launch)
+    if not {"deepspeed", "ds"} & {Path(word).name for word in _command(runner)[:2]}:
+        runner = None  # a shell of pdsh, a batch script: they may leave
+
+    def watch() -> None:
+        while os.getppid() == launch and (runner is None or _parent(launch) == runner):
+            time.sleep(_LOOK)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _command(process: int | None) -> list[str]:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().split("\0")
+    except OSError:  # it has gone
+        return []
+
+
+def _parent(process: int) -> int | None:
+    return _stat(process, 4)
+
+
+def started(process: int) -> int | None:
+    """When a process was started, in clock ticks since boot; None where it has gone."""
+    return _stat(process, 22)
+
+
+def _stat(process: int, column: int) -> int | None:
+    """A number of ``/proc/PID/stat``, counted from 1 as in proc(5)."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[column - 3])

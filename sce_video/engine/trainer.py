@@ -24,11 +24,12 @@ from sce_video.engine.optim.lars import LARS
 from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
 from sce_video.engine.precision import check_bf16
 from sce_video.engine.runtime import Runtime
+from sce_video.engine.saving import Saver
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
 from sce_video.engine.track import Tracker
 from sce_video.engine.zero_layout import Segment, gathered, zero_layout
-from sce_video.errors import Interrupted, SceVideoError
+from sce_video.errors import Interrupted, SceVideoError, first_line
 from sce_video.model.encoder import ENCODER_NAME, save_encoder
 from sce_video.progress import Progress
 from sce_video.shard.format import write_atomic
@@ -69,10 +70,15 @@ class Trainer:
         self.config, self.task, self.runtime = config, task, runtime
         self.folder = Path(config.run.dir)
         self.step = 0
-        self.bad = 0  # different samples, of all ranks
-        self._known_bad: set[str] = set()  # of this rank, since it started
+        self._first_step = 0  # what this start of the run began with
+        self.bad = 0  # different samples, of all ranks, since it started
+        self._known_bad: set[str] = set()  # of this rank
         self._reasons: Counter[str] = Counter()  # of this rank's bad samples
         self._data_cpu = 0.0
+        self._next: list[Any] = []  # the next step's micro-batches
+        self._starved: SceVideoError | None = None  # why there are none
+        self._waited = 0.0  # seconds, for them
+        self._end: SceVideoError | None = None  # why all ranks stop after this step
         self.run_id = uuid.uuid4().hex[:8]
         self._data_digest = data_digest
         self._ds_config = deepspeed_config(config, runtime.ranks)
@@ -86,6 +92,13 @@ class Trainer:
             names = [n for n, p in task.module.named_parameters() if p.requires_grad]
             slots = {name: i for i, name in enumerate(names)}
             optimizer.bind(self.segments, slots, self.engine.device)
+        self._saver = Saver(
+            self.engine,
+            self.segments,
+            self.folder / "checkpoints",
+            keep=config.train.keep,
+            milestones=(config.train.keep_every or 0) * task.steps_per_epoch,
+        )
         total = task.total_steps
         self.last_step = min(total, config.run.max_steps or total)
         self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
@@ -96,75 +109,104 @@ class Trainer:
 
         Raises:
             Interrupted: a signal came; everything was saved.
-            SceVideoError: a non-finite loss, or too many bad samples.
+            SceVideoError: a non-finite loss or a checkpoint that cannot be written; too many bad
+                samples or no more clips, after saving.
         """
         if self.config.run.resume:
             self._restore()
         batches = self.task.batches(self.step * self.config.train.batch_size)  # starts the workers
         tracker = self._open() if self.runtime.main else None
         self._status("running")
-        try:
-            shown = self.runtime.main
-            bar = Progress(self.last_step, "step", start=self.step, shown=shown)
-            with StopFlag() as stop, bar:
-                self._loop(batches, stop, tracker, bar)
-        except Interrupted:
-            self._status("interrupted")
-            raise
-        except BaseException as error:
-            # What ends the run is printed by who catches it; here it is for the file alone.
-            log.error("failed: %s", error, extra={"file_only": True})
-            self._status("failed")
-            raise
-        finally:
-            if tracker:
-                tracker.close()
-        with gathered(self.task.trunk()):
-            if self.runtime.main:
-                save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
-        self._status("done")
+        with StopFlag() as stop:
+            try:
+                shown = self.runtime.main
+                with Progress(self.last_step, "step", start=self.step, shown=shown) as bar:
+                    self._loop(batches, stop, tracker, bar)
+                with gathered(self.task.trunk()):
+                    if self.runtime.main:
+                        save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
+                self._status("done")
+            except Interrupted as stopped:
+                log.info("%s", stopped, extra={"file_only": True})
+                self._status("interrupted")
+                raise
+            except BaseException as error:
+                # What ends the run is printed by who catches it; here it is for the file alone.
+                log.error("failed: %s", error, extra={"file_only": True})
+                self._saver.settle()
+                self._status("failed")
+                # Gloo has no exception of its own.
+                if isinstance(error, dist.DistError) or "/gloo/" in str(error):
+                    raise SceVideoError(
+                        f"another rank has gone ({first_line(error)[:80]}...); what it said is "
+                        f"above or in {self._log_name}; continue with run.resume=true"
+                    ) from error
+                raise
+            finally:
+                if tracker:
+                    tracker.close()
 
     def _loop(
         self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None, bar: Progress
     ) -> None:
-        clock, every = time.perf_counter(), self.config.track.every
+        every = self.config.track.every
+        clock, since = time.perf_counter(), self.step
+        if self.step < self.last_step:
+            self._fetch(batches)
+            if self._starved:
+                raise self._starved
         while self.step < self.last_step:
-            row, waited = self._train_step(batches, stop, tracker)
+            row = self._train_step(batches, stop, tracker)
             self.step += 1
-            stopping = row.pop("stop") > 0
             if tracker and (self.step % every == 0 or self.step in (1, self.last_step)):
                 values = {f"train/{name}": float(value) for name, value in row.items()}
-                now = time.perf_counter()
-                values["time/step"], values["time/data"] = now - clock, waited
+                now, steps = time.perf_counter(), self.step - since
+                values["time/step"] = (now - clock) / steps  # means since the last row
+                values["time/data"] = self._waited / steps
                 values["time/data_cpu"] = self._data_cpu  # of this rank's workers, so far
                 values["train/epoch"] = self.step / self.task.steps_per_epoch
                 tracker.log(self.step, values)
-                bar.update(self.step, f"loss {values['train/loss']:.3f}")
-            clock = time.perf_counter()
+                bar.update(self.step, self._pace(values))
+                clock, since, self._waited = now, self.step, 0.0
             finished = self.step == self.last_step
-            if stopping or finished or self._save_due():
+            if self._end or finished or self._save_due():
                 self._save()
-            if stopping and not finished:
-                raise Interrupted(
-                    f"stopped by a signal after step {self.step}; "
-                    "continue with the same command and run.resume=true"
-                )
+            if self._end or finished:
+                self._saver.commit()
+            if self._end and not (finished and isinstance(self._end, Interrupted)):
+                raise self._end
+
+    def _pace(self, values: dict[str, float]) -> str:
+        clips = self.config.views * self.config.train.batch_size / values["time/step"]
+        return (
+            f"loss {values['train/loss']:.3f}  {clips:,.0f} clips/s  "
+            f"{values['time/data'] / values['time/step']:.0%} waiting for data"
+        )
+
+    def _fetch(self, batches: Iterator[Any]) -> None:
+        """Take the next step's micro-batches; all ranks hear in :meth:`_agree` of a failure.
+
+        A step ahead: one rank alone cannot leave the others in the middle of a step.
+        """
+        start = time.perf_counter()
+        try:
+            self._next = [next(batches) for _ in range(self.config.train.accumulate)]
+        except SceVideoError as error:
+            self._starved = error
+        self._waited += time.perf_counter() - start
 
     def _train_step(
         self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None
-    ) -> tuple[dict[str, Any], float]:
-        """One optimizer step; scalars to log (averaged over ranks) and seconds spent waiting."""
+    ) -> dict[str, Any]:
+        """One optimizer step; scalars to log (averaged over ranks)."""
         optim, total = self.config.optim, self.task.total_steps
         ends = (optim.warmup_start_lr, optim.final_lr)
         lr = warmup_cosine(self.step, self._warmup, total, self._lr, *ends)
         # What torch draws is a function of the step, too, so that resuming needs no state of it.
         number = self.config.run.seed * total + self.step
         torch.manual_seed(number * self.runtime.ranks + self.runtime.rank)
-        outcomes, waited = [], 0.0
-        for micro in range(self.config.train.accumulate):
-            start = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - start
+        outcomes = []
+        for micro, batch in enumerate(self._next):
             if tracker and self.step == 0 and micro == 0:
                 self._picture(batch, tracker)
             outcome = self.task.loss(self.engine, batch, self.step)
@@ -173,11 +215,13 @@ class Trainer:
             self._data_cpu += outcome.cpu
             if micro + 1 < self.config.train.accumulate:
                 self.engine.step()
+        if self.step + 1 < self.last_step and not stop.raised:
+            self._fetch(batches)
         row = self._agree(outcomes, stop)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
         self.engine.step()
-        return {**row, **self.task.end_step(self.step), "lr": lr}, waited
+        return {**row, **self.task.end_step(self.step), "lr": lr}
 
     def _agree(self, outcomes: list[StepLoss], stop: StopFlag) -> dict[str, Any]:
         """Average the scalars over micro-batches and ranks; stop together where one must."""
@@ -190,53 +234,69 @@ class Trainer:
             self._known_bad.add(name)
             self._reasons[reason] += 1
         finite = bool(torch.isfinite(row["loss"]))
-        flags = torch.tensor([stop.raised, len(bad), not finite], device=self.engine.device)
+        unwritten = self._saver.error()
+        told = [stop.raised, self._starved is not None, len(bad), not finite, bool(unwritten)]
+        flags = torch.tensor(told, device=self.engine.device)
         values = torch.cat([torch.stack(list(row.values())), flags.to(row["loss"].dtype)])
         dist.all_reduce(values)
-        if values[-1] > 0:
+        stops, starved, new_bad, infinite, failed = values[-len(told) :].int().tolist()
+        if infinite:
             if not finite:  # the rank that has them names them
                 log.error("not finite: samples %s", ", ".join(k for o in outcomes for k in o.keys))
             raise SceVideoError(
-                f"the loss of step {self.step + 1} is not finite: see {self.folder / 'run.log'}"
+                f"the loss of step {self.step + 1} is not finite: see {self._log_name}"
             )
-        self._bound_bad(int(values[-2]))
-        mean = dict(zip(row, values[:-3] / self.runtime.ranks, strict=True))
-        return {**mean, "stop": float(values[-3]), "bad_samples": float(self.bad)}
+        if failed:
+            raise unwritten or SceVideoError(f"no checkpoint was written: see {self._log_name}")
+        self.bad += new_bad
+        self._end = self._ending(stops, starved)
+        mean = dict(zip(row, values[: -len(told)] / self.runtime.ranks, strict=True))
+        return {**mean, "bad_samples": float(self.bad)}
 
-    def _bound_bad(self, new: int) -> None:
-        self.bad += new
-        steps = min(self.step + 1, self.task.steps_per_epoch)  # then the same samples come again
+    def _ending(self, stops: int, starved: int) -> SceVideoError | None:
+        """Why this step is the last, if it is; the same kind on all ranks."""
+        if stops:  # first: launchers end what feeds us, too
+            return Interrupted(
+                f"stopped by a signal after step {self.step + 1}; "
+                "continue with the same command and run.resume=true"
+            )
+        if starved:
+            return self._starved or SceVideoError(
+                f"another rank has no more clips: see {self._log_name}"
+            )
+        steps = min(self.step + 1 - self._first_step, self.task.steps_per_epoch)  # then they recur
         seen = steps * self.config.train.batch_size
         limit = max(_MIN_BAD, math.ceil(self.config.data.max_bad_fraction * seen))
-        if self.bad > limit:
-            reasons: list[Counter[str] | None] = [None] * self.runtime.ranks
-            dist.all_gather_object(reasons, self._reasons)  # the ranks agree, so all are here
-            most = sum((found for found in reasons if found), Counter()).most_common(3)
-            summary = ", ".join(f"{count} x {reason}" for reason, count in most)
-            raise SceVideoError(
-                f"{self.bad} of {seen} samples were bad (data.max_bad_fraction allows {limit}): "
-                f"{summary}; all are named in {self.folder / 'run.log'}; a set with an index is "
-                "checked by python -m sce_video.shard verify"
-            )
+        if self.bad <= limit:
+            return None
+        reasons: list[Counter[str] | None] = [None] * self.runtime.ranks
+        dist.all_gather_object(reasons, self._reasons)  # the ranks agree, so all are here
+        most = sum((found for found in reasons if found), Counter()).most_common(3)
+        summary = ", ".join(f"{count} x {reason}" for reason, count in most)
+        return SceVideoError(
+            f"{self.bad} of {seen} samples were bad (data.max_bad_fraction allows {limit}): "
+            f"{summary}; all are named in {self._log_name}; a set with an index is "
+            "checked by python -m sce_video.shard verify"
+        )
+
+    @property
+    def _log_name(self) -> Path:
+        return self.folder / "run.log"
 
     def _save_due(self) -> bool:
         return self.step % (self.config.train.save_every * self.task.steps_per_epoch) == 0
 
     def _save(self) -> None:
-        model = checkpoint.model_state(self.engine)
-        optimizer = checkpoint.optimizer_state(self.engine, self.segments)
-        if self.runtime.main:
-            state = {
+        self._saver.take(
+            {
                 "step": self.step,
                 "consumed": self.step * self.config.train.batch_size,
-                "bad": self.bad,
                 "run_id": self.run_id,
                 "data": self._data_digest,
                 "batch_size": self.config.train.batch_size,
             }
-            folder = self.folder / "checkpoints"
-            checkpoint.save(folder, model, optimizer, state, self.config.train.keep)
-        dist.barrier()  # nobody leaves before the commit
+        )
+        self._status("running")
 
     def _restore(self) -> None:
         path, state = checkpoint.newest(self.folder / "checkpoints")
@@ -244,7 +304,8 @@ class Trainer:
             if state[key] != now:
                 raise SceVideoError(f"{path}: was trained with other {key}; cannot resume")
         checkpoint.restore(self.engine, self.segments, path)
-        self.step, self.bad, self.run_id = state["step"], state["bad"], state["run_id"]
+        self.step, self.run_id = state["step"], state["run_id"]
+        self._first_step = self.step
         log.info("resumed from %s", path)
 
     def _open(self) -> Tracker:

@@ -9,6 +9,7 @@ import atexit
 import ctypes
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import signal
 import threading
@@ -151,6 +152,12 @@ def _die_with_trainer() -> None:
         os._exit(1)
 
 
+def start_fork_server() -> None:
+    """Begin to start what workers are forked from: seconds of imports, while we go on with ours."""
+    multiprocessing.forkserver.set_forkserver_preload(["sce_video.stream.loader"])
+    multiprocessing.forkserver.ensure_running()
+
+
 def load(
     dataset: ClipDataset | IterableDataset[ClipBatch],
     batches: Iterable[list[Position]] | None,
@@ -170,8 +177,8 @@ def load(
     on_gpu = isinstance(dataset, ClipDataset) and dataset.on_gpu
     workers = 0 if on_gpu else workers
     if workers:
+        start_fork_server()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["sce_video.stream.loader"])
     loader: DataLoader[ClipBatch] = DataLoader(
         dataset,
         batch_size=None if batches is None else 1,

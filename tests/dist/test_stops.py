@@ -1,0 +1,249 @@
+"""How runs end: by a signal to a rank or a launcher, by a kill, by a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sce_video.engine import checkpoint
+from tests.jobs import LAUNCHERS, Job
+from tests.runs import BIN, TRAIN, free_port, make_shards, write_config
+
+INTERVAL = 2  # steps between checkpoints
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("stops")
+    return write_config(root / "tiny.yaml", make_shards(root))
+
+
+def start(
+    config: Path,
+    folder: Path,
+    launcher: str,
+    *overrides: str,
+    preexec: Callable[[], None] | None = None,
+    **env: str,
+) -> Job:
+    command = [*LAUNCHERS[launcher], "--config", str(config)]
+    given = ("train.epochs=2000", "train.save_every=1000", *overrides)
+    return Job(command, folder, *given, preexec=preexec, **env)
+
+
+def to_launcher(number: int) -> Callable[[Job], None]:
+    return lambda job: os.kill(job.process.pid, number)
+
+
+def to_group(number: int) -> Callable[[Job], None]:
+    """What a terminal does on Ctrl-C."""
+    return lambda job: os.killpg(job.process.pid, number)
+
+
+def to_rank(number: int) -> Callable[[Job], None]:
+    return lambda job: os.kill(job.rank(1), number)
+
+
+def to_all(number: int) -> Callable[[Job], None]:
+    """What SLURM does to a step."""
+
+    def send(job: Job) -> None:
+        for process in job.processes():
+            os.kill(process, number)
+
+    return send
+
+
+def to_launch(number: int) -> Callable[[Job], None]:
+    """To the process between ``deepspeed`` and the ranks."""
+    return lambda job: os.kill(job.find("deepspeed.launcher.launch"), number)
+
+
+# What is sent, and the code that the launcher then gives; the README's table.
+STOPS = {
+    "python SIGTERM": ("python", to_launcher(signal.SIGTERM), 130),
+    "python SIGUSR1": ("python", to_launcher(signal.SIGUSR1), 130),
+    "python Ctrl-C": ("python", to_group(signal.SIGINT), 130),
+    "deepspeed SIGTERM": ("deepspeed", to_launcher(signal.SIGTERM), 143),
+    "deepspeed SIGKILL": ("deepspeed", to_launcher(signal.SIGKILL), 137),
+    "deepspeed Ctrl-C": ("deepspeed", to_group(signal.SIGINT), 130),
+    "launch.py SIGTERM": ("deepspeed", to_launch(signal.SIGTERM), 1),
+    "launch.py SIGKILL": ("deepspeed", to_launch(signal.SIGKILL), 0),
+    "deepspeed rank SIGUSR1": ("deepspeed", to_rank(signal.SIGUSR1), 130),
+    "torchrun SIGTERM": ("torchrun", to_launcher(signal.SIGTERM), 1),
+    "torchrun Ctrl-C": ("torchrun", to_group(signal.SIGINT), 1),
+    "torchrun and all SIGTERM": ("torchrun", to_all(signal.SIGTERM), 1),
+    "torchrun rank SIGUSR1": ("torchrun", to_rank(signal.SIGUSR1), 1),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n == "deepspeed SIGTERM" else pytest.param(n, marks=pytest.mark.soak) for n in STOPS],
+)
+def test_a_signal_saves_and_no_process_stays(
+    config: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    job = start(config, tmp_path / "run", STOPS[name][0])
+    job.wait_for_step(3)
+    code, seconds = stop(job, name)
+    record_property("code", code)
+    record_property("seconds_to_end", round(seconds, 1))
+
+
+def stop(job: Job, name: str) -> tuple[int, float]:
+    """Send what ``STOPS`` says; the exit code, and seconds until the last process had gone."""
+    _, send, expected = STOPS[name]
+    send(job)
+    seconds = job.wait_for_end()
+    code, printed = job.end()
+    status = job.status()
+    assert status["state"] == "interrupted", printed[-3000:]
+    assert status["checkpoint"] == f"step-{status['step']:08d}"
+    assert "run.resume=true" in printed
+    assert not re.search(r'File ".*/sce_video/', printed)  # launchers print tracebacks of their own
+    assert code == expected
+    assert seconds < 30
+    return code, seconds
+
+
+@pytest.mark.parametrize(
+    "launcher", ["torchrun", pytest.param("deepspeed", marks=pytest.mark.soak)]
+)
+def test_a_killed_rank_ends_the_others(
+    config: Path, tmp_path: Path, launcher: str, record_property: Callable[[str, object], None]
+) -> None:
+    job = start(config, tmp_path / "run", launcher)
+    job.wait_for_step(3)
+    os.kill(job.rank(1), signal.SIGKILL)
+    job.wait_for_end()
+    code, printed = job.end()
+    record_property("code", code)
+    assert code != 0
+    assert "another rank has gone" in printed
+    assert job.step() >= 3
+
+
+SLOW_DISK = """
+import os, time
+fsync = os.fsync
+def slow(descriptor):
+    time.sleep(0.2)
+    fsync(descriptor)
+os.fsync = slow
+"""
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_kill_at_any_moment_loses_little(config: Path, tmp_path: Path, kills: int) -> None:
+    """All processes are killed while steps go on and checkpoints are written to a slow disk."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_DISK)
+    rng, folder = random.Random(kills), tmp_path / "run"
+    saves = ("train.save_every=1", "train.keep=1")
+    reached = 0
+    for _ in range(kills):
+        job = start(config, folder, "python", *saves, PYTHONPATH=str(tmp_path))
+        job.wait_for_step(reached + 3 * INTERVAL)  # two were begun
+        time.sleep(rng.uniform(0, 2))
+        job.kill()
+        _, printed = job.end()
+        assert "passing over" not in printed
+        _, state = checkpoint.newest(folder / "checkpoints")
+        reached = state["step"]
+        # A save waits for the one before: one interval is lost, and a second one while it writes.
+        assert job.step() - reached <= 2 * INTERVAL
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(config: Path, tmp_path: Path) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+
+    job = start(config, tmp_path / "run", "python", "train.save_every=1", preexec=small_files)
+    job.wait_for_end(120)
+    code, printed = job.end()
+    assert code == 1
+    line = printed.strip().splitlines()[-1]
+    assert re.search(r"step-00000002: cannot be written \(.*\); make room", line), printed[-3000:]
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert status["checkpoint"] is None
+
+
+def test_a_killed_worker_leaves_a_checkpoint(config: Path, tmp_path: Path) -> None:
+    """On the rank that lost it the next batch is missing; both finish their step and save."""
+    job = start(config, tmp_path / "run", "torchrun")
+    job.wait_for_step(3)
+    os.kill(job.worker(1), signal.SIGKILL)
+    job.wait_for_end()
+    code, printed = job.end()
+    assert code == 1
+    assert "another rank has no more clips" in printed
+    status = job.status()
+    assert status["state"] == "failed"
+    assert status["step"] == job.step() >= 3
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert "rank 1: failed: a process that makes clips was killed" in log
+
+
+@pytest.mark.parametrize("steps", [40, pytest.param(500, marks=pytest.mark.soak)])
+def test_memory_is_flat_until_ctrl_c(
+    config: Path, tmp_path: Path, steps: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Of all processes together, with a checkpoint every other step."""
+    job = start(config, tmp_path / "run", "python", "train.save_every=1")
+    job.wait_for_step(20)
+    before = job.memory()
+    job.wait_for_step(20 + steps, limit=400)
+    grown = job.memory() - before
+    record_property("grown_bytes", grown)
+    assert grown < 25e6
+    stop(job, "python Ctrl-C")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("launcher", ["deepspeed", "torchrun"])
+def test_two_machines_make_one_run(config: Path, tmp_path: Path, launcher: str) -> None:
+    """Two launchers on this machine, as they would run on two."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("localhost slots=1\n127.0.0.1 slots=1\n")
+    port = free_port()
+    ways = {
+        "deepspeed": ["--hostfile", str(hosts), "--no_ssh", "--node_rank", "{}"],
+        "torchrun": ["--nnodes", "2", "--nproc-per-node", "1", "--node-rank", "{}"],
+    }
+    meet = ["--master_addr", "127.0.0.1", "--master_port", port]
+    jobs = [
+        Job(
+            [str(BIN / launcher), *(word.format(node) for word in ways[launcher]), *meet, TRAIN],
+            tmp_path / "run",
+            *("--config", str(config), "run.max_steps=3"),
+        )
+        for node in range(2)
+    ]
+    for job in jobs:
+        job.wait_for_end(200)
+        code, printed = job.end()
+        assert code == 0, printed[-3000:]
+    assert jobs[0].status() == {"state": "done", "step": 3, "checkpoint": "step-00000003"}
+    assert "rank 1" not in (tmp_path / "run" / "run.log").read_text()  # nothing went wrong there
+    assert "2 rank(s)" in (tmp_path / "run" / "run.log").read_text()
+
+
+@pytest.mark.soak
+def test_two_jobs_of_one_machine_do_not_collide(config: Path, tmp_path: Path) -> None:
+    """Both with the port that ``deepspeed`` gives when none is asked for."""
+    jobs = [start(config, tmp_path / name, "deepspeed", "run.max_steps=3") for name in "ab"]
+    for job in jobs:
+        job.wait_for_end(240)
+        code, printed = job.end()
+        assert code == 0, printed[-3000:]
+        assert "2 rank(s)" in printed

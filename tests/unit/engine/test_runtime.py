@@ -1,0 +1,53 @@
+"""Where ranks meet: jobs of one machine that name no port find one each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import REPOSITORY
+from tests.runs import environment
+
+# A stand-in of DeepSpeed's launch.py: two ranks, all told the same port.
+LAUNCH = """
+import os, subprocess, sys
+ranks = [subprocess.Popen([sys.executable, *sys.argv[1:]], env={**os.environ, "RANK": str(rank)})
+         for rank in (0, 1)]
+sys.exit(max(rank.wait() for rank in ranks))
+"""
+RANK = """
+import sys, time, torch, torch.distributed as dist
+from sce_video.engine.runtime import start_runtime, stop_runtime
+runtime = start_runtime(0)
+total = torch.tensor(float(sys.argv[1]))
+for _ in range(20):  # the jobs overlap
+    dist.barrier()
+    time.sleep(0.1)
+dist.all_reduce(total)
+if runtime.main:
+    print(runtime.ranks, total.item())
+stop_runtime()
+"""
+
+
+def test_two_jobs_with_the_same_default_port(tmp_path: Path) -> None:
+    launch = tmp_path / "deepspeed" / "launcher" / "launch.py"
+    launch.parent.mkdir(parents=True)
+    launch.write_text(LAUNCH)
+    for package in (launch.parent, launch.parent.parent):
+        (package / "__init__.py").touch()
+    (tmp_path / "rank.py").write_text(RANK)
+    env = environment(
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(REPOSITORY)]),
+        **{"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "CROSS_SIZE": "1"},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"},
+    )
+    command = [sys.executable, "-m", "deepspeed.launcher.launch", str(tmp_path / "rank.py")]
+    jobs = [
+        subprocess.Popen([*command, number], env=env, stdout=subprocess.PIPE, text=True)
+        for number in ("1", "10")
+    ]
+    printed = [job.communicate(timeout=120)[0].split() for job in jobs]
+    assert printed == [["2", "2.0"], ["2", "20.0"]]
