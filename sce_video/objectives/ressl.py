@@ -14,6 +14,7 @@ from sce_video.objectives.similarity import (
     full_precision,
     lse_and_mean,
     similarities,
+    softmax_and_lse,
     state,
 )
 
@@ -40,13 +41,16 @@ def ressl_loss(
     check(q, k, queue, keys, rank)
     with full_precision(q) as dtype:
         with torch.no_grad():
-            target_NM = similarities(k.to(dtype) / temp_m, k, queue, keys, rank).others.softmax(1)
+            relation = similarities(k.to(dtype) / temp_m, k, queue, keys, rank)
+            target_NM, lse_N, _ = softmax_and_lse(relation.others)
+            entropy_N = lse_N - relation.others.mul_(target_NM).sum(1)  # in place: its last use
+            del relation  # as large as the queue's similarities
         logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
         others = lse_and_mean(logits.others, target_NM)
         loss = (others.lse - others.mean).mean()
         parts = {
             "relational": loss.detach(),
-            "target_entropy": torch.special.entr(target_NM).sum(1).mean(),
+            "target_entropy": entropy_N.mean(),
             **state(logits, others.top, temp),
         }
         return loss, parts
