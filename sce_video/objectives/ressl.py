@@ -11,6 +11,7 @@ from torch import Tensor
 from sce_video.objectives.similarity import (
     Parts,
     check,
+    dot,
     full_precision,
     lse_and_mean,
     similarities,
@@ -40,12 +41,12 @@ def ressl_loss(
     """
     check(q, k, queue, keys, rank)
     with full_precision(q) as dtype:
+        logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
         with torch.no_grad():
             relation = similarities(k.to(dtype) / temp_m, k, queue, keys, rank)
             target_NM, lse_N, _ = softmax_and_lse(relation.others)
-            entropy_N = lse_N - relation.others.mul_(target_NM).sum(1)  # in place: its last use
-            del relation  # as large as the queue's similarities
-        logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
+            entropy_N = lse_N - dot(target_NM, relation.others)
+            del relation  # as large as the queue's similarities: not needed any more
         others = lse_and_mean(logits.others, target_NM)
         loss = (others.lse - others.mean).mean()
         parts = {

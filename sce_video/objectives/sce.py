@@ -131,12 +131,12 @@ def _target(relation: Similarities, coeff: float, zero_logit: bool, neighbours: 
         coeff_N = coeff + (1 - coeff) * torch.sigmoid(-lse_N)
     if neighbours > relation.others.shape[1]:
         raise ValueError(f"{neighbours} neighbours of {relation.others.shape[1]} candidates")
-    near = relation.others.topk(neighbours, dim=1)  # copies: what follows changes the relation
+    near = relation.others.topk(neighbours, dim=1)
     shares = torch.cat([relation.positive[:, None], near.values], 1).softmax(1)
     rest_N = 1 - coeff_N
     entr = torch.special.entr
-    mean_N = relation.others.mul_(others_NM).sum(1)  # in place: its last use
-    entropy_N = entr(rest_N) + rest_N * (lse_N - mean_N) + entr(coeff_N * shares[:, 0])
+    entropy_N = entr(rest_N) + rest_N * (lse_N - dot(others_NM, relation.others))
+    entropy_N += entr(coeff_N * shares[:, 0])
     if neighbours:  # their mass comes on top of what the relation gives them
         before = rest_N[:, None] * others_NM.gather(1, near.indices)
         entropy_N += (entr(before + coeff_N[:, None] * shares[:, 1:]) - entr(before)).sum(1)

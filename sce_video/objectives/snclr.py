@@ -69,7 +69,7 @@ def snclr_loss(
         detach_weights: no gradient through the weights.
 
     Returns:
-        ``(loss, parts)``; parts: ``infonce`` (of the own key), ``positive``, ``neighbour``, ``top1``.
+        ``(loss, parts)``; parts: ``infonce`` (own key), ``positive``, ``neighbour``, ``top1``.
 
     Raises:
         ValueError: shapes that do not fit, or ``topk`` above K.
