@@ -16,6 +16,7 @@ BENCHES = {
     "decode": "clips out of videos",
     "loader": "batches from worker processes",
     "augment": "augmentation on the CPU",
+    "objective": "objectives against a queue",
 }
 """Name -> what it looks at. Each is a module of this room with a ``main`` of its own."""
 

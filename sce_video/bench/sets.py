@@ -21,7 +21,16 @@ from sce_video.shard.format import ShardIndex, open_shards
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 
-LIBRARIES = ("torch", "av", "torchvision", "pytorchvideo", "decord", "torchcodec", "webdataset")
+LIBRARIES = (
+    "torch",
+    "av",
+    "torchvision",
+    "pytorchvideo",
+    "decord",
+    "torchcodec",
+    "webdataset",
+    "lightly",
+)
 """Named with their versions beside every table."""
 
 

@@ -11,9 +11,11 @@ from torch import Tensor
 from sce_video.objectives.similarity import (
     Parts,
     check,
+    dot,
     full_precision,
     lse_and_mean,
     similarities,
+    softmax_and_lse,
     state,
 )
 
@@ -39,14 +41,17 @@ def ressl_loss(
     """
     check(q, k, queue, keys, rank)
     with full_precision(q) as dtype:
-        with torch.no_grad():
-            target_NM = similarities(k.to(dtype) / temp_m, k, queue, keys, rank).others.softmax(1)
         logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
+        with torch.no_grad():
+            relation = similarities(k.to(dtype) / temp_m, k, queue, keys, rank)
+            target_NM, lse_N, _ = softmax_and_lse(relation.others)
+            entropy_N = lse_N - dot(target_NM, relation.others)
+            del relation  # as large as the queue's similarities: not needed any more
         others = lse_and_mean(logits.others, target_NM)
         loss = (others.lse - others.mean).mean()
         parts = {
             "relational": loss.detach(),
-            "target_entropy": torch.special.entr(target_NM).sum(1).mean(),
+            "target_entropy": entropy_N.mean(),
             **state(logits, others.top, temp),
         }
         return loss, parts

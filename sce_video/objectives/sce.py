@@ -145,14 +145,13 @@ def _target(relation: Similarities, coeff: float, zero_logit: bool, neighbours: 
 
 def _cross_entropy(logits: Similarities, target: _Target) -> tuple[Tensor, Parts]:
     """Loss and its terms."""
-    others = lse_and_mean(logits.others, target.others)
+    others = lse_and_mean(logits.others, target.others, target.nearest)
     infonce_N = -F.logsigmoid(logits.positive - others.lse)
     relational_N = others.lse - others.mean
     ceiling_N = -F.logsigmoid(others.lse - logits.positive)
     positives_N = infonce_N
     if target.nearest.shape[1]:
-        near = logits.others.gather(1, target.nearest)
-        positives = torch.cat([logits.positive[:, None], near], 1)
+        positives = torch.cat([logits.positive[:, None], others.picked], 1)
         positives_N = infonce_N + logits.positive - dot(target.shares, positives)
     loss = torch.lerp(relational_N + ceiling_N, positives_N, target.coeff).mean()
     parts = {

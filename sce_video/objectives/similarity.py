@@ -25,11 +25,12 @@ class Similarities(NamedTuple):
 
 
 class Lse(NamedTuple):
-    """What :func:`lse_and_mean` gives, a number a row."""
+    """What :func:`lse_and_mean` gives."""
 
     lse: Tensor  # [N] log-sum-exp
     mean: Tensor  # [N] weighted sum; zeros without weights
     top: Tensor  # [N] the largest, detached
+    picked: Tensor  # [N,n] the columns asked for
 
 
 @contextmanager
@@ -83,42 +84,52 @@ def _others(n: int, keys: int, rank: int, device: torch.device) -> Tensor:
 
 
 def softmax_and_lse(x_NM: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax ``[N,M]``, log-sum-exp ``[N]`` and maximum ``[N]`` of each row, in two passes."""
-    p_NM = torch.softmax(x_NM, dim=1)
-    top_N, place_N = x_NM.max(dim=1)
+    """Softmax ``[N,M]``, log-sum-exp ``[N]`` and maximum ``[N]`` of each row."""
+    p_NM, top_N = torch.softmax(x_NM, dim=1), x_NM.amax(1)
     # The largest probability is 1/M at least: its logarithm is exact enough for any M.
-    return p_NM, top_N - p_NM.gather(1, place_N[:, None])[:, 0].log(), top_N
+    return p_NM, top_N - p_NM.amax(1).log(), top_N
 
 
 class _LseAndMean(torch.autograd.Function):
     """Keeps one matrix for the backward pass, where autograd by parts would hold four."""
 
     @staticmethod
-    def forward(ctx: Any, x_NM: Tensor, weights_NM: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x_NM: Tensor, weights_NM: Tensor | None, columns_Nn: Tensor
+    ) -> tuple[Tensor, ...]:
         p_NM, lse_N, top_N = softmax_and_lse(x_NM)
         mean_N = torch.zeros_like(lse_N) if weights_NM is None else dot(weights_NM, x_NM)
-        ctx.save_for_backward(p_NM, weights_NM)
+        ctx.save_for_backward(p_NM, weights_NM, columns_Nn)
         ctx.mark_non_differentiable(top_N)
-        return lse_N, mean_N, top_N
+        return lse_N, mean_N, top_N, x_NM.gather(1, columns_Nn)
 
     @staticmethod
-    def backward(ctx: Any, lse_grad: Tensor, mean_grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        p_NM, weights_NM = ctx.saved_tensors
+    def backward(
+        ctx: Any, lse_grad: Tensor, mean_grad: Tensor, _: Tensor, picked_grad: Tensor
+    ) -> tuple[Tensor, None, None]:
+        p_NM, weights_NM, columns_Nn = ctx.saved_tensors
         grad_NM = p_NM * lse_grad[:, None]
         if weights_NM is not None:
             grad_NM.addcmul_(weights_NM, mean_grad[:, None])
-        return grad_NM, None
+        return grad_NM.scatter_add_(1, columns_Nn, picked_grad), None, None
 
 
 def dot(a_NM: Tensor, b_NM: Tensor) -> Tensor:
-    """Row by row, ``[N]``, without a product matrix."""
-    return torch.einsum("nm,nm->n", a_NM, b_NM)
+    """Row by row, ``[N]``, without a whole product matrix; einsum takes three times as long."""
+    pieces = zip(a_NM.chunk(8), b_NM.chunk(8), strict=True)
+    return torch.cat([(a * b).sum(1) for a, b in pieces])
 
 
-def lse_and_mean(x_NM: Tensor, weights_NM: Tensor | None = None) -> Lse:
-    """Log-sum-exp of each row, and its sum weighted by ``weights_NM`` (no gradient to them)."""
-    lse_N, mean_N, top_N = _LseAndMean.apply(x_NM, weights_NM)
-    return Lse(lse_N, mean_N, top_N)
+def lse_and_mean(
+    x_NM: Tensor, weights_NM: Tensor | None = None, columns_Nn: Tensor | None = None
+) -> Lse:
+    """Log-sum-exp of each row, its sum weighted by ``weights_NM`` (no gradient to them), columns.
+
+    Columns ``[N,n]`` picked here share the gradient's matrix; a gather beside would make its own.
+    """
+    if columns_Nn is None:
+        columns_Nn = torch.empty(len(x_NM), 0, dtype=torch.long, device=x_NM.device)
+    return Lse(*_LseAndMean.apply(x_NM, weights_NM, columns_Nn))
 
 
 @torch.no_grad()
