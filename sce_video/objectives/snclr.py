@@ -81,14 +81,15 @@ def snclr_loss(
         columns = nearest(keys, queue, topk) if neighbours is None else neighbours
         n, scaled = len(q), q.to(dtype) / temp
         key_logits = scaled @ keys.T
-        near_logits = scaled @ queue[:, columns.flatten()]  # [N,W*N*n], item-major
-        lse_N = torch.logaddexp(lse_and_mean(key_logits).lse, lse_and_mean(near_logits).lse)
-        item = torch.arange(n, device=q.device)
-        own = item + n * rank
-        own_near = near_logits.view(n, len(keys), topk)[item, own]
+        queue_logits = scaled @ queue  # a column counts as often as it is a neighbour
+        counts_K = columns.flatten().bincount(minlength=queue.shape[1]).to(dtype)
+        near_lse_N = lse_and_mean(queue_logits + counts_K.log()).lse
+        lse_N = torch.logaddexp(lse_and_mean(key_logits).lse, near_lse_N)
+        own = torch.arange(n, device=q.device) + n * rank
+        own_near = queue_logits.gather(1, columns[own])
         weights = _positiveness(projection.to(dtype), queue.T[columns[own]], threshold)
         weights = F.pad(weights.detach() if detach_weights else weights, (1, 0), value=1.0)
-        log_p = torch.cat([key_logits[item, own, None], own_near], 1) - lse_N[:, None]
+        log_p = torch.cat([key_logits.gather(1, own[:, None]), own_near], 1) - lse_N[:, None]
         loss = _weighted(weights, log_p, temp, form)
         return loss, _parts(log_p, key_logits * temp, own, own_near * temp)
 
