@@ -43,6 +43,15 @@ class RingKeys(Section):
     inner: Share = 0.1  # fraction that is left out at its near end; 0 = none
     dynamic_inner: bool = True  # inner is a fraction of the outer part, else of all
 
+    @model_validator(mode="after")
+    def _some_are_left(self) -> RingKeys:
+        candidates = getattr(self, "queue", None) or 10**9  # a bank's size is not known here
+        outer = int(self.outer * candidates)
+        inner = int(self.inner * (outer if self.dynamic_inner else candidates))
+        if inner >= outer and getattr(self, "negatives", "ring") != "all":
+            raise ValueError(f"no candidate lies between inner {self.inner} and outer {self.outer}")
+        return self
+
 
 class SCEConfig(_Queued, RingKeys):
     """SCE; ``negatives=ring`` and ``neighbours`` are compositions of ours."""

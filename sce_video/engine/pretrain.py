@@ -19,6 +19,7 @@ from sce_video.engine.diagnostics import view_grid
 from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
+from sce_video.errors import UsageError
 from sce_video.model.encoder import EncoderSpec
 from sce_video.model.heads import mlp_head
 from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
@@ -96,6 +97,11 @@ class PretrainTask:
         plan: BatchPlan | ForeignPlan,
         runtime: Runtime,
     ) -> None:
+        if index is None and config.objective.name in ("ir", "cmc"):
+            raise UsageError(
+                f"objective {config.objective.name} keeps a vector of every sample: it needs "
+                "shards with an index (python -m sce_video.shard webdataset makes one)"
+            )
         self.config, self.runtime, self.plan = config, runtime, plan
         self.steps_per_epoch = plan.steps_per_epoch
         self.total_steps = plan.steps_per_epoch * plan.epochs

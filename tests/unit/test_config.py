@@ -52,6 +52,8 @@ def test_configs_are_found_by_path_and_by_name(
         ("objective.name=rings", "objective: name 'rings' is unknown; did you mean 'ring'?"),
         ("objective.name=ring", "unknown key 'objective.coeff'.*'objective={name: ring}'"),
         ("objective={name: ressl, temp_m: 0.1}", "objective: temp_m 0.1 must be below temp 0.1"),
+        ("objective={name: ring, outer: 0.01, queue: 64}", "objective: no candidate lies between"),
+        ("objective={name: ir, dynamic_inner: false, inner: 1.0}", "no candidate lies between"),
         ("objective={queue: null}", "objective: without a queue there are no negatives: set gath"),
         ("objective={name: snclr, topk: 9, queue: 8}", "objective: topk 9 is above the queue of 8"),
         ("augment.color_strength=1", "unknown key 'augment.color_strength'"),
