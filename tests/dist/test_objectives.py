@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from sce_video.config.objectives import ObjectiveConfig
-from sce_video.model.siamese import Encoder, Siamese
+from sce_video.model.siamese import Encoder, LabEncoder, Siamese
 from sce_video.objectives.build import build_objective
 from tests.conftest import GOLDEN
 
@@ -46,7 +46,20 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "ring": {"name": "ring", "queue": 17, "outer": 0.5, "anneal": "linear", "anneal_epochs": 2},
     "ir": {"name": "ir", "negatives": 8},
     "ir, ring": {"name": "ir", "negatives": 8, "outer": 0.5, "inner": 0.1},
+    "cmc": {"name": "cmc", "negatives": 8},
 }
+
+
+class TwoTrunks(nn.Module):
+    """Stands for CMC's: one sees the first channel, one the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lightness = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.Tanh())
+        self.colour = nn.Sequential(nn.Flatten(), nn.Linear(8, 8), nn.Tanh())
+
+    def split(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        return clip[:, :1], clip[:, 1:]
 
 
 def network(name: str) -> Siamese:
@@ -54,6 +67,10 @@ def network(name: str) -> Siamese:
     torch.manual_seed(0)
     section: Any = TypeAdapter(ObjectiveConfig).validate_python(SECTIONS[name])
     objective = build_objective(section, dim=5, seed=1, samples=SAMPLES, epoch_steps=10)
+    if name == "cmc":
+        heads = [nn.Linear(8, 5) for _ in range(2)]
+        streams = LabEncoder(TwoTrunks(), heads)  # type: ignore[arg-type]
+        return Siamese(streams, nn.Identity(), objective).double()
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh())
     predictor = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5))
     return Siamese(Encoder(trunk, nn.Linear(8, 5)), predictor, objective).double()
@@ -88,7 +105,7 @@ def train(name: str, rank: int, ranks: int, views: int) -> dict[str, Any]:
 
 def views_of(name: str) -> int:
     """Three, as in multi-crop, where it adds something."""
-    return 1 if name.startswith("ir") else 3 if name in ("sce", "sce, asymmetric") else 2
+    return 1 if name.startswith(("ir", "cmc")) else 3 if name in ("sce", "sce, asymmetric") else 2
 
 
 class Pick(nn.Module):
