@@ -140,7 +140,8 @@ class ModelConfig(Section):
     width: Count = 64  # channels after the stem; 64 = the published trunk
     projector: HeadConfig = HeadConfig()
     predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections
-    momentum: Share = 0.99  # of the momentum encoder at step 0; cosine to 1
+    momentum: Share = 0.99  # of the momentum encoder at step 0
+    momentum_schedule: Literal["cosine", "constant"] = "cosine"  # to 1, or as it is
     split_bn: Count | None = None  # shuffle-BN on one device: splits of momentum-branch batches
 
 
@@ -153,6 +154,7 @@ class OptimConfig(Section):
     weight_decay: float = Field(default=1e-6, ge=0)
     momentum: Share = 0.9  # of lars and sgd
     warmup_epochs: float = Field(default=35, ge=0)
+    decay_epochs: tuple[Positive, ...] = ()  # lr falls to a tenth at each; none: cosine to 0
 
 
 class TrainConfig(Section):

@@ -21,7 +21,7 @@ from sce_video.engine import checkpoint
 from sce_video.engine.diagnostics import save_picture
 from sce_video.engine.ds_config import deepspeed_config, initialize
 from sce_video.engine.optim.lars import LARS
-from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
+from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine, warmup_drops
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
@@ -85,6 +85,7 @@ class Trainer:
         self.last_step = min(total, config.run.max_steps or total)
         self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
         self._warmup = round(config.optim.warmup_epochs * task.steps_per_epoch)
+        self._drops = [round(n * task.steps_per_epoch) for n in config.optim.decay_epochs]
 
     def run(self) -> None:
         """Train.
@@ -149,6 +150,8 @@ class Trainer:
     ) -> tuple[dict[str, Any], float]:
         """One optimizer step; scalars to log (averaged over ranks) and seconds spent waiting."""
         lr = warmup_cosine(self.step, self._warmup, self.task.total_steps, self._lr)
+        if self._drops:
+            lr = warmup_drops(self.step, self._warmup, self._drops, self._lr)
         outcomes, waited = [], 0.0
         for micro in range(self.config.train.accumulate):
             start = time.perf_counter()
