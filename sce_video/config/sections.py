@@ -21,6 +21,7 @@ from sce_video.config.section import Count, Positive, Section, Share
 PRETRAINING_RECIPES = {
     "kinetics_strength_0.5": 2,
     "kinetics_strength_1.0": 2,
+    "kinetics_weak_strong": 2,
     "crop_flip": 2,
     "imagenet_two_view": 2,
     "imagenet_five_crop": 6,
