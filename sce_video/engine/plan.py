@@ -17,10 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from sce_video.config import Config
-from sce_video.config.objectives import Objective, RingKeys
+from sce_video.config.objectives import Objective as Section
+from sce_video.config.objectives import RingKeys
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.pretrain import build_online, build_predictor, view_recipe
-from sce_video.objectives.base import Embeddings
+from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.build import build_objective
 from sce_video.stream.foreign import ForeignPlan
 from sce_video.stream.order import BatchPlan
@@ -69,50 +70,66 @@ def _saved(own: list[Tensor]) -> Iterator[dict[int, int]]:
 
 
 def _passes(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool) -> _Passes:
-    batch, dim, shape = plan.micro_batch, config.model.projector.dim, config.shape
-    steps = plan.steps_per_epoch
+    batch = max(2, plan.micro_batch)  # BN refuses a sample alone
+    part = plan.micro_batch / batch
+    dim, shape, steps = config.model.projector.dim, config.shape, plan.steps_per_epoch
     with FakeTensorMode(), torch.random.fork_rng(devices=[]):
         online, predictor = build_online(config), build_predictor(config)
         objective = build_objective(
             config.objective, dim=dim, seed=0, samples=plan.samples, epoch_steps=steps
         )
-        weights, momentum = _count(online) + _count(predictor), _count(online)
         sides = [side for _, side in view_recipe(config).crops(shape.size)]
         queries = range(0 if objective.symmetric else 1, len(sides))
         keys = range(objective.key_views if objective.momentum else 0)
-        saved, flops, views = 0, 0, 0
+        saved, flops = 0, 0
         for i, side in enumerate(sides):
             clip = torch.empty(batch, 3, shape.frames, side, side)
-            views += clip.nbytes
-            own = [clip, *online.parameters(), *online.buffers(), *predictor.parameters()]
-            with (
-                torch.autocast("cpu", torch.bfloat16, enabled=bf16),
-                FlopCounterMode(display=False) as counter,
-                _saved(own) as kept,
-            ):
-                streams = online(clip)
-                out = [predictor(x) for x in (streams if isinstance(streams, list) else [streams])]
+            kept, forward, streams = _embed(online, predictor, clip, bf16=bf16)
+            saved += clip.nbytes + kept * (i in queries)
             # A backward pass takes the gradient of the input and that of the weights.
-            flops += counter.get_total_flops() * (3 * (i in queries) + (i in keys))
-            saved += sum(kept.values()) * (i in queries)
-        embedded = range(len(out)) if len(out) > 1 else queries
-        q = {i: torch.empty(batch, dim, requires_grad=True) for i in embedded}
-        some = np.arange(batch)
-        embeddings = Embeddings(q, q, {i: torch.empty(batch, dim) for i in keys}, some, some)
-        embeddings.remembered = objective.to_remember(embeddings)
-        objective.start_step(0)
-        with _saved([*q.values(), *objective.buffers()]) as kept:
-            objective(embeddings)
+            flops += forward * (3 * (i in queries) + (i in keys))
+        embedded = range(streams) if streams > 1 else queries
+        kept, remembered = _contrast(objective, embedded, keys, batch, dim)
         return _Passes(
-            saved=saved + views + sum(kept.values()),
-            flops=flops,
-            remembered=sum(x.nbytes for x in embeddings.remembered.values()),
+            saved=int(part * (saved + kept)),
+            flops=int(part * flops),
+            remembered=int(part * remembered),
             statistics=len(queries) * (_statistics(online, 24) + _statistics(predictor, 24))
             + len(keys) * _statistics(online, 16),
-            weights=weights,
-            momentum=momentum if objective.momentum else 0,
+            weights=_count(online) + _count(predictor),
+            momentum=_count(online) if objective.momentum else 0,
             memory=sum(x.nbytes for x in objective.buffers()),
         )
+
+
+def _embed(
+    online: nn.Module, predictor: nn.Module, clip: Tensor, *, bf16: bool
+) -> tuple[int, int, int]:
+    """Of a view's forward pass: bytes kept, FLOP, and embeddings a sample (two of CMC)."""
+    own = [clip, *online.parameters(), *online.buffers(), *predictor.parameters()]
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+        FlopCounterMode(display=False) as counter,
+        _saved(own) as sizes,
+    ):
+        streams = online(clip)
+        out = [predictor(x) for x in (streams if isinstance(streams, list) else [streams])]
+    return sum(sizes.values()), counter.get_total_flops(), len(out)
+
+
+def _contrast(
+    objective: Objective, embedded: range, keys: range, batch: int, dim: int
+) -> tuple[int, int]:
+    """Of the loss, with one rank's embeddings: bytes kept, and bytes that the ranks exchange."""
+    q = {i: torch.empty(batch, dim, requires_grad=True) for i in embedded}
+    k, some = {i: torch.empty(batch, dim) for i in keys}, np.arange(batch)
+    embeddings = Embeddings(q, q, k, some, some)
+    embeddings.remembered = objective.to_remember(embeddings)
+    objective.start_step(0)
+    with _saved([*q.values(), *objective.buffers()]) as sizes:
+        held = objective(embeddings)  # its graph keeps what was counted
+    del held
+    return sum(sizes.values()), sum(x.nbytes for x in embeddings.remembered.values())
 
 
 def _count(module: nn.Module) -> int:
@@ -145,7 +162,9 @@ def needs(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool, cuda: bo
     stage, micro = int(zero["stage"]), config.train.accumulate
     P, share, states = 4 * own.weights, n if stage else 1, 2 if config.optim.name == "adamw" else 1
     bucket = int(zero.get("reduce_bucket_size", _BUCKET))
-    bucket = 4 * (bucket if cuda else min(bucket, own.weights)) * (1 + bool(zero.get("overlap_comm")))
+    bucket = (
+        4 * (bucket if cuda else min(bucket, own.weights)) * (1 + bool(zero.get("overlap_comm")))
+    )
     memory = {
         "activations": own.saved,
         "weights": (P + 4 * own.momentum) / (n if stage == 3 else 1),
@@ -193,8 +212,8 @@ def describe(config: Config, plan: BatchPlan | ForeignPlan, *, cuda: bool, note:
         f"data       {_data(config, plan)}{note}",
         f"views      {_views(config)}",
         f"objective  {_described(config.objective)}",
-        f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} micro-batch(es) "
-        f"of {plan.micro_batch}",
+        f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
+        f"micro-batch(es) of {plan.micro_batch}",
         f"steps      {steps}",
         f"rate       {optim.name} lr {optim.lr:g}, {lr:g} after scaling ({optim.lr_scaling}), "
         f"warm-up {warmup:,} steps, {then}",
@@ -238,7 +257,7 @@ def _views(config: Config) -> str:
     return f"{config.views} {what}, {', '.join(sides)} px"
 
 
-def _described(objective: Objective) -> str:
+def _described(objective: Section) -> str:
     """Its name and settings in one line."""
     settings: dict[str, Any] = objective.model_dump(exclude={"name"}, exclude_none=True)
     if settings.get("negatives") == "all":

@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from sce_video.engine.optim.lars import LARS
-from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr, warmup_cosine
+from sce_video.engine.optim.schedules import (
+    cosine_momentum,
+    scaled_lr,
+    warmup_cosine,
+    warmup_drops,
+)
 from tests.conftest import GOLDEN
 
 SCHEDULES = json.loads((GOLDEN / "schedules.json").read_text())["cases"]
@@ -42,6 +47,12 @@ def test_warmup_cosine_golden(case: dict[str, Any]) -> None:
 
 def test_warmup_of_one_step() -> None:
     assert [warmup_cosine(s, 1, 5, 2.0) for s in (0, 1)] == [0.0, 2.0]
+
+
+def test_drops_after_the_warmup() -> None:
+    lrs = [warmup_drops(step, 3, [4, 6], 2.0) for step in range(8)]
+    assert lrs == pytest.approx([0, 1, 2, 2, 0.2, 0.2, 0.02, 0.02])
+    assert warmup_drops(0, 0, [1], 2.0) == 2.0
 
 
 @pytest.mark.parametrize("case", named("scale_lr"))
