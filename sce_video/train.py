@@ -21,7 +21,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sce_video.arguments import Parser
+from sce_video.arguments import Parser, whole
 
 if TYPE_CHECKING:
     from sce_video.config import Config
@@ -38,6 +38,9 @@ def parser(prog: str) -> Parser:
     )
     result.add_argument("--config", default=DEFAULT_CONFIG, help="a file, or a name below configs/")
     result.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=0.1")
+    result.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
+    result.add_argument("--gpus", type=whole(1), metavar="N", help="plan for N (default: as here)")
+    result.add_argument("--samples", type=whole(1), metavar="N", help="plan for an epoch of N")
     result.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
     result.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher's
     return result
@@ -58,6 +61,19 @@ def check_run_folder(config: Config) -> None:
         )
 
 
+def explain(config: Config, samples: int | None, gpus: int | None) -> str:
+    """What a run of ``config`` will do and need."""
+    from sce_video.stream.source import planned_data
+
+    ranks = gpus or int(os.environ.get("WORLD_SIZE", "1"))
+    plan, note = planned_data(config, samples, ranks)
+    import torch
+
+    from sce_video.engine.plan import describe
+
+    return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)
+
+
 def train(config: Config) -> None:
     """Train; what can be wrong with the data is checked before any rank waits for another."""
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
@@ -73,17 +89,22 @@ def train(config: Config) -> None:
     if config.data.workers and config.data.decode != "cuda":
         start_fork_server()
 
+    import torch
+
+    from sce_video.engine.plan import describe
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
     from sce_video.engine.trainer import Trainer
 
+    # Before there are other ranks: what one of them alone does must not wait for the others.
+    header = "" if rank else describe(config, plan, cuda=torch.cuda.is_available())
     runtime = start_runtime(config.data.workers)
     log_to(Path(config.run.dir), runtime)
     try:
         task = PretrainTask(config, index, plan, runtime)
         if runtime.main:
-            print(task.summary(), flush=True)
-            log.info("this run\n%s", task.summary(), extra={"file_only": True})
+            print(header, flush=True)
+            log.info("this run\n%s", header, extra={"file_only": True})
         Trainer(config, task, runtime, plan.digest).run()
         if runtime.main:
             print(f"done: {config.run.dir} (encoder.safetensors, metrics.jsonl)", flush=True)
@@ -95,10 +116,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
     arguments = parser(prog).parse_intermixed_args(argv)
     from sce_video.config import load_config
-    from sce_video.errors import run_command
+    from sce_video.errors import UsageError, run_command
 
     def command() -> int:
         config = load_config(arguments.config, arguments.overrides)
+        if arguments.dry_run:
+            if not quiet:
+                print(explain(config, arguments.samples, arguments.gpus))
+            return 0
+        if arguments.gpus or arguments.samples:
+            raise UsageError("--gpus and --samples go with --dry-run")
         check_run_folder(config)
         train(config)
         return 0

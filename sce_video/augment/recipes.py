@@ -86,6 +86,10 @@ RECIPES: dict[str, Recipe] = {
     # Pretraining on videos: the published runs, without and with temporal difference.
     "kinetics_strength_0.5": Recipe(_asymmetric(_CLIP), _VIDEO),
     "kinetics_strength_1.0": Recipe(_asymmetric(_STRONG_CLIP), _VIDEO, temporal_difference=0.2),
+    # A plain clip for the keys, as ReSSL has it on images: ours, no published run.
+    "kinetics_weak_strong": Recipe(
+        (_PLAIN_CLIP, replace(_STRONG_CLIP, blur=0.5)), _VIDEO, temporal_difference=0.2
+    ),
     "crop_flip": Recipe((_PLAIN_CLIP, _PLAIN_CLIP), _VIDEO),
     # Pretraining on images.
     "imagenet_two_view": Recipe(_asymmetric(_IMAGE), _IMAGENET),

@@ -21,6 +21,7 @@ from sce_video.config.section import Count, Positive, Section, Share
 PRETRAINING_RECIPES = {
     "kinetics_strength_0.5": 2,
     "kinetics_strength_1.0": 2,
+    "kinetics_weak_strong": 2,
     "crop_flip": 2,
     "imagenet_two_view": 2,
     "imagenet_five_crop": 6,
@@ -140,7 +141,8 @@ class ModelConfig(Section):
     width: Count = 64  # channels after the stem; 64 = the published trunk
     projector: HeadConfig = HeadConfig()
     predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections
-    momentum: Share = 0.99  # of the momentum encoder at step 0; cosine to 1
+    momentum: Share = 0.99  # of the momentum encoder at step 0
+    momentum_schedule: Literal["cosine", "constant"] = "cosine"  # to 1, or as it is
     split_bn: Count | None = None  # shuffle-BN on one device: splits of momentum-branch batches
 
 
@@ -156,6 +158,7 @@ class OptimConfig(Section):
     warmup_start_lr: float = Field(default=0, ge=0)  # of the first step; not scaled
     final_lr: float = Field(default=0, ge=0)  # that the cosine falls to; not scaled
     clip_norm: float = Field(default=0, ge=0)  # largest norm of the whole gradient; 0 = any
+    decay_epochs: tuple[Positive, ...] = ()  # lr falls to a tenth at each; none: cosine to 0
 
 
 class TrainConfig(Section):

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
-from sce_video.augment.recipes import find_recipe
-from sce_video.config import Config, HeadConfig
-from sce_video.config.objectives import Objective, RingKeys
+from sce_video.augment.recipes import Recipe, find_recipe
+from sce_video.config import Config
 from sce_video.engine.diagnostics import view_grid
-from sce_video.engine.optim.schedules import cosine_momentum, scaled_lr
+from sce_video.engine.optim.schedules import cosine_momentum
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
@@ -60,7 +59,7 @@ def build_siamese(
         epoch_steps: optimizer steps an epoch.
     """
     model, dim = config.model, config.model.projector.dim
-    online = _online(fresh_trunk(config), model.projector)
+    online = build_online(config)
     objective = build_objective(
         config.objective,
         dim=dim,
@@ -70,7 +69,7 @@ def build_siamese(
     )
     siamese = Siamese(
         online,
-        mlp_head(dim, dim, **model.predictor.model_dump()) if model.predictor else nn.Identity(),
+        build_predictor(config),
         objective,
         autocast,
     )
@@ -80,11 +79,32 @@ def build_siamese(
     return siamese
 
 
-def _online(trunk: nn.Module, head: HeadConfig) -> Encoder | LabEncoder:
+def build_online(config: Config) -> Encoder | LabEncoder:
+    """Trunk and projector, fresh."""
+    trunk, head = fresh_trunk(config), config.model.projector
     features: int = trunk.features  # type: ignore[assignment]
     if isinstance(trunk, LabTrunk):
         return LabEncoder(trunk, [mlp_head(features // 2, **head.model_dump()) for _ in range(2)])
     return Encoder(trunk, mlp_head(features, **head.model_dump()))
+
+
+def build_predictor(config: Config) -> nn.Module:
+    """The predictor, fresh; the identity if there is none."""
+    dim, head = config.model.projector.dim, config.model.predictor
+    return mlp_head(dim, dim, **head.model_dump()) if head else nn.Identity()
+
+
+def view_recipe(config: Config) -> Recipe:
+    """The recipe with the config's own values, for the views that the objective takes."""
+    augment = config.augment
+    recipe = find_recipe(
+        augment.recipe,
+        flip=augment.flip,
+        area=augment.area,
+        aspect=augment.aspect,
+        temporal_difference=augment.temporal_difference,
+    )
+    return replace(recipe, views=recipe.views[: config.views])
 
 
 class PretrainTask:
@@ -156,15 +176,7 @@ class PretrainTask:
         return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
 
     def _augmenter(self) -> Augmenter:
-        config, augment = self.config, self.config.augment
-        recipe = find_recipe(
-            augment.recipe,
-            flip=augment.flip,
-            area=augment.area,
-            aspect=augment.aspect,
-            temporal_difference=augment.temporal_difference,
-        )
-        recipe = replace(recipe, views=recipe.views[: config.views])
+        config, recipe = self.config, view_recipe(self.config)
         clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
         kernels = choose_kernels(
             recipe, config.shape.frames, config.shape.size, self.runtime.device, clips
@@ -183,7 +195,9 @@ class PretrainTask:
 
     def end_step(self, step: int) -> dict[str, float]:
         """Momentum encoder and queue, once per optimizer step and after it."""
-        m = cosine_momentum(step, self.total_steps, self.config.model.momentum)
+        m = self.config.model.momentum
+        if self.config.model.momentum_schedule == "cosine":
+            m = cosine_momentum(step, self.total_steps, m)
         remembered = torch.cat([output.remembered for output in self._outputs], dim=1)
         rows = torch.cat([output.rows for output in self._outputs])
         self._outputs.clear()
@@ -197,47 +211,3 @@ class PretrainTask:
     def picture(self, batch: ClipBatch) -> Tensor | None:
         """Both views of the first clips of a batch."""
         return view_grid(self._views(batch), *self._augment.recipe.stats)
-
-    def _data(self) -> str:
-        samples = f"{self.plan.samples:,} {'videos' if self.config.clip else 'images'}"
-        if isinstance(self.plan, ForeignPlan):
-            tars = len(self.plan.shards)
-            return f"{tars:,} tars without an index, epochs of {samples}"
-        data = self.config.data
-        return f"{data.shards} {data.split or 'all'}: {samples}"
-
-    def summary(self) -> str:
-        """One screen: what is about to be trained."""
-        config, clip, optim = self.config, self.config.shape, self.config.optim
-        trained = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
-        lr = scaled_lr(optim.lr, optim.lr_scaling, config.train.batch_size)
-        samples, queue = self.plan.samples, getattr(config.objective, "queue", None)
-        timed = f"clips of {clip.frames} frames over {clip.seconds} s"
-        what = timed if config.clip else "crops of an image"
-        sides = {str(side): None for _, side in self._augment.recipe.crops(clip.size)}
-        lines = [
-            f"model      {config.model.trunk} width {config.model.width}, {trained:,} parameters, "
-            f"ZeRO-{config.deepspeed.zero_optimization.stage}, {self.runtime.ranks} rank(s) "
-            f"on {self.runtime.device.type}",
-            f"data       {self._data()}",
-            f"views      {config.views} {what}, {', '.join(sides)} px",
-            f"objective  {_described(config.objective)}",
-            f"steps      {self.total_steps:,} = {config.train.epochs} epochs x "
-            f"{self.steps_per_epoch} of batch {config.train.batch_size}; "
-            f"{optim.name} lr {lr:g} after scaling",
-        ]
-        keys = config.objective.queued * samples
-        if queue is not None and keys < 4 * queue:
-            lines.append(
-                f"warning    the queue of {queue:,} holds more than a quarter of the set's "
-                f"{keys:,} keys: a video meets its own past as a negative"
-            )
-        return "\n".join(lines)
-
-
-def _described(objective: Objective) -> str:
-    """Its name and settings in one line."""
-    settings = objective.model_dump(exclude={"name"}, exclude_none=True)
-    if settings.get("negatives") == "all":
-        settings = {k: v for k, v in settings.items() if k not in RingKeys.model_fields}
-    return f"{objective.name}: " + ", ".join(f"{k} {v}" for k, v in settings.items())

@@ -21,7 +21,7 @@ from sce_video.engine import checkpoint
 from sce_video.engine.diagnostics import save_picture
 from sce_video.engine.ds_config import deepspeed_config, initialize
 from sce_video.engine.optim.lars import LARS
-from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine
+from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine, warmup_drops
 from sce_video.engine.precision import check_bf16
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.saving import Saver
@@ -103,6 +103,7 @@ class Trainer:
         self.last_step = min(total, config.run.max_steps or total)
         self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
         self._warmup = round(config.optim.warmup_epochs * task.steps_per_epoch)
+        self._drops = [round(n * task.steps_per_epoch) for n in config.optim.decay_epochs]
 
     def run(self) -> None:
         """Train.
@@ -201,7 +202,10 @@ class Trainer:
         """One optimizer step; scalars to log (averaged over ranks)."""
         optim, total = self.config.optim, self.task.total_steps
         ends = (optim.warmup_start_lr, optim.final_lr)
-        lr = warmup_cosine(self.step, self._warmup, total, self._lr, *ends)
+        if self._drops:
+            lr = warmup_drops(self.step, self._warmup, self._drops, self._lr)
+        else:
+            lr = warmup_cosine(self.step, self._warmup, total, self._lr, *ends)
         # What torch draws is a function of the step, too, so that resuming needs no state of it.
         number = self.config.run.seed * total + self.step
         torch.manual_seed(number * self.runtime.ranks + self.runtime.rank)

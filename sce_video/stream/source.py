@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
 from sce_video.config import Config
 from sce_video.errors import UsageError
-from sce_video.shard.format import ShardIndex
+from sce_video.shard.format import MANIFEST_NAME, ShardIndex
 from sce_video.stream.cache import Cache
 from sce_video.stream.foreign import ForeignPlan, foreign_plan, is_foreign
 from sce_video.stream.order import WINDOW, BatchPlan, batch_plan
 from sce_video.stream.shards import RemoteIndex, open_set
+
+TRAINING_SAMPLES = {
+    "kinetics400": 240_436,  # what is left of it, as MMAction2 and VideoMAE V2 count it
+    "kinetics200": 80_000,  # 400 of each class, as Mini-Kinetics was made (Xie et al. 2018)
+    "imagenet": 1_281_167,  # ILSVRC 2012
+    "cifar10": 50_000,  # Krizhevsky 2009
+}
+"""Of the published sets, by the name of the shard set: what a plan without shards counts with."""
 
 
 def open_data(
@@ -42,3 +54,43 @@ def _check_cache(index: RemoteIndex) -> None:
             f"data.cache_gib: {index.cache.limit / 2**30:.3g} GiB hold less than the {WINDOW} "
             f"shards that are mixed with each other ({window / 2**30:.3g} GiB)"
         )
+
+
+def planned_data(
+    config: Config, samples: int | None, ranks: int
+) -> tuple[BatchPlan | ForeignPlan, str]:
+    """A plan without touching network or cache, and where its number of samples comes from.
+
+    Args:
+        config: of the run.
+        samples: of an epoch; None = those of the shards if they are here, else what is known of
+            the set.
+        ranks: of the run.
+
+    Raises:
+        UsageError: the number of samples is not known, or has no full batch.
+    """
+    data = config.data
+    shards, name = data.shards, str(data.shards).rstrip("/").rpartition("/")[2]
+    if samples is None and (Path(str(shards)) / MANIFEST_NAME).is_file():
+        return open_data(config, 0, ranks)[1], ""
+    note = " (given)"
+    if samples is None and data.epoch_samples:
+        samples, note = data.epoch_samples, " (data.epoch_samples)"
+    if samples is None and data.split == "train" and name in TRAINING_SAMPLES:
+        samples, note = TRAINING_SAMPLES[name], " (the published set's; no shards here)"
+    if samples is None:
+        raise UsageError(f"{shards}: no shards here, and no set of known size; give --samples N")
+    rows = np.arange(samples)
+    train = config.train
+    plan = BatchPlan(
+        digest="",
+        seed=config.run.seed,
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        accumulate=train.accumulate,
+        ranks=ranks,
+        rows=rows,
+        shard_of=np.zeros_like(rows),
+    )
+    return plan, note

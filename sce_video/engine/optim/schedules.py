@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 
@@ -40,6 +41,13 @@ def warmup_cosine(
     if step < warmup:
         return linear(step, warmup - 1, start, base)
     return cosine(step - warmup, total - warmup, base, end)
+
+
+def warmup_drops(step: int, warmup: int, drops: Sequence[int], base: float) -> float:
+    """The same warm-up; then a tenth of ``base`` from the first step of ``drops`` on, and so on."""
+    if step < warmup:
+        return warmup_cosine(step, warmup, warmup, base)
+    return base * 0.1 ** sum(step >= drop for drop in drops)
 
 
 def cosine_momentum(step: int, total: int, initial: float) -> float:

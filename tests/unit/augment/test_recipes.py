@@ -39,6 +39,11 @@ def asymmetric(strengths: tuple[float, ...]) -> list[tuple[object, ...]]:
             [(0.0, OFF, 0.0, 0.0, 0.0, 0.5), (0.8, MOCO, 0.2, 0.5, 0.0, 0.5)],
             0.0,
         ),
+        (
+            "kinetics_weak_strong",
+            [(0.0, OFF, 0.0, 0.0, 0.0, 0.5), (0.8, FULL, 0.2, 0.5, 0.0, 0.5)],
+            0.2,
+        ),
         ("crop_flip", [(0.0, OFF, 0.0, 0.0, 0.0, 0.5)] * 2, 0.0),
         ("video_linear", [(0.0, OFF, 0.0, 0.0, 0.0, 0.5)], 0.0),
         ("video_finetune", [(0.8, MOCO, 0.2, 0.0, 0.0, 0.5)], 0.0),

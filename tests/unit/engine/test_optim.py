@@ -15,6 +15,7 @@ from sce_video.engine.optim.schedules import (
     linear,
     scaled_lr,
     warmup_cosine,
+    warmup_drops,
 )
 from tests.conftest import GOLDEN
 
@@ -70,6 +71,12 @@ def test_values_from_one_to_another_golden(case: dict[str, Any]) -> None:
     for step, expected in zip(case["steps"], case["expected"], strict=True):
         value = follow(step, p["max_step"], *(reversed(ends) if case["reference_bug"] else ends))
         assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_drops_after_the_warmup() -> None:
+    lrs = [warmup_drops(step, 3, [4, 6], 2.0) for step in range(8)]
+    assert lrs == pytest.approx([0, 1, 2, 2, 0.2, 0.2, 0.02, 0.02])
+    assert warmup_drops(0, 0, [1], 2.0) == 2.0
 
 
 @pytest.mark.parametrize("case", named("scale_lr"))

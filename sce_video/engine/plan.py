@@ -1,0 +1,265 @@
+"""What a run will do and what it needs: printed by ``--dry-run`` and at the head of every run.
+
+Nothing is allocated: the networks are built and run on torch's fake tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
+
+from sce_video.config import Config
+from sce_video.config.objectives import Objective as Section
+from sce_video.config.objectives import RingKeys
+from sce_video.engine.optim.schedules import scaled_lr
+from sce_video.engine.pretrain import build_online, build_predictor, view_recipe
+from sce_video.objectives.base import Embeddings, Objective
+from sce_video.objectives.build import build_objective
+from sce_video.stream.foreign import ForeignPlan
+from sce_video.stream.order import BatchPlan
+
+GPU = 62e12
+"""FLOP a second that costs count with: a fifth of an A100's peak in bf16, 312e12."""
+
+_BUCKET = 500_000_000  # elements: DeepSpeed's default reduce_bucket_size
+
+
+class Needs(NamedTuple):
+    """What an optimizer step asks for."""
+
+    trained: int  # parameters
+    flops: int  # of all ranks together
+    memory: dict[str, float]  # bytes of a rank, by what holds them
+    sent: dict[str, float]  # bytes a rank sends (and receives), by what sends them
+
+
+class _Passes(NamedTuple):
+    """A rank's micro-batch through the networks."""
+
+    saved: int  # bytes kept for the backward pass
+    flops: int  # forward passes of both branches, backward pass
+    remembered: int  # bytes of the embeddings that all ranks exchange
+    statistics: int  # bytes that SyncBN sums over the ranks
+    weights: int  # online branch
+    momentum: int  # weights of the momentum branch
+    memory: int  # bytes of queue or bank
+
+
+@contextlib.contextmanager
+def _saved(own: list[Tensor]) -> Iterator[dict[int, int]]:
+    """Bytes by storage that autograd keeps, those of ``own`` left out."""
+    sizes: dict[int, int] = {}
+    known = {x.untyped_storage()._cdata for x in own}
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage._cdata not in known:
+            sizes[storage._cdata] = storage.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        yield sizes
+
+
+def _passes(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool) -> _Passes:
+    batch = max(2, plan.micro_batch)  # BN refuses a sample alone
+    part = plan.micro_batch / batch
+    dim, shape, steps = config.model.projector.dim, config.shape, plan.steps_per_epoch
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        online, predictor = build_online(config), build_predictor(config)
+        objective = build_objective(
+            config.objective, dim=dim, seed=0, samples=plan.samples, epoch_steps=steps
+        )
+        sides = [side for _, side in view_recipe(config).crops(shape.size)]
+        queries = range(0 if objective.symmetric else 1, len(sides))
+        keys = range(objective.key_views if objective.momentum else 0)
+        saved, flops = 0, 0
+        for i, side in enumerate(sides):
+            clip = torch.empty(batch, 3, shape.frames, side, side)
+            kept, forward, streams = _embed(online, predictor, clip, bf16=bf16)
+            saved += clip.nbytes + kept * (i in queries)
+            # A backward pass takes the gradient of the input and that of the weights.
+            flops += forward * (3 * (i in queries) + (i in keys))
+        embedded = range(streams) if streams > 1 else queries
+        kept, remembered = _contrast(objective, embedded, keys, batch, dim)
+        return _Passes(
+            saved=int(part * (saved + kept)),
+            flops=int(part * flops),
+            remembered=int(part * remembered),
+            statistics=len(queries) * (_statistics(online, 24) + _statistics(predictor, 24))
+            + len(keys) * _statistics(online, 16),
+            weights=_count(online) + _count(predictor),
+            momentum=_count(online) if objective.momentum else 0,
+            memory=sum(x.nbytes for x in objective.buffers()),
+        )
+
+
+def _embed(
+    online: nn.Module, predictor: nn.Module, clip: Tensor, *, bf16: bool
+) -> tuple[int, int, int]:
+    """Of a view's forward pass: bytes kept, FLOP, and embeddings a sample (two of CMC)."""
+    own = [clip, *online.parameters(), *online.buffers(), *predictor.parameters()]
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+        FlopCounterMode(display=False) as counter,
+        _saved(own) as sizes,
+    ):
+        streams = online(clip)
+        out = [predictor(x) for x in (streams if isinstance(streams, list) else [streams])]
+    return sum(sizes.values()), counter.get_total_flops(), len(out)
+
+
+def _contrast(
+    objective: Objective, embedded: range, keys: range, batch: int, dim: int
+) -> tuple[int, int]:
+    """Of the loss, with one rank's embeddings: bytes kept, and bytes that the ranks exchange."""
+    q = {i: torch.empty(batch, dim, requires_grad=True) for i in embedded}
+    k, some = {i: torch.empty(batch, dim) for i in keys}, np.arange(batch)
+    embeddings = Embeddings(q, q, k, some, some)
+    embeddings.remembered = objective.to_remember(embeddings)
+    objective.start_step(0)
+    with _saved([*q.values(), *objective.buffers()]) as sizes:
+        held = objective(embeddings)  # its graph keeps what was counted
+    del held
+    return sum(sizes.values()), sum(x.nbytes for x in embeddings.remembered.values())
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _statistics(module: nn.Module, size: int) -> int:
+    """``size`` a channel: forward two sums in float64, backward (8 more) two in fp32."""
+    norms = (m for m in module.modules() if isinstance(m, _BatchNorm))
+    return sum(size * norm.num_features for norm in norms)
+
+
+def needs(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool, cuda: bool) -> Needs:
+    """Memory, traffic and arithmetic of an optimizer step.
+
+    Activations are what autograd keeps of one micro-batch, counted by running it on fake tensors;
+    allocator and workspaces come on top (README, "Configs", says how much). Collectives are counted as rings: an all-reduce of S bytes
+    over n ranks sends 2 S (n - 1) / n, gathering or scattering them half of it. DeepSpeed's ZeRO-1
+    and 2 all-reduce the gradients, and gather the weights after the step. LARS's norms, SNCLR's
+    neighbours and SimCLR's gradients are left out.
+
+    Args:
+        config: of the run.
+        plan: of one rank.
+        bf16: whether the trunk runs under bf16 autocast.
+        cuda: whether buffers that DeepSpeed reserves take memory before they are used.
+    """
+    own, n = _passes(config, plan, bf16=bf16), plan.ranks
+    zero = config.deepspeed.zero_optimization.model_dump()
+    stage, micro = int(zero["stage"]), config.train.accumulate
+    P, share, states = 4 * own.weights, n if stage else 1, 2 if config.optim.name == "adamw" else 1
+    bucket = int(zero.get("reduce_bucket_size", _BUCKET))
+    bucket = (
+        4 * (bucket if cuda else min(bucket, own.weights)) * (1 + bool(zero.get("overlap_comm")))
+    )
+    memory = {
+        "activations": own.saved,
+        "weights": (P + 4 * own.momentum) / (n if stage == 3 else 1),
+        "gradients": P / (n if stage > 1 else 1),
+        "optimizer": P * (states + (stage > 0)) / share,  # ZeRO keeps a master copy
+        "ZeRO's buffer": bucket * (stage > 0),
+        "queue or bank": own.memory,
+    }
+    around = (n - 1) / n
+    passes = config.views  # ZeRO-3 gathers weights for every forward and backward pass
+    units = {0: 2, 1: 3, 2: 2 * micro + 1}.get(stage, micro * (2 * passes + 1))
+    sent = {
+        "gradients and weights": P * units * around,
+        "SyncBN": micro * 2 * own.statistics * around,
+        "embeddings": micro * own.remembered * (n - 1.0),
+    }
+    return Needs(own.weights, own.flops * micro * n, memory, sent)
+
+
+def describe(config: Config, plan: BatchPlan | ForeignPlan, *, cuda: bool, note: str = "") -> str:
+    """One screen: what is about to be trained.
+
+    Args:
+        config: of the run.
+        plan: of any rank.
+        cuda: whether it will run on GPUs.
+        note: on the data.
+    """
+    precision = config.train.precision
+    bf16 = precision == "bf16" or (precision == "auto" and cuda)
+    need, optim, train = needs(config, plan, bf16=bf16, cuda=cuda), config.optim, config.train
+    stage = config.deepspeed.zero_optimization.stage
+    total = plan.steps_per_epoch * plan.epochs
+    warmup = round(optim.warmup_epochs * plan.steps_per_epoch)
+    then = f"x 0.1 at epochs {list(optim.decay_epochs)}" if optim.decay_epochs else "cosine to 0"
+    steps = f"{total:,} = {plan.epochs} epochs x {plan.steps_per_epoch:,}"
+    if config.run.max_steps and config.run.max_steps < total:
+        steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
+    run, hours = need.flops * total, gpu_hours(need, total)
+    lr = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
+    lines = [
+        f"model      {config.model.trunk} width {config.model.width}, {need.trained:,} parameters, "
+        f"ZeRO-{stage}, {plan.ranks} rank(s) on {'cuda' if cuda else 'cpu'}, "
+        f"{'bf16 autocast' if bf16 else 'fp32'}",
+        f"data       {_data(config, plan)}{note}",
+        f"views      {_views(config)}",
+        f"objective  {_described(config.objective)}",
+        f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
+        f"micro-batch(es) of {plan.micro_batch}",
+        f"steps      {steps}",
+        f"rate       {optim.name} lr {optim.lr:g}, {lr:g} after scaling ({optim.lr_scaling}), "
+        f"warm-up {warmup:,} steps, {then}",
+        f"memory     a rank: {_sum(need.memory, 2**30, 'GiB')}",
+        f"network    a rank and step: {_sum(need.sent, 1e6, 'MB')}",
+        f"work       {need.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
+        f"all: {hours:,.{0 if hours > 10 else 2}f} GPU-hours at {GPU / 1e12:.0f} TFLOP/s",
+    ]
+    if need.memory["queue or bank"] and (queue := getattr(config.objective, "queue", None)):
+        keys = config.objective.queued * plan.samples
+        if keys < 4 * queue:
+            lines.append(
+                f"warning    the queue of {queue:,} holds more than a quarter of the set's "
+                f"{keys:,} keys: a video meets its own past as a negative"
+            )
+    return "\n".join(lines)
+
+
+def gpu_hours(need: Needs, steps: int) -> float:
+    """Hours of one GPU at :data:`GPU` for ``steps`` optimizer steps."""
+    return need.flops * steps / GPU / 3600
+
+
+def _sum(parts: dict[str, float], unit: float, name: str) -> str:
+    held = ", ".join(f"{part} {size / unit:.3g}" for part, size in parts.items() if size)
+    return f"{sum(parts.values()) / unit:.3g} {name}" + (f" ({held})" if held else "")
+
+
+def _data(config: Config, plan: BatchPlan | ForeignPlan) -> str:
+    samples = f"{plan.samples:,} {'videos' if config.clip else 'images'}"
+    if isinstance(plan, ForeignPlan):
+        return f"{len(plan.shards):,} tars without an index, epochs of {samples}"
+    return f"{config.data.shards} {config.data.split or 'all'}: {samples}"
+
+
+def _views(config: Config) -> str:
+    clip = config.shape
+    sides = {str(side): None for _, side in view_recipe(config).crops(clip.size)}
+    timed = f"clips of {clip.frames} frames over {clip.seconds:g} s"
+    what = timed if config.clip else "crops of an image"
+    return f"{config.views} {what}, {', '.join(sides)} px"
+
+
+def _described(objective: Section) -> str:
+    """Its name and settings in one line."""
+    settings: dict[str, Any] = objective.model_dump(exclude={"name"}, exclude_none=True)
+    if settings.get("negatives") == "all":
+        settings = {k: v for k, v in settings.items() if k not in RingKeys.model_fields}
+    return f"{objective.name}: " + ", ".join(f"{k} {v}" for k, v in settings.items())
