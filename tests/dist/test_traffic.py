@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.dist.test_ranks import free_port
-from tests.runs import BIN, make_shards, run, write_config
+from tests.runs import BIN, free_port, make_shards, run, write_config
 
 
 @pytest.fixture(scope="module")
