@@ -96,7 +96,10 @@ def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
 
 def _written_out(given: dict[str, Any], whole: dict[str, Any]) -> None:
     """Every key that decides what is learned stands in the file itself."""
-    free = {"model": {"split_bn", "momentum", "momentum_schedule"}, "optim": {"decay_epochs"}}
+    free = {
+        "model": {"split_bn", "momentum", "momentum_schedule"},
+        "optim": {"decay_epochs", "warmup_start_lr", "final_lr", "clip_norm"},
+    }
     assert {"recipe", "antialias"} <= set(given["augment"])
     assert {"epochs", "batch_size", "precision"} <= set(given["train"])
     for section in ("model", "optim"):
