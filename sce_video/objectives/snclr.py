@@ -82,7 +82,8 @@ def snclr_loss(
         n, scaled = len(q), q.to(dtype) / temp
         key_logits = scaled @ keys.T
         queue_logits = scaled @ queue  # a column counts as often as it is a neighbour
-        counts_K = columns.flatten().bincount(minlength=queue.shape[1]).to(dtype)
+        counts_K = queue.new_zeros(queue.shape[1])
+        counts_K.index_add_(0, columns.flatten(), counts_K.new_ones(columns.numel()))
         near_lse_N = lse_and_mean(queue_logits + counts_K.log()).lse
         lse_N = torch.logaddexp(lse_and_mean(key_logits).lse, near_lse_N)
         own = torch.arange(n, device=q.device) + n * rank
