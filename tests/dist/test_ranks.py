@@ -65,12 +65,14 @@ def test_two_ranks_equal_one(two_ranks: Path, alone: Path) -> None:
     assert relative_difference(final_state(two_ranks), final_state(alone)) < 0.2
 
 
+@pytest.mark.slow
 def test_zero_2_under_torchrun_equals_zero_1(config: Path, two_ranks: Path) -> None:
     launcher = [str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port(), TRAIN]
     folder = train(config, "torchrun", launcher, stage=2)
     assert relative_difference(final_state(folder), final_state(two_ranks)) < 1e-6
 
 
+@pytest.mark.slow
 def test_accumulation_enqueues_once_a_step(config: Path, alone: Path) -> None:
     folder = train(config, "accumulated", [sys.executable, TRAIN], "train.accumulate=2")
     queue = final_state(folder)["objective.queue.keys"]
@@ -98,6 +100,7 @@ def test_plain_python_from_another_folder_and_resume_is_bit_exact(
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
     folder = config.parent / "damaged"
     train(config, "damaged", [sys.executable, TRAIN], "run.max_steps=5")
@@ -128,6 +131,7 @@ def test_a_non_finite_loss_stops_before_the_step(config: Path) -> None:
         assert torch.isfinite(tensor).all(), name
 
 
+@pytest.mark.slow
 def test_many_bad_samples_end_the_run_with_a_summary(config: Path, tmp_path: Path) -> None:
     """Counted over both ranks: neither alone meets more than the ten that are always allowed."""
     shutil.copytree(config.parent / "shards", tmp_path / "shards")

@@ -143,7 +143,7 @@ os.fsync = slow
 """
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.soak)])
 def test_a_kill_at_any_moment_loses_little(config: Path, tmp_path: Path, kills: int) -> None:
     """All processes are killed while steps go on and checkpoints are written to a slow disk."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_DISK)
@@ -163,6 +163,7 @@ def test_a_kill_at_any_moment_loses_little(config: Path, tmp_path: Path, kills: 
         assert job.step() - reached <= 2 * INTERVAL
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_ends_the_run(config: Path, tmp_path: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
@@ -178,6 +179,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run(config: Path, tmp_path
     assert status["checkpoint"] is None
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_a_checkpoint(config: Path, tmp_path: Path) -> None:
     """On the rank that lost it the next batch is missing; both finish their step and save."""
     job = start(config, tmp_path / "run", "torchrun")
@@ -194,7 +196,7 @@ def test_a_killed_worker_leaves_a_checkpoint(config: Path, tmp_path: Path) -> No
     assert "rank 1: failed: a process that makes clips was killed" in log
 
 
-@pytest.mark.parametrize("steps", [40, pytest.param(500, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("steps", [pytest.param(40, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.soak)])
 def test_memory_is_flat_until_ctrl_c(
     config: Path, tmp_path: Path, steps: int, record_property: Callable[[str, object], None]
 ) -> None:

@@ -19,7 +19,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("stage", "more"),
     [
-        (1, "train.accumulate=2"),
+        pytest.param(1, "train.accumulate=2", marks=pytest.mark.slow),
         pytest.param(0, "model.trunk=r3d_18", marks=pytest.mark.soak),
         pytest.param(2, "train.accumulate=2", marks=pytest.mark.soak),
     ],

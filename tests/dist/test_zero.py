@@ -136,7 +136,7 @@ PLACES = list(itertools.product((0, 1, 2, 3), (1, 2, 3)))  # stage, ranks
 TWO = Cell(0, 2, 1, False, False, False, "lars")
 
 
-@pytest.mark.parametrize("stage", mostly_slow([1, 3, 0, 2], quick=2))
+@pytest.mark.parametrize("stage", mostly_slow([3, 1, 0, 2], quick=1))
 def test_resume_is_bit_exact(stage: int, runs: Runs) -> None:
     resume_bit_exactly(TWO._replace(stage=stage), runs, stop=10)
 
@@ -212,6 +212,7 @@ def noisy_predictor(module: Any) -> None:
     module.predictor.register_forward_hook(add_noise)
 
 
+@pytest.mark.slow
 def test_what_torch_draws_is_the_same_after_a_resume(runs: Runs, tmp_path: Path) -> None:
     cell = TWO._replace(stage=1)
     for folder, stops in ((tmp_path / "whole", [3]), (tmp_path / "parts", [2, 3])):
