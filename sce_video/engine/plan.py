@@ -146,10 +146,10 @@ def needs(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool, cuda: bo
     """Memory, traffic and arithmetic of an optimizer step.
 
     Activations are what autograd keeps of one micro-batch, counted by running it on fake tensors;
-    allocator and workspaces come on top (README, "Configs", says how much). Collectives are counted as rings: an all-reduce of S bytes
-    over n ranks sends 2 S (n - 1) / n, gathering or scattering them half of it. DeepSpeed's ZeRO-1
-    and 2 all-reduce the gradients, and gather the weights after the step. LARS's norms, SNCLR's
-    neighbours and SimCLR's gradients are left out.
+    allocator and workspaces come on top (README, "Configs", says how much). Collectives are counted
+    as rings: an all-reduce of S bytes over n ranks sends 2 S (n - 1) / n, gathering or scattering
+    them half of it. DeepSpeed's ZeRO-1 and 2 all-reduce the gradients, and gather the weights after
+    the step. LARS's norms, SNCLR's neighbours and SimCLR's gradients are left out.
 
     Args:
         config: of the run.
