@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sce_video.model.encoder import load_encoder
 from sce_video.shard.format import open_shards
 from tests.conftest import REPOSITORY
 from tests.runs import (
@@ -25,6 +26,7 @@ from tests.runs import (
     make_shards,
     relative_difference,
     run,
+    sce_video,
     write_config,
 )
 
@@ -121,6 +123,12 @@ def test_a_signal_saves_and_says_so(config: Path) -> None:
     status = json.loads((folder / "status.json").read_text())
     assert status["state"] == "interrupted"
     assert status["checkpoint"] == f"step-{status['step']:08d}"
+    assert not (folder / "encoder.safetensors").exists()
+    exported = sce_video("export", str(folder))
+    assert exported.returncode == 0, exported.stderr
+    trunk, _ = load_encoder(folder)
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(tensor, final_state(folder)[f"online.trunk.{name}"])
 
 
 def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
