@@ -21,6 +21,7 @@ from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.model.encoder import EncoderSpec, build_encoder
 from sce_video.model.heads import mlp_head
+from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
 from sce_video.model.splitbn import convert_split_bn
 from sce_video.model.syncbn import convert_sync_bn
@@ -87,6 +88,8 @@ def build_siamese(
     if model.split_bn and siamese.momentum:
         convert_split_bn(siamese.momentum, model.split_bn)
     convert_sync_bn(siamese)
+    if config.train.checkpoint_activations:
+        checkpoint_activations(siamese.online.trunk)
     return siamese
 
 
