@@ -107,4 +107,6 @@ def _file(out: Path, branch: str, checkpoint: str | None, suffix: str) -> Path:
     """``out`` where it names a file, else one in it; only the run's own encoder has that name."""
     name = "encoder" if branch == "online" else "momentum"
     default = (f"{name}-{checkpoint}" if checkpoint else name) + suffix
+    if out.suffix in {".safetensors", ".pth"} - {suffix}:
+        raise UsageError(f"--out {out}: this format is a {suffix}; give a folder or such a name")
     return out if out.suffix == suffix else out / default

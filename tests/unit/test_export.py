@@ -139,6 +139,8 @@ def test_what_is_no_run_and_has_no_checkpoint_is_said(tmp_path: Path) -> None:
     run = make_run(tmp_path / "other", "resnet18", 4, "simclr", 1)
     with pytest.raises(UsageError, match="simclr has no momentum encoder"):
         export_encoder(run, branch="momentum")
+    with pytest.raises(UsageError, match=r"this format is a \.safetensors"):
+        export_encoder(run, tmp_path / "encoder.pth")
     text = (run / "config.yaml").read_text().replace("width: 4", "width: 8")
     (run / "config.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"is not of .*config\.yaml"):
