@@ -140,6 +140,43 @@ def _report(arguments: Sequence[str]) -> int:
     return run_command(command, verbose=args.verbose)
 
 
+def _export(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        prog=f"{PROG} export",
+        description="Write the encoder of a run, also of one that was stopped.",
+    )
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("--checkpoint", metavar="step-XXXXXXXX", help="default: the newest")
+    parser.add_argument(
+        "--branch", choices=("online", "momentum"), default="online", help="default online"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("encoder", "torchvision", "pytorchvideo"),
+        default="encoder",
+        help="encoder: safetensors for sce_video.load_encoder (default); else a .pth that the "
+        "library's own network loads strictly",
+    )
+    parser.add_argument("--out", type=Path, help="file or folder (default: the run's)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
+    args = parser.parse_args(arguments)
+
+    def command() -> int:
+        from sce_video.export import export_encoder
+
+        path = export_encoder(
+            args.run,
+            args.out,
+            checkpoint=args.checkpoint,
+            branch=args.branch,
+            library=None if args.format == "encoder" else args.format,
+        )
+        print(path)
+        return 0
+
+    return run_command(command, verbose=args.verbose)
+
+
 def _demo(arguments: Sequence[str]) -> int:
     from sce_video.demo import main as demo
 
@@ -159,6 +196,7 @@ VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
     "knn": ("k-nearest-neighbour accuracy", _knn),
     "bench": ("where the time goes on this machine", _bench),
+    "export": ("the encoder of a run, for this package or torchvision", _export),
     "report": ("one page of a run: curves, tables, gallery", _report),
 }
 """Verb -> what it does, and how it is run with the arguments after it."""

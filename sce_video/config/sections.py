@@ -168,6 +168,7 @@ class TrainConfig(Section):
     batch_size: Count = 512  # global: videos an optimizer step
     accumulate: Count = 1  # micro-batches an optimizer step
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on CUDA, else fp32
+    checkpoint_activations: bool = False  # of the trunk: less memory, a third more arithmetic
     save_every: Count = 1  # epochs between checkpoints; the last is always saved
     keep: Count = 3  # newest checkpoints kept
     keep_every: Count | None = None  # epochs between checkpoints that are kept besides

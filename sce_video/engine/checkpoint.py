@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -159,19 +159,30 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
+def newest(folder: Path, name: str = "step-*") -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint that verifies, and its state; says what it passes over.
+
+    Args:
+        folder: ``runs/NAME/checkpoints``.
+        name: of the one wanted, or a pattern of names.
 
     Raises:
         SceVideoError: none verifies.
     """
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in sorted(folder.glob(name), reverse=True):
         problem = _problem(path)
         if problem is None:
             state: dict[str, Any] = json.loads((path / _STATE).read_text())
             return path, state
         print(f"sce-video: passing over {path}: {problem}", file=sys.stderr)
-    raise SceVideoError(f"{folder}: no checkpoint that verifies; start without run.resume=true")
+    raise SceVideoError(f"{folder}: no {name} that verifies; start again with another run.dir")
+
+
+def model_part(checkpoint: Path, prefix: str) -> dict[str, Tensor]:
+    """Tensors of the module ``prefix`` in a verified checkpoint, by their names below it."""
+    with safe_open(checkpoint / _MODEL, framework="pt") as stream:
+        names = [name for name in stream.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
+        return {name.removeprefix(f"{prefix}."): stream.get_tensor(name) for name in names}
 
 
 def _problem(path: Path) -> str | None:

@@ -24,6 +24,7 @@ _OURS = {
     "bf16": _PRECISION,
     "amp": _PRECISION,
     "torch_autocast": _PRECISION,
+    "activation_checkpointing": "use train.checkpoint_activations",
     "zero_allow_untested_optimizer": "it is always true, optim is verified at start",
     "zero_force_ds_cpu_optimizer": "it is always false, DeepSpeed's CPU optimizers are not optim's",
 }

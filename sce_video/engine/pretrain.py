@@ -19,12 +19,12 @@ from sce_video.engine.optim.schedules import cosine_momentum
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
-from sce_video.model.encoder import EncoderSpec
+from sce_video.model.encoder import EncoderSpec, build_encoder
 from sce_video.model.heads import mlp_head
+from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
 from sce_video.model.splitbn import convert_split_bn
 from sce_video.model.syncbn import convert_sync_bn
-from sce_video.model.trunks import build_trunk
 from sce_video.model.trunks.lab import LabTrunk
 from sce_video.objectives.build import build_objective
 from sce_video.shard.format import ShardIndex
@@ -38,13 +38,25 @@ from sce_video.stream.shards import ShardReader
 log = logging.getLogger("sce_video")
 
 
+def encoder_spec(config: Config) -> EncoderSpec:
+    """What the run's encoder is and sees."""
+    mean, std = find_recipe(config.augment.recipe).stats
+    return EncoderSpec(
+        trunk=config.model.trunk,
+        width=config.model.width,
+        colour="lab" if config.objective.name == "cmc" else "rgb",
+        frames=config.shape.frames,
+        seconds=config.shape.seconds,
+        size=config.shape.size,
+        mean=mean,
+        std=std,
+    )
+
+
 def fresh_trunk(config: Config) -> nn.Module:
     """The trunk as training starts with it."""
     torch.manual_seed(config.run.seed)
-    name, width = config.model.trunk, config.model.width
-    if config.objective.name == "cmc":
-        return LabTrunk(name, width, *find_recipe(config.augment.recipe).stats)
-    return build_trunk(name, width)
+    return build_encoder(encoder_spec(config))
 
 
 def build_siamese(
@@ -76,6 +88,8 @@ def build_siamese(
     if model.split_bn and siamese.momentum:
         convert_split_bn(siamese.momentum, model.split_bn)
     convert_sync_bn(siamese)
+    if config.train.checkpoint_activations:
+        checkpoint_activations(siamese.online.trunk)
     return siamese
 
 
@@ -136,17 +150,7 @@ class PretrainTask:
         self._augment = self._augmenter()
         self._index = index
         self._outputs: list[SiameseOutput] = []  # of the step's micro-batches
-        mean, std = self._augment.recipe.stats
-        self.spec = EncoderSpec(
-            trunk=config.model.trunk,
-            width=config.model.width,
-            colour="lab" if config.objective.name == "cmc" else "rgb",
-            frames=config.shape.frames,
-            seconds=config.shape.seconds,
-            size=config.shape.size,
-            mean=mean,
-            std=std,
-        )
+        self.spec = encoder_spec(config)
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """Micro-batches of uint8 clips from worker processes."""

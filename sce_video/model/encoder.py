@@ -33,6 +33,13 @@ class EncoderSpec(BaseModel):
     std: tuple[float, float, float]
 
 
+def build_encoder(spec: EncoderSpec) -> nn.Module:
+    """The trunk that ``spec`` describes, with fresh weights."""
+    if spec.colour == "lab":
+        return LabTrunk(spec.trunk, spec.width, spec.mean, spec.std)
+    return build_trunk(spec.trunk, spec.width)
+
+
 def save_encoder(path: Path, trunk: nn.Module, spec: EncoderSpec) -> None:
     """Write the trunk's state dict with ``spec`` in the file's header; atomically."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in trunk.state_dict().items()}
@@ -56,17 +63,16 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
     path = Path(path)
     file = path / ENCODER_NAME if path.is_dir() else path
     if not file.is_file():
-        raise UsageError(f"{file}: no encoder; give a finished run's folder or its {ENCODER_NAME}")
+        raise UsageError(
+            f"{file}: no encoder; give a finished run's folder or its {ENCODER_NAME} "
+            "(of a run that was stopped, sce-video export RUN makes it)"
+        )
     try:
         with safe_open(file, framework="pt") as stream:
             spec = EncoderSpec.model_validate(json.loads(stream.metadata()["sce_video"]))
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, ValidationError) as error:
         raise UsageError(f"{file}: not an encoder of sce-video: {error}") from error
-    trunk = (
-        LabTrunk(spec.trunk, spec.width, spec.mean, spec.std)
-        if spec.colour == "lab"
-        else build_trunk(spec.trunk, spec.width)
-    )
+    trunk = build_encoder(spec)
     trunk.load_state_dict(tensors)
     return trunk.eval(), spec

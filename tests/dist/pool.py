@@ -153,7 +153,7 @@ def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
                     labels=torch.full((len(rows),), -1),
                 )
 
-    patch.object(room, "build_trunk", lambda name, width: small_trunk()).start()
+    patch("sce_video.model.encoder.build_trunk", lambda name, width: small_trunk()).start()
     runtime = start_runtime(workers=0)
     torch.set_num_threads(1)
     plan = BatchPlan(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sce_video.model.encoder import load_encoder
 from sce_video.shard.format import open_shards
 from tests.conftest import REPOSITORY
 from tests.runs import (
@@ -25,6 +26,7 @@ from tests.runs import (
     make_shards,
     relative_difference,
     run,
+    sce_video,
     write_config,
 )
 
@@ -98,6 +100,32 @@ def test_plain_python_from_another_folder_and_resume_is_bit_exact(
         assert torch.equal(a[name], b[name]), name
     rows = [json.loads(line) for line in (part / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.slow
+def test_a_signal_saves_and_says_so(config: Path) -> None:
+    folder = config.parent / "stopped"
+    command = [sys.executable, TRAIN, "--config", str(config), f"run.dir={folder}"]
+    process = subprocess.Popen(
+        [*command, "train.epochs=2000"], env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "run.resume=true" in errors.strip().splitlines()[-1]
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "interrupted"
+    assert status["checkpoint"] == f"step-{status['step']:08d}"
+    assert not (folder / "encoder.safetensors").exists()
+    exported = sce_video("export", str(folder))
+    assert exported.returncode == 0, exported.stderr
+    trunk, _ = load_encoder(folder)
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(tensor, final_state(folder)[f"online.trunk.{name}"])
 
 
 @pytest.mark.slow

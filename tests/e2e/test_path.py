@@ -51,6 +51,14 @@ def test_a_run_leaves_what_the_readme_lists(finished: Path) -> None:
     assert offline[0].stat().st_size > 1000
 
 
+def test_export_makes_the_same_encoder_again(finished: Path, tmp_path: Path) -> None:
+    done = sce_video("export", str(finished / "run"), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'encoder.safetensors'}\n"
+    again = (tmp_path / "encoder.safetensors").read_bytes()
+    assert again == (finished / "run/encoder.safetensors").read_bytes()
+
+
 def test_retrieve_knn_and_report(finished: Path) -> None:
     encoder = ("--encoder", str(finished / "run"), "--shards", str(finished / "shards"))
     few = ("--clips", "2", "--crops", "1", "--workers", "0")
@@ -83,6 +91,7 @@ def test_retrieve_knn_and_report(finished: Path) -> None:
         (["train", "--config", "demo.yaml", "train.batch_size=2000"], "queue"),
         (["retrieve", "--encoder", "/nowhere", "--shards", "/nowhere"], "no finished shard set"),
         (["report", "/nowhere"], "/nowhere"),
+        (["export", "/nowhere"], "/nowhere: not a run's folder"),
         (
             ["retrieve", "--encoder", "/a", "--shards", "/b", "--clips", "0"],
             "no whole number of 1 or more",

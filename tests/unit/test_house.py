@@ -27,7 +27,7 @@ FLOORS = [
     {"model"},
     {"engine"},
     {"evals"},
-    {"report"},
+    {"report", "export"},
     {"train"},
     {"demo", "bench"},
     {"cli", "__main__", "__init__"},

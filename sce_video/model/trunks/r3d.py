@@ -12,6 +12,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # fvcore still scripts a function
     from pytorchvideo.models.net import Net
     from pytorchvideo.models.r2plus1d import create_r2plus1d
+    from pytorchvideo.models.resnet import ResBlock as ResBlock  # for others
     from pytorchvideo.models.resnet import create_res_stage, create_resnet
     from pytorchvideo.models.stem import create_res_basic_stem
 

@@ -33,6 +33,7 @@ def config(section: dict[str, Any], **optim: Any) -> Config:
         ("bf16", "parameters stay fp32"),
         ("fp16", "parameters stay fp32"),
         ("amp", "parameters stay fp32"),
+        ("activation_checkpointing", "use train.checkpoint_activations"),
         ("torch_autocast", "parameters stay fp32"),
         ("zero_allow_untested_optimizer", "always true"),
         ("zero_force_ds_cpu_optimizer", "always false"),

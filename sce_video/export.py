@@ -1,0 +1,112 @@
+"""``sce-video export``: the encoder of a run, for this package and for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from sce_video.config import Config, load_config
+from sce_video.engine.checkpoint import model_part, newest
+from sce_video.engine.pretrain import encoder_spec
+from sce_video.errors import UsageError, first_line
+from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
+
+LIBRARIES = {
+    "r2plus1d_18": "torchvision",
+    "resnet18": "torchvision",
+    "resnet50": "torchvision",
+    "r3d_50": "pytorchvideo",
+    "r2plus1d_50": "pytorchvideo",
+}
+"""Trunk -> the library that has the same network, at width 64."""
+
+
+def export_encoder(
+    run: Path,
+    out: Path | None = None,
+    *,
+    checkpoint: str | None = None,
+    branch: Literal["online", "momentum"] = "online",
+    library: Literal["torchvision", "pytorchvideo"] | None = None,
+) -> Path:
+    """Write the encoder of a run, finished or stopped; returns the file.
+
+    Args:
+        run: a run's folder.
+        out: a file, or a folder (made if it is not there); None = ``run``.
+        checkpoint: name below ``RUN/checkpoints``; None = the newest that verifies.
+        branch: whose trunk.
+        library: None = what :func:`sce_video.load_encoder` opens. Else a ``.pth`` that holds the
+            state dict alone, for that library's network without its classifier.
+
+    Raises:
+        UsageError: not a run, no such checkpoint or branch, or not the library's network.
+        SceVideoError: a checkpoint that does not verify.
+    """
+    config = _config(run)
+    spec = encoder_spec(config)
+    if library:
+        _check_library(spec, library)
+    path = _file(out or run, branch, checkpoint, ".pth" if library else ".safetensors")
+    saved, _ = newest(_checkpoints(run, checkpoint), checkpoint or "step-*")
+    tensors = model_part(saved, f"{branch}.trunk")
+    if not tensors:
+        raise UsageError(f"{saved}: {config.objective.name} has no momentum encoder")
+    trunk = build_encoder(spec)
+    try:
+        trunk.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{saved}: is not of {run / 'config.yaml'}: {first_line(error)}"
+        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if library:
+        partial = path.with_name(path.name + ".tmp")
+        torch.save(tensors, partial)
+        partial.replace(path)
+    else:
+        save_encoder(path, trunk, spec)
+    return path
+
+
+def _config(run: Path) -> Config:
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise UsageError(f"{run}: not a run's folder, it has no config.yaml")
+    return load_config(str(file))
+
+
+def _checkpoints(run: Path, name: str | None) -> Path:
+    folder = run / "checkpoints"
+    names = sorted(path.name for path in folder.glob("step-*"))
+    if not names:
+        raise UsageError(f"{run}: has no checkpoint yet")
+    if name and name not in names:
+        raise UsageError(f"{folder}: no {name}; there are {', '.join(names)}")
+    return folder
+
+
+def _check_library(spec: EncoderSpec, library: str) -> None:
+    whose = LIBRARIES.get(spec.trunk)
+    if spec.colour == "lab":
+        why = "the encoder is two trunks, of lightness and of colour"
+    elif whose != library:
+        why = f"{spec.trunk} is " + (f"{whose}'s" if whose else "no other library's")
+    elif spec.width != 64:
+        why = (
+            f"its {spec.trunk} has width 64, not {spec.width}; the names of the layers are the same"
+        )
+    else:
+        return
+    raise UsageError(f"--format {library}: {why}; export without --format, for load_encoder")
+
+
+def _file(out: Path, branch: str, checkpoint: str | None, suffix: str) -> Path:
+    """``out`` where it names a file, else one in it; only the run's own encoder has that name."""
+    name = "encoder" if branch == "online" else "momentum"
+    default = (f"{name}-{checkpoint}" if checkpoint else name) + suffix
+    if out.suffix in {".safetensors", ".pth"} - {suffix}:
+        raise UsageError(f"--out {out}: this format is a {suffix}; give a folder or such a name")
+    return out if out.suffix == suffix else out / default

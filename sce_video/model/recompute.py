@@ -1,0 +1,51 @@
+"""Activation checkpointing: less memory for a second forward pass of every residual block."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.video.resnet import BasicBlock as VideoBlock
+
+from sce_video.model.trunks.r3d import ResBlock
+
+
+def checkpoint_activations(trunk: nn.Module) -> None:
+    """Keep the inputs of the residual blocks alone; the backward pass computes the rest again.
+
+    In place; parameters and buffers keep their names, results are the same bit for bit. SyncBN
+    asks the other ranks again, in the order of the backward pass, which is that of all ranks.
+    """
+    for block in trunk.modules():
+        if isinstance(block, BasicBlock | Bottleneck | VideoBlock | ResBlock):
+            contexts = partial(_contexts, block)
+            again = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
+            setattr(block, "forward", again)  # noqa: B010  mypy: a method
+
+
+def _contexts(
+    block: nn.Module,
+) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """Around the first pass and around the second."""
+    return contextlib.nullcontext(), _statistics_kept(block)
+
+
+@contextlib.contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """BN normalises as before, but its running statistics must not move a second time."""
+    kept = [
+        (module, name, buffer)
+        for module in block.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    for module, name, buffer in kept:
+        setattr(module, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for module, name, buffer in kept:
+            setattr(module, name, buffer)

@@ -1,0 +1,99 @@
+"""Activation checkpointing: the same numbers, on one rank and two, on every ZeRO stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from tests.dist.pool import RankPool, small_config
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[RankPool]:
+    with RankPool() as pool:
+        yield pool
+
+
+def train(folder: Path, trunk: str, stage: int, precision: str, again: bool) -> None:
+    """Two steps; writes losses, gradients, state and all collectives of the forward and backward."""
+    from sce_video.engine.ds_config import deepspeed_config, initialize
+    from sce_video.engine.pretrain import build_siamese
+    from sce_video.engine.runtime import start_runtime, stop_runtime
+    from sce_video.engine.trainer import build_optimizer
+    from sce_video.engine.zero_layout import gathered
+
+    config = small_config(
+        folder,
+        model={"trunk": trunk, "width": 4},
+        optim={"name": "sgd", "lr": 0.1},
+        train={"batch_size": 4, "checkpoint_activations": again},
+        deepspeed={"zero_optimization": {"stage": stage}},
+    )
+    runtime = start_runtime(workers=0)
+    torch.set_num_threads(1)
+    autocast = torch.bfloat16 if precision == "bf16" else None
+    siamese = build_siamese(config, autocast, samples=4, epoch_steps=1)
+    optimizer = build_optimizer(siamese, config.optim)
+    engine = initialize(siamese, optimizer, deepspeed_config(config, runtime.ranks))
+    reduced: list[int] = []
+    plain = dist.all_reduce
+
+    def all_reduce(tensor: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        reduced.append(tensor.numel())
+        return plain(tensor, *rest, **options)
+
+    dist.all_reduce = all_reduce
+    result: dict[str, Any] = {"losses": [], "gradients": {}}
+    generator = torch.Generator().manual_seed(runtime.rank)
+    rows = torch.arange(4 // runtime.ranks).numpy()
+    for _ in range(2):
+        clips = [torch.randn(len(rows), 3, 4, 32, 32, generator=generator) for _ in range(2)]
+        output = engine(clips, rows, rows)
+        engine.backward(output.loss)
+        for name, p in siamese.named_parameters():
+            if stage == 0 and p.grad is not None:
+                result["gradients"][name] = p.grad.clone()
+        engine.step()
+        siamese.end_step(output.remembered, output.rows, 0.9)
+        result["losses"].append(output.loss.detach())
+    dist.all_reduce = plain
+    with gathered(siamese):
+        result["state"] = {k: t.clone() for k, t in siamese.state_dict().items()}
+    result["reduced"] = reduced
+    torch.save(result, folder / f"{again}-{runtime.rank}.pt")
+    stop_runtime()
+
+
+@pytest.mark.parametrize(
+    ("trunk", "stage", "ranks", "precision"),
+    [
+        ("r2plus1d_18", 0, 1, "fp32"),
+        ("r3d_18", 0, 1, "bf16"),
+        ("r2plus1d_18", 0, 2, "fp32"),
+        ("r3d_50", 1, 2, "fp32"),
+        ("resnet18", 2, 2, "fp32"),
+        ("r3d_18", 3, 2, "fp32"),
+    ],
+)
+def test_same_numbers(
+    trunk: str, stage: int, ranks: int, precision: str, pool: RankPool, tmp_path: Path
+) -> None:
+    for again in (False, True):
+        pool.run(ranks, train, tmp_path, trunk, stage, precision, again)
+    for rank in range(ranks):
+        once, twice = (torch.load(tmp_path / f"{again}-{rank}.pt") for again in (False, True))
+        assert once["losses"] == twice["losses"]
+        assert bool(once["gradients"]) == (stage == 0)
+        for kind in ("gradients", "state"):
+            assert once[kind].keys() == twice[kind].keys()
+            for name, tensor in once[kind].items():
+                assert torch.equal(tensor, twice[kind][name]), name
+        if ranks > 1:  # SyncBN asked again, on both ranks in one order
+            assert len(twice["reduced"]) > len(once["reduced"])
+            first = torch.load(tmp_path / "True-0.pt")
+            assert twice["reduced"] == first["reduced"]
