@@ -49,6 +49,7 @@ STEP, BARE, BF16 = "training step", "bare parts", "bare parts, bf16"
 MOST_OVERHEAD = 0.05  # of the bare parts
 LEAST_BF16 = 1.6  # times fp32: resnet18, where the processor multiplies bf16
 _ALONE = 3  # steps with no parts between them: how long the trainer itself waits for data
+_SECONDS = 4  # a video
 _COLUMNS = {"cpu_ms": ".1f", "noise": ".0%", "share": ".1%"}
 
 
@@ -228,8 +229,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     def command() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            (folder / "videos").mkdir()
-            make_videos(folder / "videos", args.videos)
+            for name in ("videos", "run"):
+                (folder / name).mkdir()
+            make_videos(folder / "videos", args.videos, _SECONDS)
             make_set(folder / "videos", folder / "shards", None, args.videos)
             result = bench_step(step_config(args, folder))
         machine, command = Machine.here(), shlex.join([*prog.split(), *argv])
