@@ -17,6 +17,7 @@ BENCHES = {
     "loader": "batches from worker processes",
     "augment": "augmentation on the CPU",
     "objective": "objectives against a queue",
+    "step": "a training step beside its parts",
 }
 """Name -> what it looks at. Each is a module of this room with a ``main`` of its own."""
 
