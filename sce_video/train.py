@@ -46,34 +46,6 @@ def parser(prog: str) -> Parser:
     return result
 
 
-def check_run_folder(config: Config) -> None:
-    """Refuse to write into another run, or to resume nothing."""
-    from sce_video.errors import UsageError
-
-    folder = Path(config.run.dir)
-    saved = (folder / "checkpoints").is_dir()
-    if folder.is_dir() and any(folder.iterdir()) and not config.run.resume:
-        hint = "continue that run with run.resume=true" if saved else "delete it (no checkpoints)"
-        raise UsageError(f"{folder}: not empty; {hint}, or start another with run.dir=...")
-    if config.run.resume and not saved:
-        raise UsageError(
-            f"{folder}: nothing to resume (no checkpoints); delete it and drop run.resume=true"
-        )
-
-
-def explain(config: Config, samples: int | None, gpus: int | None) -> str:
-    """What a run of ``config`` will do and need."""
-    from sce_video.stream.source import planned_data
-
-    ranks = gpus or int(os.environ.get("WORLD_SIZE", "1"))
-    plan, note = planned_data(config, samples, ranks)
-    import torch
-
-    from sce_video.engine.plan import describe
-
-    return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)
-
-
 def train(config: Config) -> None:
     """Train; what can be wrong with the data is checked before any rank waits for another."""
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
@@ -115,13 +87,15 @@ def train(config: Config) -> None:
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
     arguments = parser(prog).parse_intermixed_args(argv)
-    from sce_video.config import load_config
+    from sce_video.config import check_run_folder, load_config
     from sce_video.errors import UsageError, run_command
 
     def command() -> int:
         config = load_config(arguments.config, arguments.overrides)
         if arguments.dry_run:
             if not quiet:
+                from sce_video.engine.plan import explain
+
                 print(explain(config, arguments.samples, arguments.gpus))
             return 0
         if arguments.gpus or arguments.samples:

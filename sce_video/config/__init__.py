@@ -1,6 +1,12 @@
 """A run's configuration: one YAML file, frozen and checked; sections in ``sections.py``."""
 
-from sce_video.config.load import configs_folder, dump_config, find_config, load_config
+from sce_video.config.load import (
+    check_run_folder,
+    configs_folder,
+    dump_config,
+    find_config,
+    load_config,
+)
 from sce_video.config.sections import (
     PRETRAINING_RECIPES,
     AugmentConfig,
@@ -19,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "TrackConfig",
+    "check_run_folder",
     "configs_folder",
     "dump_config",
     "find_config",

@@ -6,6 +6,7 @@ Nothing is allocated: the networks are built and run on torch's fake tensors.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.build import build_objective
 from sce_video.stream.foreign import ForeignPlan
 from sce_video.stream.order import BatchPlan
+from sce_video.stream.source import planned_data
 
 GPU = 62e12
 """FLOP a second that costs count with: a fifth of an A100's peak in bf16, 312e12."""
@@ -263,3 +265,16 @@ def _described(objective: Section) -> str:
     if settings.get("negatives") == "all":
         settings = {k: v for k, v in settings.items() if k not in RingKeys.model_fields}
     return f"{objective.name}: " + ", ".join(f"{k} {v}" for k, v in settings.items())
+
+
+def explain(config: Config, samples: int | None, gpus: int | None) -> str:
+    """What a run of ``config`` would do and need, without starting it.
+
+    Args:
+        config: of the run.
+        samples: of an epoch; None = the shards', else the published set's.
+        gpus: ranks on GPUs to plan for; None = as on this machine.
+    """
+    ranks = gpus or int(os.environ.get("WORLD_SIZE", "1"))
+    plan, note = planned_data(config, samples, ranks)
+    return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)
