@@ -49,7 +49,7 @@ STEP, BARE, BF16 = "training step", "bare parts", "bare parts, bf16"
 MOST_OVERHEAD = 0.05  # of the bare parts
 LEAST_BF16 = 1.6  # times fp32: resnet18, where the processor multiplies bf16
 _ALONE = 3  # steps with no parts between them: how long the trainer itself waits for data
-_SECONDS = 4  # a video
+_SECONDS = 3  # a video
 _COLUMNS = {"cpu_ms": ".1f", "noise": ".0%", "share": ".1%"}
 
 
@@ -138,7 +138,7 @@ def step_config(args: Any, folder: Path) -> Config:
         "run": {"dir": str(folder / "run")},
         "data": {"shards": str(folder / "shards"), "workers": 1},
         "clip": {"frames": args.frames, "size": args.size},
-        "model": {"trunk": args.trunk},
+        "model": {"trunk": args.trunk, "width": args.width},
         "train": {
             "epochs": steps,
             "batch_size": args.videos,
@@ -218,6 +218,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser = Parser(prog=prog, description=__doc__)
     trunks = get_args(TrunkName)
     parser.add_argument("--trunk", choices=trunks, default="r2plus1d_18", help="r2plus1d_18")
+    parser.add_argument("--width", type=whole(1), default=64, help="of the trunk (default 64)")
     parser.add_argument("--frames", type=whole(1), default=8, help="of a clip (default 8)")
     parser.add_argument("--size", type=whole(16), default=112, help="of a view (default 112)")
     parser.add_argument("--videos", type=whole(2), default=8, help="a step (default 8)")

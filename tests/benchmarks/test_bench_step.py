@@ -1,0 +1,43 @@
+"""What a training step costs beside its parts, at the smallest sizes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sce_video.bench import main
+from sce_video.cli import main as cli
+
+
+def test_a_step_beside_its_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bounds leave room for a busy machine."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "DS_ACCELERATOR", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "0")  # what the run sets is taken back
+        monkeypatch.delenv(name)
+    sizes = ["--trunk", "resnet18_small", "--frames", "1", "--size", "32", "--videos", "2"]
+    sizes += ["--width", "8"]
+    assert main(["step", *sizes, "--rounds", "3", "--json"], "bench") == 0
+    result = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in result["rows"]}
+    parts = [row for name, row in rows.items() if name.startswith("  ")]
+    assert len(parts) == 8
+    assert all(row["cpu_ms"] > 0 for row in parts)
+    assert rows["bare parts"]["share"] == 1
+    assert sum(row["share"] for row in parts) == pytest.approx(1, abs=0.2)
+    [overhead] = [t for t in result["targets"] if t["name"].startswith("overhead")]
+    assert overhead["value"] == pytest.approx(rows["training step"]["share"] - 1)
+    assert (overhead["most"], overhead["met"]) == (0.05, overhead["value"] <= 0.05)
+    assert -0.3 < overhead["value"] < 1.0
+    assert 0 <= result["data_wait"] < 1
+    assert ("bare parts, bf16" in rows) != ("bare parts, bf16" in result["missing"])
+
+
+def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli(["bench", "step", "--trunk", "resnet19"])
+    assert caught.value.code == 2
+    assert "resnet19" in capsys.readouterr().err
