@@ -48,15 +48,12 @@ def deepspeed_config(config: Config, ranks: int) -> dict[str, Any]:
     for key, instead in _OURS.items():
         if key in section:
             raise UsageError(f"deepspeed.{key}: not to be set there; {instead}")
-    zero, train = section["zero_optimization"], config.train
-    _check_zero(zero)
-    # Alone there is nothing to share out: stages 1 and 2 would copy gradients and weights in vain.
-    if ranks == 1 and zero["stage"] in (1, 2) and not _offloads(zero):
-        zero = {**zero, "stage": 0}
+    _check_zero(section["zero_optimization"])
+    train = config.train
     return {
         **section,
         # True replaces torch's linear layer in the whole process.
-        "zero_optimization": {**zero, "memory_efficient_linear": False},
+        "zero_optimization": {**section["zero_optimization"], "memory_efficient_linear": False},
         "train_batch_size": train.batch_size,
         "train_micro_batch_size_per_gpu": train.batch_size // (train.accumulate * ranks),
         "gradient_accumulation_steps": train.accumulate,
@@ -81,12 +78,8 @@ def _check_zero(section: dict[str, Any]) -> None:
         raise UsageError(f"{where}.offload_optimizer: give device and pin_memory alone")
     if offload.get("device") not in ("cpu", "none"):
         raise UsageError(f"{where}.offload_optimizer.device: cpu or none, others are not supported")
-    if section["stage"] == 0 and _offloads(section):
+    if section["stage"] == 0 and offload["device"] == "cpu":
         raise UsageError(f"{where}.offload_optimizer: needs stage 1, 2 or 3, stage 0 ignores it")
-
-
-def _offloads(section: dict[str, Any]) -> bool:
-    return (section.get("offload_optimizer") or {}).get("device") == "cpu"
 
 
 def initialize(module: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any]) -> Any:

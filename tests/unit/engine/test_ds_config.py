@@ -79,18 +79,3 @@ def test_the_rest_is_passed_on_and_ours_is_written() -> None:
     assert made["train_batch_size"] == 24
     assert made["train_micro_batch_size_per_gpu"] == 4
     assert made["gradient_accumulation_steps"] == 2
-
-
-@pytest.mark.parametrize(
-    ("zero", "ranks", "stage"),
-    [
-        ({}, 1, 0),
-        ({"stage": 2}, 1, 0),
-        ({"stage": 3}, 1, 3),
-        ({"stage": 1, "offload_optimizer": {"device": "cpu"}}, 1, 1),
-        ({"stage": 1}, 2, 1),
-    ],
-)
-def test_one_rank_shares_nothing_out(zero: dict[str, Any], ranks: int, stage: int) -> None:
-    made = deepspeed_config(config({"zero_optimization": zero}), ranks)
-    assert made["zero_optimization"] == {**zero, "stage": stage, "memory_efficient_linear": False}
