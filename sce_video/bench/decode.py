@@ -19,7 +19,15 @@ from sce_video.arguments import Parser
 from sce_video.bench.chart import write_chart
 from sce_video.bench.peers import reason
 from sce_video.bench.sets import Machine, add_arguments, open_sets
-from sce_video.bench.timing import Prepare, Spent, Work, measure, one_thread, print_table
+from sce_video.bench.timing import (
+    Prepare,
+    Spent,
+    Work,
+    measure,
+    one_thread,
+    print_goals,
+    print_table,
+)
 from sce_video.bench.ways import CLIPS, PLACES, Clips, Sample, Way, find_ways, ours, read_set
 from sce_video.errors import SceVideoError, UsageError, run_command
 from sce_video.shard.format import ShardIndex
@@ -201,15 +209,7 @@ def _print(result: Mapping[str, Any]) -> None:
     shares = dict.fromkeys(("media", "idx", "sampler", "decode", "crop"), ".1%")
     print()
     print_table("parts of a sample", {"cpu_ms": ".2f", **shares}, result["parts"])
-    print("\nwhat this package aims at, on this machine")
-    for target in result["targets"]:
-        kind = "least" if "least" in target else "most"
-        form = ".1f" if kind == "least" else ".1%"
-        met = "met" if target["met"] else "not met"
-        value = f"{target['value']:{form}} (at {kind} {target[kind]:{form}})"
-        print(f"  {target['name']}: {value} {met}")
-    for name, why in result["missing"].items():
-        print(f"not measured: {name}: {why}")
+    print_goals(result, least=".1f", most=".1%")
     for name, why in result["left_out"].items():
         print(f"left out: {name}: {why}")
 

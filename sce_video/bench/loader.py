@@ -22,7 +22,7 @@ import numpy as np
 from sce_video.arguments import Parser, between, whole
 from sce_video.bench.feeds import IN_PROCESS, Feed, find_feeds, image_feeds
 from sce_video.bench.sets import Machine, add_arguments, open_sets
-from sce_video.bench.timing import one_thread, print_table
+from sce_video.bench.timing import one_thread, print_goals, print_table
 from sce_video.bench.ways import CLIPS, Clips
 from sce_video.errors import run_command
 from sce_video.progress import Progress
@@ -89,12 +89,7 @@ def _print(result: Mapping[str, Any]) -> None:
     print(f"{result['machine']}\n{result['command']}")
     print(f"clips of {result['videos']} videos, {CLIPS} each; views of {result['images']} images\n")
     print_table("", _COLUMNS, result["rows"])
-    print("\nwhat this package aims at, on this machine")
-    for target in result["targets"]:
-        met = "met" if target["met"] else "not met"
-        print(f"  {target['name']}: {target['value']:.0%} (at least {target['least']:.0%}) {met}")
-    for name, why in result["missing"].items():
-        print(f"not measured: {name}: {why}")
+    print_goals(result, least=".0%")
 
 
 def main(argv: Sequence[str], prog: str) -> int:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from sce_video.arguments import Parser, whole
 from sce_video.bench.sets import Machine
-from sce_video.bench.timing import Work, measure, one_thread, print_table
+from sce_video.bench.timing import Work, measure, one_thread, print_goals, print_table
 from sce_video.errors import first_line, run_command
 from sce_video.objectives import Ring, info_nce_loss, ressl_loss, ring_loss, sce_loss
 from sce_video.objectives.base import PairLoss
@@ -156,13 +156,7 @@ def _targets(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _print(result: Mapping[str, Any]) -> None:
     print(f"{result['machine']}\n{result['command']}\none thread\n")
     print_table("", _COLUMNS, result["rows"])
-    print("\nwhat this package aims at, on this machine")
-    for target in result["targets"]:
-        kind = "least" if "least" in target else "most"
-        met = "met" if target["met"] else "not met"
-        print(f"  {target['name']}: {target['value']:.2f} (at {kind} {target[kind]:.1f}) {met}")
-    for name, why in result["missing"].items():
-        print(f"not measured: {name}: {why}")
+    print_goals(result, least=".2f", most=".2f")
 
 
 def main(argv: Sequence[str], prog: str) -> int:

@@ -28,7 +28,7 @@ from sce_video.arguments import Parser, whole
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.recipes import RECIPES
 from sce_video.bench.sets import Machine, make_set
-from sce_video.bench.timing import print_table
+from sce_video.bench.timing import print_goals, print_table
 from sce_video.bench.videos import make_videos
 from sce_video.config import Config
 from sce_video.config.sections import TrunkName
@@ -203,14 +203,7 @@ def _print(result: Mapping[str, Any]) -> None:
     print(f"{result['machine']}\n{result['command']}\n{result['threads']} thread(s)\n")
     print_table("", _COLUMNS, result["rows"])
     print(f"\nof a step's time the trainer waits for data: {result['data_wait']:.1%}")
-    print("\nwhat this package aims at, on this machine")
-    for target in result["targets"]:
-        kind, form = ("least", ".2f") if "least" in target else ("most", ".1%")
-        met = "met" if target["met"] else "not met"
-        value, goal = format(target["value"], form), format(target[kind], form)
-        print(f"  {target['name']}: {value} (at {kind} {goal}) {met}")
-    for name, why in result["missing"].items():
-        print(f"not measured: {name}: {why}")
+    print_goals(result, least=".2f", most=".1%")
 
 
 def main(argv: Sequence[str], prog: str) -> int:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,3 +81,15 @@ def print_table(title: str, columns: Mapping[str, str], rows: list[dict[str, obj
             for key, form in columns.items()
         ]
         print(f"{row['name']:<36} {' '.join(cells)}".rstrip())
+
+
+def print_goals(result: Mapping[str, Any], *, least: str, most: str = ".1%") -> None:
+    """Print ``targets`` with the formats of what is to be at least or at most, and ``missing``."""
+    print("\nwhat this package aims at, on this machine")
+    for target in result["targets"]:
+        kind, form = ("least", least) if "least" in target else ("most", most)
+        met = "met" if target["met"] else "not met"
+        value, goal = format(target["value"], form), format(target[kind], form)
+        print(f"  {target['name']}: {value} (at {kind} {goal}) {met}")
+    for name, why in result["missing"].items():
+        print(f"not measured: {name}: {why}")
