@@ -29,7 +29,7 @@ def test_train_stop_and_go_on(tmp_path: Path) -> None:
         done = run(*command, "run.max_steps=1")
         assert done.returncode == 0, done.stderr
         assert "2 tars without an index, epochs of 12 videos" in done.stdout
-        assert "steps      4 = 4 epochs x 1 of batch 12" in done.stdout
+        assert "steps      1 (run.max_steps), on the schedules of 4 = 4 epochs x 1" in done.stdout
         done = run(*command, "run.max_steps=3", "run.resume=true")
         assert done.returncode == 0, done.stderr
         assert dict(server.gets) == {"0.tar": 1, "1.tar": 1}
