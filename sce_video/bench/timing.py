@@ -67,8 +67,10 @@ def one_thread() -> Iterator[None]:
     """Torch computes in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def print_table(title: str, columns: Mapping[str, str], rows: list[dict[str, object]]) -> None:

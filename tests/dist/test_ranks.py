@@ -82,6 +82,7 @@ def test_accumulation_enqueues_once_a_step(config: Path, alone: Path) -> None:
     torch.testing.assert_close(queue.norm(dim=0), torch.ones(queue.shape[1]))
 
 
+@pytest.mark.slow
 def test_plain_python_from_another_folder_and_resume_is_bit_exact(
     config: Path, tmp_path: Path
 ) -> None:

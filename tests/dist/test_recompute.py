@@ -74,9 +74,9 @@ def train(folder: Path, trunk: str, stage: int, precision: str, again: bool) -> 
     [
         ("r2plus1d_18", 0, 1, "fp32"),
         ("r3d_18", 0, 1, "bf16"),
-        ("r2plus1d_18", 0, 2, "fp32"),
-        ("r3d_50", 1, 2, "fp32"),
-        ("resnet18", 2, 2, "fp32"),
+        pytest.param("r2plus1d_18", 0, 2, "fp32", marks=pytest.mark.slow),
+        pytest.param("r3d_50", 1, 2, "fp32", marks=pytest.mark.slow),
+        pytest.param("resnet18", 2, 2, "fp32", marks=pytest.mark.slow),
         ("r3d_18", 3, 2, "fp32"),
     ],
 )

@@ -166,7 +166,7 @@ def resume_bit_exactly(cell: Cell, runs: Runs, stop: int) -> None:
     "places",
     mostly_slow(
         [((1, 2), (3, 3)), ((3, 2), (0, 1)), ((2, 2), (1, 3)), ((0, 2), (2, 1)), ((3, 2), (3, 1))],
-        quick=2,
+        quick=1,
     ),
 )
 def test_a_checkpoint_fits_other_stages_and_ranks(
@@ -330,7 +330,7 @@ def compare(cell: Cell, runs: Runs, record_property: Any) -> None:
     assert difference < (1e-5 if cell.optimizer == "adamw" else 1e-6), where
 
 
-@pytest.mark.parametrize("cell", mostly_slow(pairwise(ALL), quick=4))
+@pytest.mark.parametrize("cell", mostly_slow(pairwise(ALL), quick=3))
 def test_a_stage_ends_where_stage_0_ends(cell: Cell, runs: Runs, record_property: Any) -> None:
     compare(cell, runs, record_property)
 

@@ -149,6 +149,7 @@ def test_bank_and_queries_must_differ(finished: Path) -> None:
     assert "train and train share 24 samples" in done.stderr
 
 
+@pytest.mark.slow
 def test_real_ucf101_and_kinetics_go_the_whole_path(real_data: Path, tmp_path: Path) -> None:
     shards = tmp_path / "ucf101"
     module = (sys.executable, "-m", "sce_video.shard")

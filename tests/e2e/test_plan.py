@@ -11,6 +11,7 @@ import pytest
 from tests.runs import TRAIN, make_shards, run, write_config
 
 
+@pytest.mark.slow
 def test_the_header_is_the_dry_run_s_and_the_schedules_are_kept(tmp_path: Path) -> None:
     config = write_config(tmp_path / "tiny.yaml", make_shards(tmp_path))
     command = [sys.executable, TRAIN, "--config", str(config), f"run.dir={tmp_path / 'run'}"]

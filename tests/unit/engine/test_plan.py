@@ -107,6 +107,7 @@ def test_the_plan_says_what_the_run_will_do() -> None:
     assert "the queue of 65,536 holds more than a quarter of the set's 18,000 keys" in text
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_shards_and_leaves_nothing(tmp_path: Path) -> None:
     def dry(*arguments: str) -> tuple[int, str]:
         done = run(sys.executable, TRAIN, *arguments, cwd=tmp_path)
