@@ -82,8 +82,8 @@ def pairwise(cells: list[Cell]) -> list[Cell]:
 
     chosen = [
         Cell(1, 2, 1, False, False, False, "lars"),
-        Cell(2, 3, 2, False, True, True, "lars"),
         Cell(3, 2, 1, False, False, False, "lars"),
+        Cell(2, 3, 2, False, True, True, "lars"),
         Cell(3, 3, 2, False, True, True, "lars"),
     ]
     missing = set().union(*map(pairs, cells)) - set().union(*map(pairs, chosen))
@@ -330,7 +330,7 @@ def compare(cell: Cell, runs: Runs, record_property: Any) -> None:
     assert difference < (1e-5 if cell.optimizer == "adamw" else 1e-6), where
 
 
-@pytest.mark.parametrize("cell", mostly_slow(pairwise(ALL), quick=3))
+@pytest.mark.parametrize("cell", mostly_slow(pairwise(ALL), quick=2))
 def test_a_stage_ends_where_stage_0_ends(cell: Cell, runs: Runs, record_property: Any) -> None:
     compare(cell, runs, record_property)
 

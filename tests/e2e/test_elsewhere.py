@@ -7,11 +7,14 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from tests.runs import TRAIN, run, write_config
 from tests.servers import serving
 from tests.videos import moving_square, write_video
 
 
+@pytest.mark.slow
 def test_train_stop_and_go_on(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     for i in range(2):

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.runs import TRAIN, run, sce_video, write_config
 
 
+@pytest.mark.slow
 def test_images_go_the_whole_path(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = ["path,label,split"]
