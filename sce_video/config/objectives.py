@@ -36,6 +36,19 @@ class _Queued(_Paired):
         return self
 
 
+class _SoftTarget(_Queued):
+    """A target that spreads over the candidates, sharper than what is to meet it."""
+
+    temp: Positive = 0.1
+    temp_m: Positive = 0.05
+
+    @model_validator(mode="after")
+    def _sharper_target(self) -> _SoftTarget:
+        if self.temp_m >= self.temp:
+            raise ValueError(f"temp_m {self.temp_m} must be below temp {self.temp}")
+        return self
+
+
 class RingKeys(Section):
     """A band of candidates, in order of falling similarity."""
 
@@ -53,22 +66,14 @@ class RingKeys(Section):
         return self
 
 
-class SCEConfig(_Queued, RingKeys):
+class SCEConfig(_SoftTarget, RingKeys):
     """SCE; ``negatives=ring`` and ``neighbours`` are compositions of ours."""
 
     name: Literal["sce"] = "sce"
     coeff: Share = 0.5
-    temp: Positive = 0.1
-    temp_m: Positive = 0.05
     positive_in_target: Literal["masked", "zero_logit"] = "masked"  # the paper's; released code's
     negatives: Literal["all", "ring"] = "all"  # ring: outer, inner and dynamic_inner count
     neighbours: int = Field(default=0, ge=0)  # candidates that share the positive's weight
-
-    @model_validator(mode="after")
-    def _sharper_target(self) -> SCEConfig:
-        if self.temp_m >= self.temp:
-            raise ValueError(f"temp_m {self.temp_m} must be below temp {self.temp}")
-        return self
 
 
 class InfoNCEConfig(_Queued):
@@ -85,18 +90,11 @@ class MoCoV3Config(_Paired):
     temp: Positive = 1.0
 
 
-class ReSSLConfig(_Queued):
+class ReSSLConfig(_SoftTarget):
     """ReSSL (which is not symmetric: a weak view for the key)."""
 
     name: Literal["ressl"] = "ressl"
-    temp: Positive = 0.1
     temp_m: Positive = 0.04
-
-    @model_validator(mode="after")
-    def _sharper_target(self) -> ReSSLConfig:
-        if self.temp_m >= self.temp:
-            raise ValueError(f"temp_m {self.temp_m} must be below temp {self.temp}")
-        return self
 
 
 class SimCLRConfig(Section):
