@@ -211,3 +211,30 @@ def test_the_bank_of_snclr() -> None:
             assert int(queue.pointer) == step["ptr_after"]
             after = tensor(step["bank_after_DxK"], "float64")
             torch.testing.assert_close(queue.keys, after, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("case", "dtype", "tolerance"), cases("sce_symmetric_step"))
+def test_symmetric_steps(case: Case, dtype: str, tolerance: dict[str, float]) -> None:
+    """Both ranks' losses and the queue; through the network: tests/dist/test_objectives.py."""
+    params = case["params"]
+    initial, n = tensor(case["inputs"]["queue_initial_DxK"], dtype), params["batch_size"]
+    queue = Queue(initial.shape[0], initial.shape[1], seed=0).to(initial.dtype)
+    queue.keys.copy_(initial)
+    settings = {name: params[name] for name in ("coeff", "temp", "temp_m")}
+    for step in case["steps"]:
+        k, expected = tensor(step["k_views_all_ranks"], dtype), step["expected"][dtype]
+        for rank in range(params["world_size"]):
+            own = slice(rank * n, (rank + 1) * n)
+            q = leaf(step["q_views_all_ranks"], dtype)
+            losses = []
+            for i, j in ((0, 1), (1, 0)):
+                keys = k[i] if params["use_keys"] else None
+                pair = (q[j][own], k[i][own], queue.keys, keys, rank)
+                losses.append(sce_loss(*pair, positive_in_target="zero_logit", **settings)[0])
+            loss = torch.stack(losses).mean()
+            check(loss, expected["loss_per_rank"][rank], tolerance)
+            wanted = tensor(expected["grad_q_per_rank_per_view"][rank], dtype)
+            close(torch.autograd.grad(loss, q)[0][:, own], wanted, tolerance)
+        queue.enqueue(k.flatten(0, 1))
+        assert int(queue.pointer) == step["expected_queue_ptr_after"]
+        close(queue.keys, tensor(step["expected_queue_after_DxK"], dtype), tolerance)
