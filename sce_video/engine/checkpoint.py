@@ -32,8 +32,10 @@ _MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
 
 
 def model_state(engine: Any) -> dict[str, Tensor]:
-    """Full tensors of the module by name, copied to the CPU; a collective call."""
+    """Full tensors of the module by name, copied to the CPU, on rank 0; a collective call."""
     with gathered(engine.module):
+        if dist.get_rank() > 0:  # only rank 0 writes them
+            return {}
         tensors: dict[str, Tensor] = engine.module.state_dict()
         return {k: t.detach().to("cpu", copy=True).contiguous() for k, t in tensors.items()}
 
