@@ -16,6 +16,7 @@ from torch.distributed import HashStore, Store, TCPStore
 
 from sce_video.engine.signals import deepspeed_launcher, started
 from sce_video.errors import SceVideoError
+from sce_video.stream.loader import keep_memory
 
 _PATIENCE = 300.0  # seconds that ranks wait for each other at the start
 
@@ -52,6 +53,7 @@ def start_runtime(workers: int) -> Runtime:
         torch.cuda.set_device(local_rank)
     else:
         os.environ["DS_ACCELERATOR"] = "cpu"
+        keep_memory(1 << 30, -1)  # to fault activations in again costs a fifth of a step
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // local_ranks - workers))
     if not dist.is_initialized():

@@ -135,15 +135,20 @@ def _worker_init(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_trainer, daemon=True).start()
-    _keep_memory()
+    keep_memory(1 << 25, 1 << 28)  # to fault frames in again costs 7%
 
 
-def _keep_memory() -> None:
-    """Let freed memory be used again: glibc gives frames back, and to fault them in costs 7%."""
+def keep_memory(block: int, free: int) -> None:
+    """Let this process use its freed memory again, which glibc would give back each time.
+
+    Args:
+        block: bytes up to which a block comes out of the heap.
+        free: bytes of the heap's end that may stay free; -1 = any.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # another C library has none
-        mallopt(_M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 28)
+        mallopt(_M_MMAP_THRESHOLD, block)
+        mallopt(_M_TRIM_THRESHOLD, free)
 
 
 def _die_with_trainer() -> None:

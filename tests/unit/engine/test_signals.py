@@ -56,7 +56,7 @@ def begin(tmp_path: Path, *parents: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert path.exists()

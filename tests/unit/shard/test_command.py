@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -32,13 +31,11 @@ def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_is_quick_and_light(tmp_path: Path) -> None:
-    started = time.monotonic()
+def test_help_is_light(tmp_path: Path) -> None:
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
     assert "kinetics400" in result.stdout
     assert "verify DIR" in result.stdout
-    assert time.monotonic() - started < 5  # 0.1 s on an idle machine
 
 
 def test_default_paths(tmp_path: Path, clips: Path) -> None:
