@@ -224,8 +224,29 @@ class Trainer:
         row = self._agree(outcomes, stop)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
-        self.engine.step()
+        self._update(outcomes)
         return {**row, **self.task.end_step(self.step), "lr": lr}
+
+    def _update(self, outcomes: list[StepLoss]) -> None:
+        """The optimizer's step; a gradient that is not finite, though the loss was, changes nothing.
+
+        Raises:
+            SceVideoError: on all ranks, for such a gradient.
+        """
+        finite = True
+        if self.engine.zero_optimization_stage() == 0:  # the others leave the step out by themselves
+            gradients = [p.grad for p in self.task.module.parameters() if p.grad is not None]
+            finite = bool(nn.utils.get_total_norm(gradients).isfinite())
+        if finite:
+            self.engine.step()
+        if not finite or not self.engine.was_step_applied():
+            self._name_samples(outcomes)
+            raise SceVideoError(
+                f"the gradient of step {self.step + 1} is not finite: see {self._log_name}"
+            )
+
+    def _name_samples(self, outcomes: list[StepLoss]) -> None:
+        log.error("not finite: samples %s", ", ".join(key for o in outcomes for key in o.keys))
 
     def _agree(self, outcomes: list[StepLoss], stop: StopFlag) -> dict[str, Any]:
         """Average the scalars over micro-batches and ranks; stop together where one must."""
@@ -246,7 +267,7 @@ class Trainer:
         stops, starved, new_bad, infinite, failed = values[-len(told) :].int().tolist()
         if infinite:
             if not finite:  # the rank that has them names them
-                log.error("not finite: samples %s", ", ".join(k for o in outcomes for k in o.keys))
+                self._name_samples(outcomes)
             raise SceVideoError(
                 f"the loss of step {self.step + 1} is not finite: see {self._log_name}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -345,3 +346,23 @@ def test_the_clip_norm_is_one_that_clips(runs: Runs) -> None:
 @pytest.mark.parametrize("cell", ALL, ids=str)
 def test_all_cells_end_where_stage_0_ends(cell: Cell, runs: Runs, record_property: Any) -> None:
     compare(cell, runs, record_property)
+
+
+def spoil(module: Any) -> None:
+    """Let rank 1's third gradient of one weight be infinite; the loss knows nothing of it."""
+    weight, calls = next(module.online.trunk.parameters()), itertools.count(1)
+
+    def infinite(gradient: Tensor) -> Tensor:
+        return gradient + torch.inf if next(calls) == 3 else gradient
+
+    if os.environ["RANK"] == "1":
+        weight.register_hook(infinite)
+
+
+@pytest.mark.parametrize("stage", mostly_slow([0, 1, 2, 3], quick=1))
+def test_an_infinite_gradient_ends_the_run(stage: int, tmp_path: Path) -> None:
+    cell = Cell(stage, 2, 1, False, False, False, "lars")
+    with RankPool() as pool, pytest.raises(AssertionError, match=r"gradient of step 3 is not fin"):
+        pool.run(2, pretrain, cell.config(tmp_path), spoil)
+    assert json.loads((tmp_path / "status.json").read_text())["state"] == "failed"
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
