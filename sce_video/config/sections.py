@@ -169,6 +169,7 @@ class TrainConfig(Section):
     accumulate: Count = 1  # micro-batches an optimizer step
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on CUDA, else fp32
     checkpoint_activations: bool = False  # of the trunk: less memory, a third more arithmetic
+    compile: bool = False  # the trunks, by torch.compile; ZeRO stages 0 to 2
     save_every: Count = 1  # epochs between checkpoints; the last is always saved
     keep: Count = 3  # newest checkpoints kept
     keep_every: Count | None = None  # epochs between checkpoints that are kept besides
@@ -265,6 +266,12 @@ class Config(Section):
             raise ValueError("augment.size is for images; the size of clips is clip.size")
         if self.shape.frames == 1 and self.augment.temporal_difference:
             raise ValueError("augment.temporal_difference needs clips of more than one frame")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles_whole_weights(self) -> Config:
+        if self.train.compile and self.deepspeed.zero_optimization.stage == 3:
+            raise ValueError("train.compile needs ZeRO stage 0, 1 or 2: 3 takes weights away")
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from sce_video.engine.optim.schedules import cosine_momentum
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
+from sce_video.model.compiled import compile_trunk
 from sce_video.model.encoder import EncoderSpec, build_encoder
 from sce_video.model.heads import mlp_head
 from sce_video.model.recompute import checkpoint_activations
@@ -90,6 +91,9 @@ def build_siamese(
     convert_sync_bn(siamese)
     if config.train.checkpoint_activations:
         checkpoint_activations(siamese.online.trunk)
+    if config.train.compile:
+        for branch in filter(None, (siamese.online, siamese.momentum)):
+            compile_trunk(branch.trunk)
     return siamese
 
 

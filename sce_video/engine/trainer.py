@@ -234,7 +234,9 @@ class Trainer:
             SceVideoError: on all ranks, for such a gradient.
         """
         finite = True
-        if self.engine.zero_optimization_stage() == 0:  # the others leave the step out by themselves
+        if (
+            self.engine.zero_optimization_stage() == 0
+        ):  # the others leave the step out by themselves
             gradients = [p.grad for p in self.task.module.parameters() if p.grad is not None]
             finite = bool(nn.utils.get_total_norm(gradients).isfinite())
         if finite:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 from unittest.mock import patch
 
-_LIMIT = 120.0  # seconds a job may take
+_LIMIT = 240.0  # seconds a job may take
 
 
 class RankPool:

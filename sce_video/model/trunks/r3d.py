@@ -32,6 +32,9 @@ class PooledBlocks(nn.Module):
     def __init__(self, net: Net, features: int) -> None:
         super().__init__()
         self.blocks: nn.ModuleList = net.blocks
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):  # pytorchvideo's are NumPy's, which do not compile
+                module.stride = tuple(int(step) for step in module.stride)  # type: ignore[assignment]
         self.features = features
 
     def forward(self, clip: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Activation checkpointing: the same numbers, on one rank and two, on every ZeRO stage."""
+"""Trunks whose activations are checkpointed, or that are compiled, give the same numbers."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import torch.distributed as dist
 from tests.dist.pool import RankPool, small_config
 
 
+SWITCH = "checkpoint_activations"
+
+
 @pytest.fixture(scope="module")
 def pool() -> Iterator[RankPool]:
     with RankPool() as pool:
         yield pool
 
 
-def train(folder: Path, trunk: str, stage: int, precision: str, again: bool) -> None:
+def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
     """Two steps; writes losses, gradients, state and all collectives of the forward and backward."""
     from sce_video.engine.ds_config import deepspeed_config, initialize
     from sce_video.engine.pretrain import build_siamese
@@ -31,7 +35,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, again: bool) -> 
         folder,
         model={"trunk": trunk, "width": 4},
         optim={"name": "sgd", "lr": 0.1},
-        train={"batch_size": 4, "checkpoint_activations": again},
+        train={"batch_size": 4, **({switch: True} if switch else {})},
         deepspeed={"zero_optimization": {"stage": stage}},
     )
     runtime = start_runtime(workers=0)
@@ -65,7 +69,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, again: bool) -> 
     with gathered(siamese):
         result["state"] = {k: t.clone() for k, t in siamese.state_dict().items()}
     result["reduced"] = reduced
-    torch.save(result, folder / f"{again}-{runtime.rank}.pt")
+    torch.save(result, folder / f"{switch}-{runtime.rank}.pt")
     stop_runtime()
 
 
@@ -80,13 +84,13 @@ def train(folder: Path, trunk: str, stage: int, precision: str, again: bool) -> 
         ("r3d_18", 3, 2, "fp32"),
     ],
 )
-def test_same_numbers(
+def test_checkpointed_activations(
     trunk: str, stage: int, ranks: int, precision: str, pool: RankPool, tmp_path: Path
 ) -> None:
-    for again in (False, True):
-        pool.run(ranks, train, tmp_path, trunk, stage, precision, again)
+    for switch in ("", SWITCH):
+        pool.run(ranks, train, tmp_path, trunk, stage, precision, switch)
     for rank in range(ranks):
-        once, twice = (torch.load(tmp_path / f"{again}-{rank}.pt") for again in (False, True))
+        once, twice = (torch.load(tmp_path / f"{switch}-{rank}.pt") for switch in ("", SWITCH))
         assert once["losses"] == twice["losses"]
         assert bool(once["gradients"]) == (stage == 0)
         for kind in ("gradients", "state"):
@@ -95,5 +99,24 @@ def test_same_numbers(
                 assert torch.equal(tensor, twice[kind][name]), name
         if ranks > 1:  # SyncBN asked again, on both ranks in one order
             assert len(twice["reduced"]) > len(once["reduced"])
-            first = torch.load(tmp_path / "True-0.pt")
+            first = torch.load(tmp_path / f"{SWITCH}-0.pt")
             assert twice["reduced"] == first["reduced"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize(
+    ("trunk", "stage", "ranks"),
+    [("r2plus1d_18", 1, 1), ("r3d_18", 0, 2), ("resnet18", 2, 1)],
+)
+def test_compiled(trunk: str, stage: int, ranks: int, pool: RankPool, tmp_path: Path) -> None:
+    for switch in ("", "compile"):
+        pool.run(ranks, train, tmp_path, trunk, stage, "fp32", switch)
+    plain, fused = (torch.load(tmp_path / f"{switch}-0.pt") for switch in ("", "compile"))
+    torch.testing.assert_close(fused["losses"], plain["losses"], rtol=1e-4, atol=0)
+    assert fused["state"].keys() == plain["state"].keys()
+    assert any(not torch.equal(fused["state"][k], t) for k, t in plain["state"].items())  # it ran
+    for kind in ("gradients", "state"):
+        for name, tensor in plain[kind].items():
+            difference = (fused[kind][name] - tensor).double().norm()
+            assert difference <= 1e-2 * tensor.double().norm() + 1e-6, (kind, name)
