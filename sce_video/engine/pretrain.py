@@ -92,8 +92,9 @@ def build_siamese(
     if config.train.checkpoint_activations:
         checkpoint_activations(siamese.online.trunk)
     if config.train.compile:
-        for branch in filter(None, (siamese.online, siamese.momentum)):
-            compile_trunk(branch.trunk)
+        for branch in (siamese.online, siamese.momentum):
+            if branch is not None:
+                compile_trunk(branch.trunk)
     return siamese
 
 

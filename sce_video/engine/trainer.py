@@ -228,15 +228,13 @@ class Trainer:
         return {**row, **self.task.end_step(self.step), "lr": lr}
 
     def _update(self, outcomes: list[StepLoss]) -> None:
-        """The optimizer's step; a gradient that is not finite, though the loss was, changes nothing.
+        """The optimizer's step; an infinite gradient under a finite loss changes nothing.
 
         Raises:
             SceVideoError: on all ranks, for such a gradient.
         """
         finite = True
-        if (
-            self.engine.zero_optimization_stage() == 0
-        ):  # the others leave the step out by themselves
+        if self.engine.zero_optimization_stage() == 0:  # the others leave it out by themselves
             gradients = [p.grad for p in self.task.module.parameters() if p.grad is not None]
             finite = bool(nn.utils.get_total_norm(gradients).isfinite())
         if finite:

@@ -34,7 +34,7 @@ class PooledBlocks(nn.Module):
         self.blocks: nn.ModuleList = net.blocks
         for module in self.modules():
             if isinstance(module, nn.Conv3d):  # pytorchvideo's are NumPy's, which do not compile
-                module.stride = tuple(int(step) for step in module.stride)  # type: ignore[assignment]
+                module.stride = tuple(int(step) for step in module.stride)
         self.features = features
 
     def forward(self, clip: Tensor) -> Tensor:
