@@ -113,7 +113,7 @@ def _rank(
 
 def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
     """A whole pretraining that takes milliseconds a step; see :func:`pretrain`."""
-    from sce_video.config import Config
+    from sce_video.config import PretrainConfig
 
     tree: dict[str, dict[str, Any]] = {
         "run": {"dir": str(folder), "seed": 1},
@@ -128,7 +128,7 @@ def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
     }
     for name, section in sections.items():
         tree[name] = {**tree.get(name, {}), **section}
-    return Config.model_validate(tree)
+    return PretrainConfig.model_validate(tree)
 
 
 def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:

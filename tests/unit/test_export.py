@@ -16,7 +16,7 @@ from torchvision.models import resnet18, resnet50
 from torchvision.models.video import r2plus1d_18
 
 from sce_video import load_encoder
-from sce_video.config import Config, dump_config
+from sce_video.config import PretrainConfig, dump_config
 from sce_video.engine.checkpoint import save
 from sce_video.engine.pretrain import build_siamese
 from sce_video.errors import SceVideoError, UsageError
@@ -33,7 +33,7 @@ def make_run(folder: Path, trunk: str, width: int, objective: str, *steps: int) 
         "train": {"batch_size": 2},
     }
     tree["model"]["predictor"] = None
-    config = Config.model_validate(tree)
+    config = PretrainConfig.model_validate(tree)
     siamese = build_siamese(config, None, samples=9, epoch_steps=1)
     folder.mkdir()
     (folder / "config.yaml").write_text(dump_config(config))
