@@ -20,7 +20,7 @@ from sce_video.errors import SceVideoError, UsageError, run_command
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sce_video.config import Config
+    from sce_video.config import PretrainConfig
     from sce_video.evals.features import Features
 
 _MARKER = ".sce-video-demo"
@@ -85,14 +85,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "sce-video demo") -> int
     return run_command(command, verbose=args.verbose)
 
 
-def _config(out: Path, seed: int, overrides: Sequence[str]) -> Config:
-    from sce_video.config import configs_folder, load_config
+def _config(out: Path, seed: int, overrides: Sequence[str]) -> PretrainConfig:
+    from sce_video.config import configs_folder, load_pretraining
 
     own = [f"run.dir={out}", f"run.seed={seed}", f"data.shards={out / 'shards'}"]
-    return load_config(str(configs_folder() / "demo.yaml"), [*own, *overrides])
+    return load_pretraining(str(configs_folder() / "demo.yaml"), [*own, *overrides])
 
 
-def _explain(out: Path, config: Config) -> None:
+def _explain(out: Path, config: PretrainConfig) -> None:
     from sce_video.config import configs_folder
     from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS
 
@@ -104,7 +104,7 @@ def _explain(out: Path, config: Config) -> None:
     print(f"compare  chance, raw pixels, untrained and trained trunk; {out / 'report.html'}")
 
 
-def run(out: Path, seed: int, config: Config) -> dict[str, Any]:
+def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
     """The demo itself; returns what ``results.json`` holds.
 
     Args:
@@ -168,9 +168,9 @@ def _make_shards(out: Path, seed: int) -> None:
         )
 
 
-def _compare(out: Path, config: Config) -> dict[str, Any]:
+def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     """Retrieval and kNN of raw pixels, the untrained and the trained trunk."""
-    from sce_video.engine.pretrain import fresh_trunk
+    from sce_video.engine.clip_task import fresh_trunk
     from sce_video.evals.commands import EvalRequest, Extracted, protocol, write_retrieval
     from sce_video.evals.features import extract
     from sce_video.evals.views import eval_views

@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 
-from sce_video.config import Config, load_config
+from sce_video.config import AnyConfig, PretrainConfig, load_config
 from sce_video.engine.checkpoint import model_part, newest
-from sce_video.engine.pretrain import encoder_spec
+from sce_video.engine.clip_task import encoder_spec
 from sce_video.errors import UsageError, first_line
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
 
@@ -51,9 +51,11 @@ def export_encoder(
         _check_library(spec, library)
     path = _file(out or run, branch, checkpoint, ".pth" if library else ".safetensors")
     saved, _ = newest(_checkpoints(run, checkpoint), checkpoint or "step-*")
-    tensors = model_part(saved, f"{branch}.trunk")
+    only_trunk = not isinstance(config, PretrainConfig) and branch == "online"
+    tensors = model_part(saved, "trunk" if only_trunk else f"{branch}.trunk")
     if not tensors:
-        raise UsageError(f"{saved}: {config.objective.name} has no momentum encoder")
+        name = config.objective.name if isinstance(config, PretrainConfig) else config.task
+        raise UsageError(f"{saved}: {name} has no momentum encoder")
     trunk = build_encoder(spec)
     try:
         trunk.load_state_dict(tensors)
@@ -71,7 +73,7 @@ def export_encoder(
     return path
 
 
-def _config(run: Path) -> Config:
+def _config(run: Path) -> AnyConfig:
     file = run / "config.yaml"
     if not file.is_file():
         raise UsageError(f"{run}: not a run's folder, it has no config.yaml")

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 from sce_video.arguments import Parser, whole
 
 if TYPE_CHECKING:
-    from sce_video.config import Config
+    from sce_video.config import AnyConfig
+    from sce_video.engine.task import Task
 
 log = logging.getLogger("sce_video")
 
@@ -34,7 +35,9 @@ DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
 def parser(prog: str) -> Parser:
     """Arguments of training."""
     result = Parser(
-        prog=prog, description="Train: pretrain an encoder on shards with SCE through DeepSpeed."
+        prog=prog,
+        description="Train on shards through DeepSpeed: pretrain an encoder without labels, train "
+        "a linear layer on it, or fine-tune it.",
     )
     result.add_argument("--config", default=DEFAULT_CONFIG, help="a file, or a name below configs/")
     result.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=0.1")
@@ -46,11 +49,12 @@ def parser(prog: str) -> Parser:
     return result
 
 
-def train(config: Config) -> None:
+def train(config: AnyConfig) -> None:
     """Train; what can be wrong with the data is checked before any rank waits for another."""
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+    from sce_video.config import PretrainConfig
     from sce_video.engine.signals import watch_launcher
     from sce_video.stream.loader import start_fork_server
     from sce_video.stream.source import open_data
@@ -63,23 +67,30 @@ def train(config: Config) -> None:
 
     import torch
 
+    from sce_video.engine.clip_task import find_start
     from sce_video.engine.plan import describe
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
+    from sce_video.engine.supervised import SupervisedTask
     from sce_video.engine.trainer import Trainer
 
     # Before there are other ranks: what one of them alone does must not wait for the others.
+    find_start(config)
     header = "" if rank else describe(config, plan, cuda=torch.cuda.is_available())
     runtime = start_runtime(config.data.workers)
     log_to(Path(config.run.dir), runtime)
     try:
-        task = PretrainTask(config, index, plan, runtime)
+        if isinstance(config, PretrainConfig):
+            task: Task = PretrainTask(config, index, plan, runtime)
+        else:
+            task = SupervisedTask(config, index, plan, runtime)
         if runtime.main:
             print(header, flush=True)
             log.info("this run\n%s", header, extra={"file_only": True})
         Trainer(config, task, runtime, plan.digest).run()
         if runtime.main:
-            print(f"done: {config.run.dir} (encoder.safetensors, metrics.jsonl)", flush=True)
+            weights = sorted(path.name for path in Path(config.run.dir).glob("*.safetensors"))
+            print(f"done: {config.run.dir} ({', '.join(weights)}, metrics.jsonl)", flush=True)
     finally:
         stop_runtime()
 

@@ -30,7 +30,7 @@ from sce_video.augment.recipes import RECIPES
 from sce_video.bench.sets import Machine, make_set
 from sce_video.bench.timing import print_goals, print_table
 from sce_video.bench.videos import make_videos
-from sce_video.config import Config
+from sce_video.config import PretrainConfig
 from sce_video.config.sections import TrunkName
 from sce_video.engine.precision import check_bf16
 from sce_video.engine.pretrain import PretrainTask
@@ -105,7 +105,7 @@ class _Interleaved(PretrainTask):
     """Pretraining in whose pauses, between a step's batch and the next, the bare parts run."""
 
     def __init__(
-        self, config: Config, index: ShardIndex | None, plan: BatchPlan, runtime: Runtime
+        self, config: PretrainConfig, index: ShardIndex | None, plan: BatchPlan, runtime: Runtime
     ) -> None:
         super().__init__(config, index, plan, runtime)
         self.ways = {BARE: Bare(self, None)}
@@ -131,7 +131,7 @@ class _Interleaved(PretrainTask):
             yield batch
 
 
-def step_config(args: Any, folder: Path) -> Config:
+def step_config(args: Any, folder: Path) -> PretrainConfig:
     """The published recipe on made shards in ``folder``, an epoch a step."""
     steps = 2 + _ALONE + args.rounds
     sections = {
@@ -147,10 +147,10 @@ def step_config(args: Any, folder: Path) -> Config:
         },
         "track": {"every": 1},
     }
-    return Config.model_validate(sections)
+    return PretrainConfig.model_validate(sections)
 
 
-def bench_step(config: Config) -> dict[str, Any]:
+def bench_step(config: PretrainConfig) -> dict[str, Any]:
     """All tables, as JSON values."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU's time is not the CPU's
     index, plan = open_data(config, 0, 1)

@@ -1,4 +1,7 @@
-"""A run's configuration: one YAML file, frozen and checked; sections in ``sections.py``."""
+"""A run's configuration: one YAML file, frozen and checked.
+
+Sections are in ``sections.py``, what a task has of them in ``tasks.py``.
+"""
 
 from sce_video.config.load import (
     check_run_folder,
@@ -6,28 +9,34 @@ from sce_video.config.load import (
     dump_config,
     find_config,
     load_config,
+    load_pretraining,
 )
 from sce_video.config.sections import (
     PRETRAINING_RECIPES,
     AugmentConfig,
-    Config,
     HeadConfig,
     ModelConfig,
     OptimConfig,
     TrackConfig,
 )
+from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig, SupervisedConfig
 
 __all__ = [
     "PRETRAINING_RECIPES",
+    "TASKS",
+    "AnyConfig",
     "AugmentConfig",
     "Config",
     "HeadConfig",
     "ModelConfig",
     "OptimConfig",
+    "PretrainConfig",
+    "SupervisedConfig",
     "TrackConfig",
     "check_run_folder",
     "configs_folder",
     "dump_config",
     "find_config",
     "load_config",
+    "load_pretraining",
 ]

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from sce_video.config.objectives import OBJECTIVES
-from sce_video.config.sections import Config
+from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
 from sce_video.errors import UsageError
 
 
@@ -61,7 +61,7 @@ def find_config(name: str) -> Path:
     raise UsageError(f"{name}: no such config{hint}")
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+def load_config(name: str, overrides: Sequence[str] = ()) -> AnyConfig:
     """Read a config file and apply ``key=value`` overrides.
 
     Raises:
@@ -76,12 +76,28 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
         raise UsageError(f"{path}: must be a mapping of sections")
     for override in overrides:
         _override(tree, override)
+    task = str(tree.setdefault("task", "pretrain"))
+    if task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, n=1, cutoff=0.0)
+        raise UsageError(f"{path}: task '{task}' is unknown; did you mean '{near[0]}'?")
     try:
-        return Config.model_validate(tree)
+        return TASKS[task].model_validate(tree)
     except ValidationError as error:
         place = ".".join(_where(error.errors()[0]["loc"])[0])
         typed = [text for text in overrides if place and text.startswith(f"{place}=")]
-        raise UsageError(f"{typed[0] if typed else path}: {_explain(error)}") from error
+        raise UsageError(f"{typed[0] if typed else path}: {_explain(error, task)}") from error
+
+
+def load_pretraining(name: str, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """:func:`load_config` where only pretraining will do.
+
+    Raises:
+        UsageError: as there, or another task.
+    """
+    config = load_config(name, overrides)
+    if not isinstance(config, PretrainConfig):
+        raise UsageError(f"{name}: task {config.task}, where only pretrain will do")
+    return config
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -109,13 +125,16 @@ def _where(loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:
     return where, None
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, task: str) -> str:
     """The first problem as one line, with the nearest known key for an unknown one."""
     problem = error.errors()[0]
     where, objective = _where(problem["loc"])
     name = ".".join(where)
     if problem["type"] == "extra_forbidden":
-        known = [".".join([*where[:-1], key]) for key in _keys(where[:-1], objective)]
+        others = [t for t in TASKS if where[-1] in _keys(t, where[:-1], None)]
+        if others and not objective:
+            return f"'{name}' is of task {' and '.join(others)}; a {task} run has none"
+        known = [".".join([*where[:-1], key]) for key in _keys(task, where[:-1], objective)]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         if objective:
@@ -129,16 +148,18 @@ def _explain(error: ValidationError) -> str:
     return f"{name}: {message}, got {problem['input']!r}"
 
 
-def _keys(sections: Sequence[str], objective: str | None) -> list[str]:
+def _keys(task: str, sections: Sequence[str], objective: str | None) -> list[str]:
+    """Those of a section of a task; none where the task has no such section."""
     if objective:
         return list(OBJECTIVES[objective].model_fields)
-    model: Any = Config
+    model: Any = TASKS[task]
     for section in sections:
-        annotation = model.model_fields[section].annotation
+        field = getattr(model, "model_fields", {}).get(section)
+        annotation = field and field.annotation
         if isinstance(annotation, types.UnionType):
             annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
         model = annotation
-    return list(model.model_fields)
+    return list(getattr(model, "model_fields", {}))
 
 
 def dump_config(config: Config) -> str:

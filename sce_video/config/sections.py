@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from fractions import Fraction
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sce_video.config.objectives import (
-    OBJECTIVES,
-    CMCConfig,
-    IRConfig,
-    ObjectiveConfig,
-    SCEConfig,
-    SimCLRConfig,
-)
 from sce_video.config.section import Count, Positive, Section, Share
 
 PRETRAINING_RECIPES = {
@@ -30,6 +21,9 @@ PRETRAINING_RECIPES = {
 }
 """The recipes of :mod:`sce_video.augment.recipes` that pretrain, and how many views each has."""
 
+LABELLED_RECIPES = ("video_linear", "video_finetune", "imagenet_linear")
+"""Those that train with labels, on one view."""
+
 
 class RunConfig(Section):
     """Where a run lives and how long it may take."""
@@ -38,6 +32,7 @@ class RunConfig(Section):
     seed: int = 0
     max_steps: Count | None = None  # stop early; the schedules keep train.epochs
     resume: bool = False  # continue the run in ``dir`` from its newest checkpoint
+    init_from: str | None = None  # a run's folder or its encoder: the trunk starts with its weights
 
 
 class DataConfig(Section):
@@ -77,7 +72,7 @@ class ClipConfig(Section):
 class AugmentConfig(Section):
     """How views differ: a recipe's table (README, "Augmentation"); null = as the recipe has it."""
 
-    recipe: str = "kinetics_strength_0.5"
+    recipe: str
     size: int | None = Field(default=None, ge=16)  # images: side of a view; clips have clip.size
     flip: Share | None = None
     area: tuple[Share, Share] | None = None  # of the frame, of the random crop
@@ -92,6 +87,12 @@ class AugmentConfig(Section):
             raise ValueError(f"give the lower bound first, not {list(bounds)}")
         return bounds
 
+
+class PretrainAugmentConfig(AugmentConfig):
+    """Of pretraining."""
+
+    recipe: str = "kinetics_strength_0.5"
+
     @field_validator("recipe")
     @classmethod
     def _pretrains(cls, name: str) -> str:
@@ -99,6 +100,19 @@ class AugmentConfig(Section):
             known = ", ".join(PRETRAINING_RECIPES)
             raise ValueError(f"'{name}' does not pretrain; take one of {known}")
         return name
+
+
+class LabelledAugmentConfig(AugmentConfig):
+    """Of training with labels."""
+
+    @model_validator(mode="after")
+    def _trains_with_labels(self) -> LabelledAugmentConfig:
+        if self.recipe not in LABELLED_RECIPES:
+            known = ", ".join(LABELLED_RECIPES)
+            raise ValueError(f"'{self.recipe}' is not for labels; take one of {known}")
+        if (self.area or self.aspect) and self.recipe.startswith("video"):
+            raise ValueError(f"{self.recipe} has no random resized crop: leave out area and aspect")
+        return self
 
 
 class HeadConfig(Section):
@@ -134,16 +148,33 @@ TrunkName = Literal[
 ]
 
 
-class ModelConfig(Section):
-    """The networks."""
+class TrunkConfig(Section):
+    """The trunk."""
 
     trunk: TrunkName = "r2plus1d_18"  # README, "Objectives and trunks"
     width: Count = 64  # channels after the stem; 64 = the published trunk
+
+
+class ModelConfig(TrunkConfig):
+    """The networks of pretraining."""
+
     projector: HeadConfig = HeadConfig()
     predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections
     momentum: Share = 0.99  # of the momentum encoder at step 0
     momentum_schedule: Literal["cosine", "constant"] = "cosine"  # to 1, or as it is
     split_bn: Count | None = None  # shuffle-BN on one device: splits of momentum-branch batches
+
+
+class LabelledModelConfig(TrunkConfig):
+    """The network of training with labels."""
+
+    colour: Literal["rgb", "lab"] = "rgb"  # lab: the two trunks that CMC leaves
+
+
+class ClassHeadConfig(Section):
+    """What stands on the trunk: a linear layer."""
+
+    dropout: float = Field(default=0, ge=0, lt=1)  # of its input
 
 
 class OptimConfig(Section):
@@ -210,77 +241,3 @@ class TrackConfig(Section):
     @classmethod
     def _yaml_off(cls, value: object) -> object:
         return "off" if value is False else value  # what YAML makes of a bare off
-
-
-class Config(Section):
-    """A whole run."""
-
-    task: Literal["pretrain"] = "pretrain"
-    run: RunConfig = RunConfig()
-    data: DataConfig
-    clip: ClipConfig | None = None  # absent for images
-    augment: AugmentConfig = AugmentConfig()
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = SCEConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
-    track: TrackConfig = TrackConfig()
-
-    @property
-    def shape(self) -> ClipConfig:
-        """What a view is: the clip's, or one frame of an image."""
-        size = self.augment.size or 224
-        return self.clip or ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
-
-    @property
-    def views(self) -> int:
-        """Views of a sample: the recipe's first ones, as many as the objective takes."""
-        views = PRETRAINING_RECIPES[self.augment.recipe]
-        if isinstance(self.objective, SimCLRConfig):
-            return 2
-        return 1 if isinstance(self.objective, IRConfig | CMCConfig) else views
-
-    @field_validator("objective", mode="before")
-    @classmethod
-    def _sce_by_default(cls, section: object) -> object:
-        if not isinstance(section, dict):
-            return section
-        name = section.get("name", "sce")
-        if name not in OBJECTIVES:
-            near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.0)
-            raise ValueError(f"name '{name}' is unknown; did you mean '{near[0]}'?")
-        return {"name": name, **section}
-
-    @model_validator(mode="after")
-    def _fits_the_networks(self) -> Config:
-        if self.objective.name == "cmc" and self.model.predictor:
-            raise ValueError("model.predictor: CMC has none, set it to null")
-        if self.model.split_bn and not self.model.trunk.startswith("resnet"):
-            raise ValueError("model.split_bn is for 2-D trunks (resnet18, resnet50, ...)")
-        return self
-
-    @model_validator(mode="after")
-    def _fits_the_shape(self) -> Config:
-        if self.clip and self.augment.size:
-            raise ValueError("augment.size is for images; the size of clips is clip.size")
-        if self.shape.frames == 1 and self.augment.temporal_difference:
-            raise ValueError("augment.temporal_difference needs clips of more than one frame")
-        return self
-
-    @model_validator(mode="after")
-    def _compiles_whole_weights(self) -> Config:
-        if self.train.compile and self.deepspeed.zero_optimization.stage == 3:
-            raise ValueError("train.compile needs ZeRO stage 0, 1 or 2: 3 takes weights away")
-        return self
-
-    @model_validator(mode="after")
-    def _queue_holds_a_step(self) -> Config:
-        queue = getattr(self.objective, "queue", None)
-        keys = self.objective.queued * self.train.batch_size
-        if queue is not None and keys > queue:
-            raise ValueError(
-                f"objective.queue {queue} is below the {keys} keys of a step "
-                f"({self.objective.queued} a sample x train.batch_size)"
-            )
-        return self

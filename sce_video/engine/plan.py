@@ -17,15 +17,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from sce_video.config import Config
+from sce_video.config import AnyConfig, Config, PretrainConfig, SupervisedConfig
 from sce_video.config.objectives import Objective as Section
 from sce_video.config.objectives import RingKeys
+from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.optim.schedules import scaled_lr
-from sce_video.engine.pretrain import build_online, build_predictor, view_recipe
+from sce_video.engine.pretrain import build_online, build_predictor
+from sce_video.engine.supervised import build_classifier
 from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.build import build_objective
 from sce_video.stream.foreign import ForeignPlan
-from sce_video.stream.order import BatchPlan
+from sce_video.stream.order import Plan
 from sce_video.stream.source import planned_data
 
 GPU = 62e12
@@ -50,8 +52,8 @@ class _Passes(NamedTuple):
     flops: int  # forward passes of both branches, backward pass
     remembered: int  # bytes of the embeddings that all ranks exchange
     statistics: int  # bytes that SyncBN sums over the ranks
-    weights: int  # online branch
-    momentum: int  # weights of the momentum branch
+    weights: int  # that are trained
+    frozen: int  # that are not: the momentum branch, the trunk below a linear layer
     memory: int  # bytes of queue or bank
 
 
@@ -71,37 +73,60 @@ def _saved(own: list[Tensor]) -> Iterator[dict[int, int]]:
         yield sizes
 
 
-def _passes(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool) -> _Passes:
+def _passes(config: AnyConfig, plan: Plan, *, bf16: bool) -> _Passes:
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        if isinstance(config, PretrainConfig):
+            return _pretraining(config, plan, bf16=bf16)
+        return _with_labels(config, plan, bf16=bf16)
+
+
+def _with_labels(config: SupervisedConfig, plan: Plan, *, bf16: bool) -> _Passes:
+    batch = max(2, plan.micro_batch)
+    part, shape = plan.micro_batch / batch, config.shape
+    net = build_classifier(config, plan.classes)
+    clip = torch.empty(batch, 3, shape.frames, shape.size, shape.size)
+    kept, forward, _ = _embed(net, nn.Identity(), clip, bf16=bf16)
+    return _Passes(
+        saved=int(part * (clip.nbytes + kept)),
+        flops=int(part * forward * (1 if config.frozen else 3)),
+        remembered=0,
+        statistics=0 if config.frozen else _statistics(net, 24),
+        weights=_count(net.linear if config.frozen else net),
+        frozen=_count(net.trunk) if config.frozen else 0,
+        memory=0,
+    )
+
+
+def _pretraining(config: PretrainConfig, plan: Plan, *, bf16: bool) -> _Passes:
     batch = max(2, plan.micro_batch)  # BN refuses a sample alone
     part = plan.micro_batch / batch
     dim, shape, steps = config.model.projector.dim, config.shape, plan.steps_per_epoch
-    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
-        online, predictor = build_online(config), build_predictor(config)
-        objective = build_objective(
-            config.objective, dim=dim, seed=0, samples=plan.samples, epoch_steps=steps
-        )
-        sides = [side for _, side in view_recipe(config).crops(shape.size)]
-        queries = range(0 if objective.symmetric else 1, len(sides))
-        keys = range(objective.key_views if objective.momentum else 0)
-        saved, flops = 0, 0
-        for i, side in enumerate(sides):
-            clip = torch.empty(batch, 3, shape.frames, side, side)
-            kept, forward, streams = _embed(online, predictor, clip, bf16=bf16)
-            saved += clip.nbytes + kept * (i in queries)
-            # A backward pass takes the gradient of the input and that of the weights.
-            flops += forward * (3 * (i in queries) + (i in keys))
-        embedded = range(streams) if streams > 1 else queries
-        kept, remembered = _contrast(objective, embedded, keys, batch, dim)
-        return _Passes(
-            saved=int(part * (saved + kept)),
-            flops=int(part * flops),
-            remembered=int(part * remembered),
-            statistics=len(queries) * (_statistics(online, 24) + _statistics(predictor, 24))
-            + len(keys) * _statistics(online, 16),
-            weights=_count(online) + _count(predictor),
-            momentum=_count(online) if objective.momentum else 0,
-            memory=sum(x.nbytes for x in objective.buffers()),
-        )
+    online, predictor = build_online(config), build_predictor(config)
+    objective = build_objective(
+        config.objective, dim=dim, seed=0, samples=plan.samples, epoch_steps=steps
+    )
+    sides = [side for _, side in view_recipe(config).crops(shape.size)]
+    queries = range(0 if objective.symmetric else 1, len(sides))
+    keys = range(objective.key_views if objective.momentum else 0)
+    saved, flops = 0, 0
+    for i, side in enumerate(sides):
+        clip = torch.empty(batch, 3, shape.frames, side, side)
+        kept, forward, streams = _embed(online, predictor, clip, bf16=bf16)
+        saved += clip.nbytes + kept * (i in queries)
+        # A backward pass takes the gradient of the input and that of the weights.
+        flops += forward * (3 * (i in queries) + (i in keys))
+    embedded = range(streams) if streams > 1 else queries
+    kept, remembered = _contrast(objective, embedded, keys, batch, dim)
+    return _Passes(
+        saved=int(part * (saved + kept)),
+        flops=int(part * flops),
+        remembered=int(part * remembered),
+        statistics=len(queries) * (_statistics(online, 24) + _statistics(predictor, 24))
+        + len(keys) * _statistics(online, 16),
+        weights=_count(online) + _count(predictor),
+        frozen=_count(online) if objective.momentum else 0,
+        memory=sum(x.nbytes for x in objective.buffers()),
+    )
 
 
 def _embed(
@@ -144,7 +169,7 @@ def _statistics(module: nn.Module, size: int) -> int:
     return sum(size * norm.num_features for norm in norms)
 
 
-def needs(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool, cuda: bool) -> Needs:
+def needs(config: AnyConfig, plan: Plan, *, bf16: bool, cuda: bool) -> Needs:
     """Memory, traffic and arithmetic of an optimizer step.
 
     Activations are what autograd keeps of one micro-batch, counted by running it on fake tensors;
@@ -169,7 +194,7 @@ def needs(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool, cuda: bo
     )
     memory = {
         "activations": own.saved,
-        "weights": (P + 4 * own.momentum) / (n if stage == 3 else 1),
+        "weights": (P + 4 * own.frozen) / (n if stage == 3 else 1),
         "gradients": P / (n if stage > 1 else 1),
         "optimizer": P * (states + (stage > 0)) / share,  # ZeRO keeps a master copy
         "ZeRO's buffer": bucket * (stage > 0),
@@ -186,7 +211,7 @@ def needs(config: Config, plan: BatchPlan | ForeignPlan, *, bf16: bool, cuda: bo
     return Needs(own.weights, own.flops * micro * n, memory, sent)
 
 
-def describe(config: Config, plan: BatchPlan | ForeignPlan, *, cuda: bool, note: str = "") -> str:
+def describe(config: AnyConfig, plan: Plan, *, cuda: bool, note: str = "") -> str:
     """One screen: what is about to be trained.
 
     Args:
@@ -205,7 +230,7 @@ def describe(config: Config, plan: BatchPlan | ForeignPlan, *, cuda: bool, note:
     steps = f"{total:,} = {plan.epochs} epochs x {plan.steps_per_epoch:,}"
     if config.run.max_steps and config.run.max_steps < total:
         steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
-    run, hours = need.flops * total, gpu_hours(need, total)
+    run, hours = need.flops * total, gpu_hours(need, total, bf16=bf16)
     lr = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
     lines = [
         f"model      {config.model.trunk} width {config.model.width}, {need.trained:,} parameters, "
@@ -213,7 +238,8 @@ def describe(config: Config, plan: BatchPlan | ForeignPlan, *, cuda: bool, note:
         f"{'bf16 autocast' if bf16 else 'fp32'}",
         f"data       {_data(config, plan)}{note}",
         f"views      {_views(config)}",
-        f"objective  {_described(config.objective)}",
+        f"start      {config.run.init_from or 'random weights'}",
+        _own(config, plan),
         f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
         f"micro-batch(es) of {plan.micro_batch}",
         f"steps      {steps}",
@@ -222,9 +248,9 @@ def describe(config: Config, plan: BatchPlan | ForeignPlan, *, cuda: bool, note:
         f"memory     a rank: {_sum(need.memory, 2**30, 'GiB')}",
         f"network    a rank and step: {_sum(need.sent, 1e6, 'MB')}",
         f"work       {need.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
-        f"all: {hours:,.{0 if hours > 10 else 2}f} GPU-hours at {GPU / 1e12:.0f} TFLOP/s",
+        f"all: {hours:,.{0 if hours > 10 else 2}f} GPU-hours at {_speed(bf16) / 1e12:.0f} TFLOP/s",
     ]
-    if need.memory["queue or bank"] and (queue := getattr(config.objective, "queue", None)):
+    if isinstance(config, PretrainConfig) and (queue := getattr(config.objective, "queue", None)):
         keys = config.objective.queued * plan.samples
         if keys < 4 * queue:
             lines.append(
@@ -234,9 +260,24 @@ def describe(config: Config, plan: BatchPlan | ForeignPlan, *, cuda: bool, note:
     return "\n".join(lines)
 
 
-def gpu_hours(need: Needs, steps: int) -> float:
-    """Hours of one GPU at :data:`GPU` for ``steps`` optimizer steps."""
-    return need.flops * steps / GPU / 3600
+def gpu_hours(need: Needs, steps: int, *, bf16: bool) -> float:
+    """Hours of one GPU at :data:`GPU` for ``steps`` optimizer steps; fp32 takes twice as long."""
+    return need.flops * steps / _speed(bf16) / 3600
+
+
+def _speed(bf16: bool) -> float:
+    return GPU if bf16 else GPU / 2  # TF32, in which torch convolves fp32
+
+
+def _own(config: AnyConfig, plan: Plan) -> str:
+    """The line of a task's own."""
+    if isinstance(config, PretrainConfig):
+        return f"objective  {_described(config.objective)}"
+    trunk = "frozen" if config.frozen else "trained"
+    return (
+        f"head       linear layer of {plan.classes} classes, dropout {config.head.dropout:g}, "
+        f"on the {trunk} trunk"
+    )
 
 
 def _sum(parts: dict[str, float], unit: float, name: str) -> str:
@@ -244,7 +285,7 @@ def _sum(parts: dict[str, float], unit: float, name: str) -> str:
     return f"{sum(parts.values()) / unit:.3g} {name}" + (f" ({held})" if held else "")
 
 
-def _data(config: Config, plan: BatchPlan | ForeignPlan) -> str:
+def _data(config: Config, plan: Plan) -> str:
     samples = f"{plan.samples:,} {'videos' if config.clip else 'images'}"
     if isinstance(plan, ForeignPlan):
         return f"{len(plan.shards):,} tars without an index, epochs of {samples}"
@@ -267,7 +308,7 @@ def _described(objective: Section) -> str:
     return f"{objective.name}: " + ", ".join(f"{k} {v}" for k, v in settings.items())
 
 
-def explain(config: Config, samples: int | None, gpus: int | None) -> str:
+def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
     """What a run of ``config`` would do and need, without starting it.
 
     Args:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sce_video.augment.apply import Augmenter
-from sce_video.augment.kernels import choose_kernels
-from sce_video.augment.recipes import Recipe, find_recipe
-from sce_video.config import Config
-from sce_video.engine.diagnostics import view_grid
+from sce_video.config import PretrainConfig
+from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from
 from sce_video.engine.optim.schedules import cosine_momentum
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunk
-from sce_video.model.encoder import EncoderSpec, build_encoder
 from sce_video.model.heads import mlp_head
 from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
@@ -29,39 +23,13 @@ from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks.lab import LabTrunk
 from sce_video.objectives.build import build_objective
 from sce_video.shard.format import ShardIndex
-from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.foreign import ForeignPlan
-from sce_video.stream.loader import ClipBatch, ClipDataset, load
+from sce_video.stream.loader import ClipBatch
 from sce_video.stream.order import BatchPlan
-from sce_video.stream.pipeline import ForeignClips
-from sce_video.stream.shards import ShardReader
-
-log = logging.getLogger("sce_video")
-
-
-def encoder_spec(config: Config) -> EncoderSpec:
-    """What the run's encoder is and sees."""
-    mean, std = find_recipe(config.augment.recipe).stats
-    return EncoderSpec(
-        trunk=config.model.trunk,
-        width=config.model.width,
-        colour="lab" if config.objective.name == "cmc" else "rgb",
-        frames=config.shape.frames,
-        seconds=config.shape.seconds,
-        size=config.shape.size,
-        mean=mean,
-        std=std,
-    )
-
-
-def fresh_trunk(config: Config) -> nn.Module:
-    """The trunk as training starts with it."""
-    torch.manual_seed(config.run.seed)
-    return build_encoder(encoder_spec(config))
 
 
 def build_siamese(
-    config: Config, autocast: torch.dtype | None, *, samples: int, epoch_steps: int
+    config: PretrainConfig, autocast: torch.dtype | None, *, samples: int, epoch_steps: int
 ) -> Siamese:
     """The network with fresh weights from ``run.seed``, the same on every rank.
 
@@ -80,12 +48,10 @@ def build_siamese(
         samples=samples,
         epoch_steps=epoch_steps,
     )
-    siamese = Siamese(
-        online,
-        build_predictor(config),
-        objective,
-        autocast,
-    )
+    predictor = build_predictor(config)
+    heads = {name: head for name, head in online.named_children() if name != "trunk"}
+    start_from(config, online.trunk, {**heads, "predictor": predictor})
+    siamese = Siamese(online, predictor, objective, autocast)
     if model.split_bn and siamese.momentum:
         convert_split_bn(siamese.momentum, model.split_bn)
     convert_sync_bn(siamese)
@@ -98,7 +64,7 @@ def build_siamese(
     return siamese
 
 
-def build_online(config: Config) -> Encoder | LabEncoder:
+def build_online(config: PretrainConfig) -> Encoder | LabEncoder:
     """Trunk and projector, fresh."""
     trunk, head = fresh_trunk(config), config.model.projector
     features: int = trunk.features  # type: ignore[assignment]
@@ -107,31 +73,20 @@ def build_online(config: Config) -> Encoder | LabEncoder:
     return Encoder(trunk, mlp_head(features, **head.model_dump()))
 
 
-def build_predictor(config: Config) -> nn.Module:
+def build_predictor(config: PretrainConfig) -> nn.Module:
     """The predictor, fresh; the identity if there is none."""
     dim, head = config.model.projector.dim, config.model.predictor
     return mlp_head(dim, dim, **head.model_dump()) if head else nn.Identity()
 
 
-def view_recipe(config: Config) -> Recipe:
-    """The recipe with the config's own values, for the views that the objective takes."""
-    augment = config.augment
-    recipe = find_recipe(
-        augment.recipe,
-        flip=augment.flip,
-        area=augment.area,
-        aspect=augment.aspect,
-        temporal_difference=augment.temporal_difference,
-    )
-    return replace(recipe, views=recipe.views[: config.views])
-
-
-class PretrainTask:
+class PretrainTask(ClipTask):
     """Pretraining for the trainer (see :class:`sce_video.engine.task.Task`)."""
+
+    config: PretrainConfig
 
     def __init__(
         self,
-        config: Config,
+        config: PretrainConfig,
         index: ShardIndex | None,
         plan: BatchPlan | ForeignPlan,
         runtime: Runtime,
@@ -141,59 +96,14 @@ class PretrainTask:
                 f"objective {config.objective.name} keeps a vector of every sample: it needs "
                 "shards with an index (python -m sce_video.shard webdataset makes one)"
             )
-        self.config, self.runtime, self.plan = config, runtime, plan
-        self.steps_per_epoch = plan.steps_per_epoch
-        self.total_steps = plan.steps_per_epoch * plan.epochs
-        precision = config.train.precision
-        bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
+        super().__init__(config, index, plan, runtime)
         self.module: Siamese = build_siamese(
             config,
-            torch.bfloat16 if bf16 else None,
+            autocast_dtype(config, runtime),
             samples=0 if index is None else len(index),
             epoch_steps=plan.steps_per_epoch,
         )
-        self._augment = self._augmenter()
-        self._index = index
         self._outputs: list[SiameseOutput] = []  # of the step's micro-batches
-        self.spec = encoder_spec(config)
-
-    def batches(self, consumed: int) -> Iterator[ClipBatch]:
-        """Micro-batches of uint8 clips from worker processes."""
-        clip, recipe = self.config.shape, self._augment.recipe
-        sampler = RandomClips(
-            crops=recipe.crops(clip.size),
-            timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
-            difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
-            seed=self.config.run.seed,
-        )
-        antialias = self.config.augment.antialias
-        workers, pin = self.config.data.workers, self.runtime.device.type == "cuda"
-        if isinstance(self.plan, ForeignPlan):
-            if consumed and self.runtime.main:
-                log.info("tars without an index: going on with a fresh order of all of them")
-            stream = ForeignClips(self.plan, sampler, consumed, antialias=antialias)
-            return load(stream, None, workers=workers, pin=pin)
-        if self._index is None:
-            raise TypeError("a plan by rows needs their index")
-        dataset = ClipDataset(
-            ShardReader(self._index),
-            sampler,
-            substitutes=self.plan.rows,
-            antialias=antialias,
-            decode=self.config.data.decode,
-        )
-        return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
-
-    def _augmenter(self) -> Augmenter:
-        config, recipe = self.config, view_recipe(self.config)
-        clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
-        kernels = choose_kernels(
-            recipe, config.shape.frames, config.shape.size, self.runtime.device, clips
-        )
-        return Augmenter(recipe, config.run.seed, self.runtime.device, kernels)
-
-    def _views(self, batch: ClipBatch) -> list[Tensor]:
-        return self._augment(batch.views, batch.epochs, batch.rows)
 
     def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
         """Augment on the device, forward; keys wait for :meth:`end_step`."""
@@ -216,7 +126,3 @@ class PretrainTask:
     def trunk(self) -> nn.Module:
         """The online trunk."""
         return self.module.online.trunk
-
-    def picture(self, batch: ClipBatch) -> Tensor | None:
-        """Both views of the first clips of a batch."""
-        return view_grid(self._views(batch), *self._augment.recipe.stats)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
-
-from sce_video.model.encoder import EncoderSpec
 
 
 class StepLoss(NamedTuple):
@@ -23,7 +22,6 @@ class StepLoss(NamedTuple):
 class Task(Protocol):
     """A thing to train. ``module`` goes into the engine with all that a checkpoint must hold."""
 
-    spec: EncoderSpec
     steps_per_epoch: int
     total_steps: int
 
@@ -41,7 +39,10 @@ class Task(Protocol):
         """After optimizer step ``step`` (0-based); returns scalars to log."""
 
     def trunk(self) -> nn.Module:
-        """What becomes the encoder."""
+        """The part that sees the views, and becomes the encoder."""
+
+    def save(self, folder: Path) -> None:
+        """Write what a finished run leaves in its ``folder``; a collective call."""
 
     def picture(self, batch: Any) -> Tensor | None:
         """What the net sees of a micro-batch, uint8 ``[3,H,W]``, or None."""

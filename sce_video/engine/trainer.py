@@ -28,9 +28,8 @@ from sce_video.engine.saving import Saver
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import StepLoss, Task
 from sce_video.engine.track import Tracker
-from sce_video.engine.zero_layout import Segment, gathered, zero_layout
+from sce_video.engine.zero_layout import Segment, zero_layout
 from sce_video.errors import Interrupted, SceVideoError, first_line
-from sce_video.model.encoder import ENCODER_NAME, save_encoder
 from sce_video.progress import Progress
 from sce_video.shard.format import write_atomic
 
@@ -123,9 +122,7 @@ class Trainer:
                 shown = self.runtime.main
                 with Progress(self.last_step, "step", start=self.step, shown=shown) as bar:
                     self._loop(batches, stop, tracker, bar)
-                with gathered(self.task.trunk()):
-                    if self.runtime.main:
-                        save_encoder(self.folder / ENCODER_NAME, self.task.trunk(), self.task.spec)
+                self.task.save(self.folder)
                 self._status("done")
             except Interrupted as stopped:
                 log.info("%s", stopped, extra={"file_only": True})

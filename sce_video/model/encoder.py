@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from sce_video.errors import UsageError
+from sce_video.errors import UsageError, first_line
 from sce_video.model.trunks import build_trunk
 from sce_video.model.trunks.lab import LabTrunk
 
 ENCODER_NAME = "encoder.safetensors"
+
+Header = TypeVar("Header", bound=BaseModel)
 
 
 class EncoderSpec(BaseModel):
@@ -42,10 +44,42 @@ def build_encoder(spec: EncoderSpec) -> nn.Module:
 
 def save_encoder(path: Path, trunk: nn.Module, spec: EncoderSpec) -> None:
     """Write the trunk's state dict with ``spec`` in the file's header; atomically."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in trunk.state_dict().items()}
+    save_weights(path, trunk, spec)
+
+
+def save_weights(path: Path, module: nn.Module, header: BaseModel) -> None:
+    """Write a module's state dict with a JSON header; atomically."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
     partial = path.with_name(path.name + ".tmp")
-    save_file(tensors, partial, metadata={"sce_video": spec.model_dump_json()})
+    save_file(tensors, partial, metadata={"sce_video": header.model_dump_json()})
     partial.replace(path)
+
+
+def read_weights(file: Path, header: type[Header], what: str) -> tuple[Header, dict[str, Tensor]]:
+    """Header and tensors of a file of :func:`save_weights`.
+
+    Raises:
+        UsageError: not such a file; ``what`` it should have been is said.
+    """
+    try:
+        with safe_open(file, framework="pt") as stream:
+            found = header.model_validate(json.loads(stream.metadata()["sce_video"]))
+            return found, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{file}: not {what} of sce-video: {first_line(error)}") from error
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+    """Load all of a module's tensors.
+
+    Raises:
+        UsageError: some are missing, too many, or of another shape.
+    """
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split()).partition(": ")[2]
+        raise UsageError(f"{file}: its tensors are not its network's: {problem}") from error
 
 
 def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
@@ -67,12 +101,7 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
             f"{file}: no encoder; give a finished run's folder or its {ENCODER_NAME} "
             "(of a run that was stopped, sce-video export RUN makes it)"
         )
-    try:
-        with safe_open(file, framework="pt") as stream:
-            spec = EncoderSpec.model_validate(json.loads(stream.metadata()["sce_video"]))
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError, ValidationError) as error:
-        raise UsageError(f"{file}: not an encoder of sce-video: {error}") from error
+    spec, tensors = read_weights(file, EncoderSpec, "an encoder")
     trunk = build_encoder(spec)
-    trunk.load_state_dict(tensors)
+    fill(trunk, tensors, file)
     return trunk.eval(), spec

@@ -138,6 +138,7 @@ def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
             f"data.split={data.split}: tars without an index have no splits; give data.split=null"
         )
     indexed = {
+        f"task={config.task}": config.task != "pretrain",
         f"clip.grid={config.shape.grid}": config.shape.grid > 1,
         f"data.decode={data.decode}": data.decode not in ("planned", "pyav"),
         "data.on_short=drop": data.on_short == "drop",

@@ -75,6 +75,7 @@ class Plan(ABC):
     accumulate: int = 1  # micro-batches an optimizer step
     rank: int = 0
     ranks: int = 1
+    classes: int = 0  # of the set
 
     def __post_init__(self) -> None:
         if self.samples < self.batch_size:
@@ -168,6 +169,7 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
     return BatchPlan(
         rows=rows,
         shard_of=shard_of.astype(np.int64),
+        classes=len(index.manifest.classes),
         digest=index.digest,
         seed=config.run.seed,
         epochs=config.train.epochs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sce_video.config import Config
 from sce_video.errors import UsageError
@@ -15,12 +16,20 @@ from sce_video.stream.order import WINDOW, BatchPlan, batch_plan
 from sce_video.stream.shards import RemoteIndex, open_set
 
 TRAINING_SAMPLES = {
-    "kinetics400": 240_436,  # what is left of it, as MMAction2 and VideoMAE V2 count it
-    "kinetics200": 80_000,  # 400 of each class, as Mini-Kinetics was made (Xie et al. 2018)
-    "imagenet": 1_281_167,  # ILSVRC 2012
-    "cifar10": 50_000,  # Krizhevsky 2009
+    "kinetics400 train": 240_436,  # what is left of it, as MMAction2 and VideoMAE V2 count it
+    "kinetics200 train": 80_000,  # 400 of each class, as Mini-Kinetics was made (Xie et al. 2018)
+    "imagenet train": 1_281_167,  # ILSVRC 2012
+    "cifar10 train": 50_000,  # Krizhevsky 2009
+    "ucf101 split1:train": 9_537,  # Soomro et al. 2012
+    "ucf101 split2:train": 9_586,
+    "ucf101 split3:train": 9_624,
+    **{f"hmdb51 split{n}:train": 3_570 for n in (1, 2, 3)},  # Kuehne et al. 2011
 }
-"""Of the published sets, by the name of the shard set: what a plan without shards counts with."""
+"""Of the published sets, by the name of the shard set and the split: what a plan without shards
+counts with."""
+
+CLASSES = {"kinetics400": 400, "kinetics200": 200, "imagenet": 1000, "ucf101": 101, "hmdb51": 51}
+"""Theirs."""
 
 
 def open_data(
@@ -43,7 +52,19 @@ def open_data(
     index = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
     if isinstance(index, RemoteIndex):
         _check_cache(index)
-    return index, batch_plan(config, index, rank, ranks)
+    plan = batch_plan(config, index, rank, ranks)
+    if config.task != "pretrain":
+        _check_labels(index, plan.rows)
+    return index, plan
+
+
+def _check_labels(index: ShardIndex, rows: NDArray[np.int64]) -> None:
+    none = rows[index.numbers("label")[rows] < 0]
+    if len(none):
+        raise UsageError(
+            f"{index.name}: {len(none)} of {len(rows)} samples have no label, such as "
+            f"{index.strings('key')[none[0]]}; give a split that is labelled"
+        )
 
 
 def _check_cache(index: RemoteIndex) -> None:
@@ -77,10 +98,13 @@ def planned_data(
     note = " (given)"
     if samples is None and data.epoch_samples:
         samples, note = data.epoch_samples, " (data.epoch_samples)"
-    if samples is None and data.split == "train" and name in TRAINING_SAMPLES:
-        samples, note = TRAINING_SAMPLES[name], " (the published set's; no shards here)"
+    published = f"{name} {data.split}"
+    if samples is None and published in TRAINING_SAMPLES:
+        samples, note = TRAINING_SAMPLES[published], " (the published set's; no shards here)"
     if samples is None:
         raise UsageError(f"{shards}: no shards here, and no set of known size; give --samples N")
+    if config.task != "pretrain" and name not in CLASSES:
+        raise UsageError(f"{shards}: no shards here, and no set of known classes")
     rows = np.arange(samples)
     train = config.train
     plan = BatchPlan(
@@ -92,5 +116,6 @@ def planned_data(
         ranks=ranks,
         rows=rows,
         shard_of=np.zeros_like(rows),
+        classes=CLASSES.get(name, 0),
     )
     return plan, note

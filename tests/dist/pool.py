@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 from unittest.mock import patch
 
@@ -52,6 +52,7 @@ def _serve(pipe: Connection) -> None:
     import deepspeed.runtime.zero.stage_1_and_2  # noqa: F401
 
     import sce_video.engine.pretrain
+    import sce_video.engine.supervised
     import sce_video.engine.trainer  # noqa: F401
 
     while True:
@@ -113,7 +114,7 @@ def _rank(
 
 def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
     """A whole pretraining that takes milliseconds a step; see :func:`pretrain`."""
-    from sce_video.config import Config
+    from sce_video.config import PretrainConfig
 
     tree: dict[str, dict[str, Any]] = {
         "run": {"dir": str(folder), "seed": 1},
@@ -128,33 +129,79 @@ def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
     }
     for name, section in sections.items():
         tree[name] = {**tree.get(name, {}), **section}
-    return Config.model_validate(tree)
+    return PretrainConfig.model_validate(tree)
+
+
+def supervised_config(folder: Path, task: str, **sections: dict[str, Any]) -> Any:
+    """Its like with labels; see :func:`supervise`."""
+    from sce_video.config import SupervisedConfig
+
+    tree: dict[str, Any] = {
+        "task": task,
+        "run": {"dir": str(folder), "seed": 1},
+        "data": {"shards": "none", "workers": 0},
+        "clip": {"frames": 4, "seconds": 0.6, "size": 16},
+        "augment": {"recipe": "video_linear"},
+        "optim": {"name": "sgd", "lr": 0.3, "lr_scaling": "none", "warmup_epochs": 0},
+        "train": {"epochs": 5, "batch_size": 36, "save_every": 100},
+        "track": {"wandb": "off", "every": 1},
+    }
+    for name, section in sections.items():
+        tree[name] = {**tree.get(name, {}), **section}
+    return SupervisedConfig.model_validate(tree)
 
 
 def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
     """The real trainer and task on made clips and a small network, after a ``change`` to it."""
+    from sce_video.engine.pretrain import PretrainTask
+
+    def prepare(module: Any) -> None:
+        condition(module)
+        if change:
+            change(module)
+        module.momentum.load_state_dict(module.online.state_dict())
+
+    _train(config, PretrainTask, None, prepare)
+
+
+def supervise(config: Any, change: Callable[[Any], None] | None = None) -> None:
+    """The same with labels, of three classes."""
+    from sce_video.engine.supervised import SupervisedTask
+
+    def prepare(module: Any) -> None:
+        if not config.run.init_from:
+            condition(module)
+        if change:
+            change(module)
+
+    classes = SimpleNamespace(manifest=SimpleNamespace(classes=("a", "b", "c")))
+    _train(config, SupervisedTask, classes, prepare)
+
+
+def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -> None:
     import numpy as np
     import torch
 
-    from sce_video.engine import pretrain as room
-    from sce_video.engine.runtime import start_runtime, stop_runtime
+    from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
     from sce_video.engine.trainer import Trainer
     from sce_video.stream.loader import ClipBatch
     from sce_video.stream.order import BatchPlan
 
-    class Task(room.PretrainTask):
-        def batches(self, consumed: int) -> Any:
-            for positions in self.plan.micro_batches(consumed):  # type: ignore[union-attr]
-                rows = np.array([p.row for p in positions])
-                yield ClipBatch(
-                    views=[torch.stack([clip(int(row), view) for row in rows]) for view in (0, 1)],
-                    rows=rows,
-                    epochs=np.array([p.epoch for p in positions]),
-                    labels=torch.full((len(rows),), -1),
-                )
+    def batches(task: Any, consumed: int) -> Any:
+        for positions in task.plan.micro_batches(consumed):
+            rows = np.array([p.row for p in positions])
+            views = range(config.views)
+            yield ClipBatch(
+                views=[torch.stack([clip(int(row), view) for row in rows]) for view in views],
+                rows=rows,
+                epochs=np.array([p.epoch for p in positions]),
+                labels=torch.from_numpy(rows % 3),
+            )
 
+    patch.object(kind, "batches", batches).start()
     patch("sce_video.model.encoder.build_trunk", lambda name, width: small_trunk()).start()
     runtime = start_runtime(workers=0)
+    log_to(Path(config.run.dir), runtime)
     torch.set_num_threads(1)
     plan = BatchPlan(
         rows=np.arange(144),
@@ -167,12 +214,8 @@ def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
         rank=runtime.rank,
         ranks=runtime.ranks,
     )
-    task = Task(config, None, plan, runtime)
-    condition(task.module)
-    if change:
-        change(task.module)
-    assert task.module.momentum is not None
-    task.module.momentum.load_state_dict(task.module.online.state_dict())
+    task = kind(config, index, plan, runtime)
+    prepare(task.module)
     try:
         Trainer(config, task, runtime, plan.digest).run()
     finally:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sce_video.config import Config, configs_folder, dump_config, find_config, load_config
+from sce_video.config import (
+    TASKS,
+    PretrainConfig,
+    configs_folder,
+    dump_config,
+    find_config,
+    load_config,
+    load_pretraining,
+)
 from sce_video.errors import UsageError
 from tests.conftest import REPOSITORY
 
@@ -20,7 +28,7 @@ def test_shipped_configs_are_valid_short_and_say_what_they_are(path: Path) -> No
     assert len(lines) <= 60
     assert lines[0].startswith("# ")
     config = load_config(str(path))
-    assert Config.model_validate(yaml.safe_load(dump_config(config))) == config
+    assert TASKS[config.task].model_validate(yaml.safe_load(dump_config(config))) == config
 
 
 def test_configs_are_found_by_path_and_by_name(
@@ -90,6 +98,7 @@ def test_wrong_files_say_what_to_do(text: str, message: str, tmp_path: Path) -> 
 
 def test_overrides_are_yaml(tmp_path: Path) -> None:
     config = load_config("demo.yaml", ["optim.lr=1e-3", "model.predictor=null", "run.max_steps=5"])
+    assert isinstance(config, PretrainConfig)
     assert (config.optim.lr, config.model.predictor, config.run.max_steps) == (1e-3, None, 5)
 
 
@@ -116,3 +125,37 @@ def test_bounds_ascend_and_one_frame_has_no_difference() -> None:
         load_config("demo.yaml", ["clip.frames=1", "augment.temporal_difference=0.5"])
     with pytest.raises(UsageError, match=r"^clip\.grid=3: clip\.grid: "):
         load_config("demo.yaml", ["clip.grid=3"])
+
+
+LINEAR = "linear/k400_r3d_18.yaml"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("objective.temp=0.1", "'objective' is of task pretrain; a linear run has none"),
+        ("model.projector.dim=4", "'model.projector' is of task pretrain; a linear run has none"),
+        ("model.momentum=0.9", "'model.momentum' is of task pretrain"),
+        ("head.dropuot=0.5", "unknown key 'head.dropuot'; did you mean 'head.dropout'?"),
+        ("head.dropout=1", "head.dropout: .*less than 1, got 1"),
+        ("task=tune", "task 'tune' is unknown; did you mean 'finetune'?"),
+        ("augment.recipe=crop_flip", "'crop_flip' is not for labels; take one of video_linear"),
+        ("augment.area=[0.2, 1.0]", "video_linear has no random resized crop"),
+        ("augment={antialias: true}", "'augment.recipe' is missing"),
+        ("clip.max_gap=1", "a run with labels takes one clip of a video"),
+        ("train.checkpoint_activations=true", "a frozen trunk keeps no activations"),
+    ],
+)
+def test_a_run_with_labels_has_keys_of_its_own(override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(LINEAR, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pretraining_has_none_of_them() -> None:
+    with pytest.raises(UsageError, match="'head' is of task linear and finetune; a pretrain run"):
+        load_config("demo.yaml", ["head.dropout=0.5"])
+    with pytest.raises(UsageError, match="'video_linear' does not pretrain"):
+        load_config("demo.yaml", ["augment.recipe=video_linear"])
+    with pytest.raises(UsageError, match="task linear, where only pretrain will do"):
+        load_pretraining(LINEAR)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from sce_video.config import configs_folder, load_config
+from sce_video.config import configs_folder, load_pretraining
 from sce_video.config.objectives import SCEConfig
+from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.plan import gpu_hours, needs
-from sce_video.engine.pretrain import view_recipe
 from sce_video.stream.source import TRAINING_SAMPLES, planned_data
 
 FILES = sorted((configs_folder() / "pretrain").glob("*.yaml"))
@@ -67,7 +67,7 @@ def header(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
-    config, text = load_config(str(path)), path.read_text()
+    config, text = load_pretraining(str(path)), path.read_text()
     assert len(text.splitlines()) <= 60
     assert max(map(len, text.splitlines())) <= 100
     head = header(path)
@@ -82,7 +82,7 @@ def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
     assert found
     gpus = int(found[1])
     plan, _ = planned_data(config, None, gpus)
-    assert plan.samples == TRAINING_SAMPLES[name]
+    assert plan.samples == TRAINING_SAMPLES[f"{name} train"]
     if per_gpu := re.search(r"\((\d+) (videos|images) each", head["Hardware"]):
         assert int(per_gpu[1]) == plan.micro_batch
     need = needs(config, plan, bf16=True, cuda=True)
@@ -90,7 +90,7 @@ def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
     assert sum(need.memory.values()) < float(gib[1] if gib else 80) * 1e9
     cost = re.match(r"about ([\d.,]+) GPU-hours", head["Cost"])
     assert cost
-    hours = gpu_hours(need, plan.steps_per_epoch * plan.epochs)
+    hours = gpu_hours(need, plan.steps_per_epoch * plan.epochs, bf16=True)
     assert float(cost[1].replace(",", "")) == pytest.approx(hours, rel=0.06)
 
 
@@ -122,7 +122,7 @@ def _written_out(given: dict[str, Any], whole: dict[str, Any]) -> None:
     ("name", "row"), PUBLISHED.items(), ids=lambda x: x if isinstance(x, str) else ""
 )
 def test_published_runs_are_their_tables(name: str, row: Row) -> None:
-    config = load_config(f"pretrain/{name}.yaml")
+    config = load_pretraining(f"pretrain/{name}.yaml")
     optim, objective = config.optim, config.objective
     lr = scaled_lr(optim.lr, optim.lr_scaling, config.train.batch_size)
     assert lr == pytest.approx(row.lr)
@@ -151,9 +151,9 @@ def test_every_sce_run_is_in_the_table_or_a_composition() -> None:
 
 
 def test_runs_on_k400_differ_in_the_method_alone() -> None:
-    reference = load_config("pretrain/sce_k400_r2plus1d_18.yaml")
+    reference = load_pretraining("pretrain/sce_k400_r2plus1d_18.yaml")
     for path in FILES:
         if "k400_r2plus1d_18" in path.stem:
-            config = load_config(str(path))
+            config = load_pretraining(str(path))
             for section in ("data", "clip", "optim", "train", "deepspeed"):
                 assert getattr(config, section) == getattr(reference, section), path.stem

@@ -16,9 +16,10 @@ from torchvision.models import resnet18, resnet50
 from torchvision.models.video import r2plus1d_18
 
 from sce_video import load_encoder
-from sce_video.config import Config, dump_config
+from sce_video.config import PretrainConfig, SupervisedConfig, dump_config
 from sce_video.engine.checkpoint import save
 from sce_video.engine.pretrain import build_siamese
+from sce_video.engine.supervised import build_classifier
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.export import LIBRARIES, export_encoder
 
@@ -33,7 +34,7 @@ def make_run(folder: Path, trunk: str, width: int, objective: str, *steps: int) 
         "train": {"batch_size": 2},
     }
     tree["model"]["predictor"] = None
-    config = Config.model_validate(tree)
+    config = PretrainConfig.model_validate(tree)
     siamese = build_siamese(config, None, samples=9, epoch_steps=1)
     folder.mkdir()
     (folder / "config.yaml").write_text(dump_config(config))
@@ -176,3 +177,23 @@ def test_the_two_trunks_of_cmc_stay_together(tmp_path: Path) -> None:
     trunk, spec = load_encoder(export_encoder(run))
     assert spec.colour == "lab"
     assert trunk(torch.zeros(1, 3, 2, 32, 32)).shape == (1, 64)
+
+
+@pytest.mark.parametrize("task", ["linear", "finetune"])
+def test_a_run_with_labels_gives_its_trunk(task: str, tmp_path: Path) -> None:
+    tree = {
+        "task": task,
+        "data": {"shards": "none"},
+        "clip": {"frames": 4, "seconds": 0.6, "size": 32},
+        "augment": {"recipe": "video_linear"},
+        "model": {"trunk": "r3d_18", "width": 4},
+    }
+    config = SupervisedConfig.model_validate(tree)
+    state = build_classifier(config, 3).state_dict()
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    save(tmp_path / "checkpoints", state, {}, {"step": 1}, keep=9)
+    trunk, _ = load_encoder(export_encoder(tmp_path))
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(tensor, state[f"trunk.{name}"])
+    with pytest.raises(UsageError, match=f"{task} has no momentum encoder"):
+        export_encoder(tmp_path, branch="momentum")

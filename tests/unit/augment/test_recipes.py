@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sce_video.augment.recipes import RECIPES, ViewRecipe, find_recipe
-from sce_video.config import PRETRAINING_RECIPES, AugmentConfig
+from sce_video.config import PRETRAINING_RECIPES
+from sce_video.config.sections import LABELLED_RECIPES, PretrainAugmentConfig
 from sce_video.errors import UsageError
 from sce_video.stream.crops import CentreCrop, RandomCrop, RandomResizedCrop
 
@@ -114,4 +115,5 @@ def test_overrides_replace_the_recipes_own() -> None:
 def test_pretraining_offers_the_recipes_of_several_views() -> None:
     several = {name: len(recipe.views) for name, recipe in RECIPES.items() if len(recipe.views) > 1}
     assert several == PRETRAINING_RECIPES
-    assert AugmentConfig().recipe in RECIPES
+    assert PretrainAugmentConfig().recipe in RECIPES
+    assert set(LABELLED_RECIPES) <= set(RECIPES)

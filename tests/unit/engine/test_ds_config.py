@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from sce_video.config.sections import Config
+from sce_video.config import PretrainConfig
 from sce_video.engine.ds_config import deepspeed_config
 from sce_video.errors import UsageError
 
 
-def config(section: dict[str, Any], **optim: Any) -> Config:
+def config(section: dict[str, Any], **optim: Any) -> PretrainConfig:
     tree = {
         "data": {"shards": "none"},
         "train": {"batch_size": 24, "accumulate": 2},
         "optim": optim,
         "deepspeed": section,
     }
-    return Config.model_validate(tree)
+    return PretrainConfig.model_validate(tree)
 
 
 @pytest.mark.parametrize(

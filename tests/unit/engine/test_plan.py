@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sce_video.config import load_config
+from sce_video.config import load_pretraining
 from sce_video.engine.plan import describe, needs
 from sce_video.engine.pretrain import build_siamese
 from sce_video.stream.source import planned_data
@@ -28,7 +28,7 @@ K400 = "pretrain/sce_k400_r2plus1d_18.yaml"
     ],
 )
 def test_parameters_and_activations_are_those_of_real_tensors(overrides: tuple[str, ...]) -> None:
-    config = load_config("demo.yaml", [*SMALL, *overrides])
+    config = load_pretraining("demo.yaml", [*SMALL, *overrides])
     plan, _ = planned_data(config, 64, 1)
     bf16 = config.train.precision == "bf16"
     state = torch.get_rng_state()
@@ -60,7 +60,7 @@ def test_parameters_and_activations_are_those_of_real_tensors(overrides: tuple[s
 
 
 def test_work_is_that_of_the_published_trunk() -> None:
-    config = load_config("pretrain/sce_imagenet_resnet50_200ep.yaml", ["train.batch_size=8"])
+    config = load_pretraining("pretrain/sce_imagenet_resnet50_200ep.yaml", ["train.batch_size=8"])
     plan, _ = planned_data(config, 64, 1)
     need = needs(config, plan, bf16=True, cuda=True)
     macs = 4.09e9  # ResNet-50 at 224, torchvision's table
@@ -70,7 +70,7 @@ def test_work_is_that_of_the_published_trunk() -> None:
 
 def test_memory_and_traffic_by_stage_ranks_and_accumulation() -> None:
     def of(ranks: int, *overrides: str) -> tuple[dict[str, float], dict[str, float]]:
-        config = load_config("demo.yaml", [*SMALL, *overrides])
+        config = load_pretraining("demo.yaml", [*SMALL, *overrides])
         plan, _ = planned_data(config, 64, ranks)
         need = needs(config, plan, bf16=False, cuda=True)
         return {k: v / (4 * need.trained) for k, v in need.memory.items()}, {
@@ -92,7 +92,7 @@ def test_memory_and_traffic_by_stage_ranks_and_accumulation() -> None:
 
 
 def test_the_plan_says_what_the_run_will_do() -> None:
-    config = load_config(K400)
+    config = load_pretraining(K400)
     text = describe(config, planned_data(config, None, 8)[0], cuda=True)
     assert "ZeRO-1, 8 rank(s) on cuda, bf16 autocast" in text
     assert "2 clips of 16 frames over 1.28 s, 112 px" in text
@@ -100,7 +100,7 @@ def test_the_plan_says_what_the_run_will_do() -> None:
     assert "93,800 = 200 epochs x 469\n" in text
     assert "lars lr 2.4, 4.8 after scaling (linear), warm-up 16,415 steps, cosine to 0" in text
     assert "queue or bank 0.0625" in text
-    short = load_config(K400, ["run.max_steps=20", "optim.decay_epochs=[120, 160]", *SMALL])
+    short = load_pretraining(K400, ["run.max_steps=20", "optim.decay_epochs=[120, 160]", *SMALL])
     text = describe(short, planned_data(short, 9_000, 1)[0], cuda=False)
     assert "steps      20 (run.max_steps), on the schedules of 225,000 = 200 epochs" in text
     assert "x 0.1 at epochs [120.0, 160.0]" in text

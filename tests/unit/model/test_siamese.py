@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sce_video.config import Config
+from sce_video.config import PretrainConfig
 from sce_video.engine.pretrain import build_siamese
 from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
 from sce_video.model.splitbn import SplitBatchNorm2d
@@ -22,8 +22,8 @@ B, D, K = 6, 5, 40
 ROWS, EPOCHS = np.arange(B), np.zeros(B, np.int64)
 
 
-def config(objective: dict[str, Any], **model: Any) -> Config:
-    return Config.model_validate(
+def config(objective: dict[str, Any], **model: Any) -> PretrainConfig:
+    return PretrainConfig.model_validate(
         {
             "data": {"shards": "none"},
             "clip": {"frames": 2, "size": 32},

@@ -1,0 +1,169 @@
+"""A run's configuration by its task: the sections that all have, and those of its own."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+
+from sce_video.config.objectives import (
+    OBJECTIVES,
+    CMCConfig,
+    IRConfig,
+    ObjectiveConfig,
+    SCEConfig,
+    SimCLRConfig,
+)
+from sce_video.config.section import Section
+from sce_video.config.sections import (
+    PRETRAINING_RECIPES,
+    AugmentConfig,
+    ClassHeadConfig,
+    ClipConfig,
+    DataConfig,
+    DeepSpeedConfig,
+    LabelledAugmentConfig,
+    LabelledModelConfig,
+    ModelConfig,
+    OptimConfig,
+    PretrainAugmentConfig,
+    RunConfig,
+    TrackConfig,
+    TrainConfig,
+    TrunkConfig,
+)
+
+
+class Config(Section):
+    """What every run has; which task it is says :data:`TASKS`."""
+
+    task: str
+    run: RunConfig = RunConfig()
+    data: DataConfig
+    clip: ClipConfig | None = None  # absent for images
+    augment: AugmentConfig
+    model: TrunkConfig = TrunkConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    track: TrackConfig = TrackConfig()
+
+    @property
+    def shape(self) -> ClipConfig:
+        """What a view is: the clip's, or one frame of an image."""
+        size = self.augment.size or 224
+        return self.clip or ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
+
+    @property
+    def views(self) -> int:
+        """Views of a sample."""
+        return 1
+
+    @property
+    def colour(self) -> Literal["rgb", "lab"]:
+        """What the trunk sees; lab: a trunk for lightness, one for colour."""
+        return "rgb"
+
+    @model_validator(mode="after")
+    def _fits_the_shape(self) -> Config:
+        if self.clip and self.augment.size:
+            raise ValueError("augment.size is for images; the size of clips is clip.size")
+        if self.shape.frames == 1 and self.augment.temporal_difference:
+            raise ValueError("augment.temporal_difference needs clips of more than one frame")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles_whole_weights(self) -> Config:
+        if self.train.compile and self.deepspeed.zero_optimization.stage == 3:
+            raise ValueError("train.compile needs ZeRO stage 0, 1 or 2: 3 takes weights away")
+        return self
+
+
+class PretrainConfig(Config):
+    """Pretraining without labels."""
+
+    task: Literal["pretrain"] = "pretrain"
+    augment: PretrainAugmentConfig = PretrainAugmentConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = SCEConfig()
+
+    @property
+    def views(self) -> int:
+        """Views of a sample: the recipe's first ones, as many as the objective takes."""
+        views = PRETRAINING_RECIPES[self.augment.recipe]
+        if isinstance(self.objective, SimCLRConfig):
+            return 2
+        return 1 if isinstance(self.objective, IRConfig | CMCConfig) else views
+
+    @property
+    def colour(self) -> Literal["rgb", "lab"]:
+        """CMC's trunks are two."""
+        return "lab" if isinstance(self.objective, CMCConfig) else "rgb"
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _sce_by_default(cls, section: object) -> object:
+        if not isinstance(section, dict):
+            return section
+        name = section.get("name", "sce")
+        if name not in OBJECTIVES:
+            near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.0)
+            raise ValueError(f"name '{name}' is unknown; did you mean '{near[0]}'?")
+        return {"name": name, **section}
+
+    @model_validator(mode="after")
+    def _fits_the_networks(self) -> PretrainConfig:
+        if self.objective.name == "cmc" and self.model.predictor:
+            raise ValueError("model.predictor: CMC has none, set it to null")
+        if self.model.split_bn and not self.model.trunk.startswith("resnet"):
+            raise ValueError("model.split_bn is for 2-D trunks (resnet18, resnet50, ...)")
+        return self
+
+    @model_validator(mode="after")
+    def _queue_holds_a_step(self) -> PretrainConfig:
+        queue = getattr(self.objective, "queue", None)
+        keys = self.objective.queued * self.train.batch_size
+        if queue is not None and keys > queue:
+            raise ValueError(
+                f"objective.queue {queue} is below the {keys} keys of a step "
+                f"({self.objective.queued} a sample x train.batch_size)"
+            )
+        return self
+
+
+class SupervisedConfig(Config):
+    """Training with labels: a linear layer on a frozen trunk, or the whole network."""
+
+    task: Literal["linear", "finetune"]
+    augment: LabelledAugmentConfig
+    model: LabelledModelConfig = LabelledModelConfig()
+    head: ClassHeadConfig = ClassHeadConfig()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the trunk stays as it is."""
+        return self.task == "linear"
+
+    @property
+    def colour(self) -> Literal["rgb", "lab"]:
+        """As the config has it."""
+        return self.model.colour
+
+    @model_validator(mode="after")
+    def _has_no_dead_keys(self) -> SupervisedConfig:
+        if self.clip and self.clip.max_gap is not None:
+            raise ValueError("clip.max_gap: a run with labels takes one clip of a video")
+        if self.frozen and self.train.checkpoint_activations:
+            raise ValueError("train.checkpoint_activations: a frozen trunk keeps no activations")
+        return self
+
+
+AnyConfig = PretrainConfig | SupervisedConfig
+
+TASKS: dict[str, type[PretrainConfig] | type[SupervisedConfig]] = {
+    "pretrain": PretrainConfig,
+    "linear": SupervisedConfig,
+    "finetune": SupervisedConfig,
+}
+"""Value of ``task`` -> its configuration."""

@@ -1,0 +1,196 @@
+"""What all tasks on clips share: the encoder's description, its first weights, the batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sce_video.augment.apply import Augmenter
+from sce_video.augment.kernels import choose_kernels
+from sce_video.augment.recipes import Recipe, find_recipe
+from sce_video.config import Config
+from sce_video.engine.diagnostics import view_grid
+from sce_video.engine.runtime import Runtime
+from sce_video.engine.zero_layout import gathered
+from sce_video.errors import UsageError
+from sce_video.model.encoder import (
+    ENCODER_NAME,
+    EncoderSpec,
+    build_encoder,
+    load_encoder,
+    save_encoder,
+)
+from sce_video.shard.format import ShardIndex
+from sce_video.stream.clips import ClipTiming, RandomClips
+from sce_video.stream.foreign import ForeignPlan
+from sce_video.stream.loader import ClipBatch, ClipDataset, load
+from sce_video.stream.order import BatchPlan
+from sce_video.stream.pipeline import ForeignClips
+from sce_video.stream.shards import ShardReader
+
+log = logging.getLogger("sce_video")
+
+_NAMED = 4  # tensors that a message names
+
+
+def encoder_spec(config: Config) -> EncoderSpec:
+    """What the run's encoder is and sees."""
+    mean, std = find_recipe(config.augment.recipe).stats
+    return EncoderSpec(
+        trunk=config.model.trunk,
+        width=config.model.width,
+        colour=config.colour,
+        frames=config.shape.frames,
+        seconds=config.shape.seconds,
+        size=config.shape.size,
+        mean=mean,
+        std=std,
+    )
+
+
+def fresh_trunk(config: Config) -> nn.Module:
+    """The trunk with random weights from ``run.seed``."""
+    torch.manual_seed(config.run.seed)
+    return build_encoder(encoder_spec(config))
+
+
+def find_start(config: Config) -> tuple[nn.Module, EncoderSpec] | None:
+    """The encoder that ``run.init_from`` names; None without one, and where a run is resumed.
+
+    Raises:
+        UsageError: no encoder there, or of another trunk, width or colour than the run's.
+    """
+    path = config.run.init_from
+    if path is None or config.run.resume:
+        return None
+    trunk, spec = load_encoder(path)
+    for name in ("trunk", "width", "colour"):
+        its, ours = getattr(spec, name), getattr(encoder_spec(config), name)
+        if its != ours:
+            raise UsageError(
+                f"run.init_from={path}: its trunk has {name} {its}, the run's {ours}; "
+                f"give the same model, or another encoder"
+            )
+    return trunk, spec
+
+
+def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -> None:
+    """Give ``trunk`` the weights that ``run.init_from`` names, if any; logs what did not get any.
+
+    Args:
+        config: of the run.
+        trunk: with fresh weights.
+        others: what is trained beside it, by name; it stays fresh.
+
+    Raises:
+        UsageError: as :func:`find_start`.
+    """
+    found = find_start(config)
+    if found is None:
+        return
+    tensors = found[0].state_dict()
+    trunk.load_state_dict(tensors)
+    fresh = [f"{name}.{key}" for name, module in others.items() for key in module.state_dict()]
+    named = ", ".join(fresh[:_NAMED]) + (", ..." if len(fresh) > _NAMED else "")
+    log.info(
+        "run.init_from=%s: loaded all %d tensors of the trunk; %d others start fresh: %s",
+        *(config.run.init_from, len(tensors), len(fresh), named or "none"),
+    )
+    ours = encoder_spec(config)
+    if (found[1].mean, found[1].std) != (ours.mean, ours.std):
+        log.warning("that trunk was fed with mean %s, std %s, here", found[1].mean, found[1].std)
+
+
+def view_recipe(config: Config) -> Recipe:
+    """The recipe with the config's own values, for as many views as the run takes."""
+    augment = config.augment
+    recipe = find_recipe(
+        augment.recipe,
+        flip=augment.flip,
+        area=augment.area,
+        aspect=augment.aspect,
+        temporal_difference=augment.temporal_difference,
+    )
+    return replace(recipe, views=recipe.views[: config.views])
+
+
+def autocast_dtype(config: Config, runtime: Runtime) -> torch.dtype | None:
+    """Of the trunk's arithmetic; None = fp32."""
+    precision = config.train.precision
+    bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
+    return torch.bfloat16 if bf16 else None
+
+
+class ClipTask:
+    """The part of a :class:`sce_video.engine.task.Task` that feeds it and keeps its trunk."""
+
+    def __init__(
+        self,
+        config: Config,
+        index: ShardIndex | None,
+        plan: BatchPlan | ForeignPlan,
+        runtime: Runtime,
+    ) -> None:
+        self.config, self.runtime, self.plan, self._index = config, runtime, plan, index
+        self.steps_per_epoch = plan.steps_per_epoch
+        self.total_steps = plan.steps_per_epoch * plan.epochs
+        self.spec = encoder_spec(config)
+        self._augment = self._augmenter()
+
+    def batches(self, consumed: int) -> Iterator[ClipBatch]:
+        """Micro-batches of uint8 clips from worker processes."""
+        config = self.config
+        clip, recipe = config.shape, self._augment.recipe
+        sampler = RandomClips(
+            crops=recipe.crops(clip.size),
+            timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
+            difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
+            seed=config.run.seed,
+        )
+        antialias = config.augment.antialias
+        workers, pin = config.data.workers, self.runtime.device.type == "cuda"
+        if isinstance(self.plan, ForeignPlan):
+            if consumed and self.runtime.main:
+                log.info("tars without an index: going on with a fresh order of all of them")
+            stream = ForeignClips(self.plan, sampler, consumed, antialias=antialias)
+            return load(stream, None, workers=workers, pin=pin)
+        if self._index is None:
+            raise TypeError("a plan by rows needs their index")
+        dataset = ClipDataset(
+            ShardReader(self._index),
+            sampler,
+            substitutes=self.plan.rows,
+            antialias=antialias,
+            decode=config.data.decode,
+        )
+        return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
+
+    def _augmenter(self) -> Augmenter:
+        config, recipe = self.config, view_recipe(self.config)
+        clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
+        kernels = choose_kernels(
+            recipe, config.shape.frames, config.shape.size, self.runtime.device, clips
+        )
+        return Augmenter(recipe, config.run.seed, self.runtime.device, kernels)
+
+    def _views(self, batch: ClipBatch) -> list[Tensor]:
+        return self._augment(batch.views, batch.epochs, batch.rows)
+
+    def picture(self, batch: ClipBatch) -> Tensor | None:
+        """All views of the first clips of a batch."""
+        return view_grid(self._views(batch), *self._augment.recipe.stats)
+
+    def trunk(self) -> nn.Module:
+        """What becomes the encoder."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Leave the encoder in the run's ``folder``; a collective call."""
+        with gathered(self.trunk()):
+            if self.runtime.main:
+                save_encoder(folder / ENCODER_NAME, self.trunk(), self.spec)
