@@ -57,11 +57,12 @@ def train(config: AnyConfig) -> None:
     from sce_video.config import PretrainConfig
     from sce_video.engine.signals import watch_launcher
     from sce_video.stream.loader import start_fork_server
-    from sce_video.stream.source import open_data
+    from sce_video.stream.source import open_data, open_held_out
 
     watch_launcher()
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     index, plan = open_data(config, rank, ranks)
+    watched = open_held_out(config, plan) if isinstance(config, PretrainConfig) else None
     if config.data.workers and config.data.decode != "cuda":
         start_fork_server()
 
@@ -73,6 +74,7 @@ def train(config: AnyConfig) -> None:
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
     from sce_video.engine.trainer import Trainer
+    from sce_video.evals.online import OnlineEvaluation
 
     # Before there are other ranks: what one of them alone does must not wait for the others.
     find_start(config)
@@ -80,14 +82,17 @@ def train(config: AnyConfig) -> None:
     runtime = start_runtime(config.data.workers)
     log_to(Path(config.run.dir), runtime)
     try:
+        task: Task
+        evaluation = None
         if isinstance(config, PretrainConfig):
-            task: Task = PretrainTask(config, index, plan, runtime)
+            task = PretrainTask(config, index, plan, runtime)
+            evaluation = OnlineEvaluation(task, *watched, runtime) if watched else None
         else:
             task = SupervisedTask(config, index, plan, runtime)
         if runtime.main:
             print(header, flush=True)
             log.info("this run\n%s", header, extra={"file_only": True})
-        Trainer(config, task, runtime, plan.digest).run()
+        Trainer(config, task, runtime, plan.digest, evaluation).run()
         if runtime.main:
             weights = sorted(path.name for path in Path(config.run.dir).glob("*.safetensors"))
             print(f"done: {config.run.dir} ({', '.join(weights)}, metrics.jsonl)", flush=True)

@@ -214,6 +214,23 @@ class TrainConfig(Section):
         return self
 
 
+class EvalConfig(Section):
+    """How the trunk is watched while it is pretrained; nothing of it reaches the training."""
+
+    linear: bool = True  # a linear layer learns the classes from features, where there are labels
+    every: Count | None = None  # epochs between looks at held-out samples; null = none
+    split: str | None = None  # the held-out samples, as data.split
+    shards: str | None = None  # their set; null = data.shards
+    knn: Count = 20  # neighbours of each among the others
+
+    @model_validator(mode="after")
+    def _knows_what_is_held_out(self) -> EvalConfig:
+        given = self.split is not None or self.shards is not None
+        if given != (self.every is not None):
+            raise ValueError("every and the held-out samples (split, or shards) go together")
+        return self
+
+
 class ZeroConfig(BaseModel):
     """DeepSpeed's ``zero_optimization``; keys beside ``stage`` are passed on."""
 

@@ -23,6 +23,7 @@ from sce_video.config.sections import (
     ClipConfig,
     DataConfig,
     DeepSpeedConfig,
+    EvalConfig,
     LabelledAugmentConfig,
     LabelledModelConfig,
     ModelConfig,
@@ -87,6 +88,7 @@ class PretrainConfig(Config):
     augment: PretrainAugmentConfig = PretrainAugmentConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = SCEConfig()
+    eval: EvalConfig = EvalConfig()
 
     @property
     def views(self) -> int:

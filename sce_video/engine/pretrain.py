@@ -16,6 +16,7 @@ from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunk
 from sce_video.model.heads import mlp_head
+from sce_video.model.probe import LinearProbe
 from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
 from sce_video.model.splitbn import convert_split_bn
@@ -29,7 +30,12 @@ from sce_video.stream.order import BatchPlan
 
 
 def build_siamese(
-    config: PretrainConfig, autocast: torch.dtype | None, *, samples: int, epoch_steps: int
+    config: PretrainConfig,
+    autocast: torch.dtype | None,
+    *,
+    samples: int,
+    epoch_steps: int,
+    classes: int = 0,
 ) -> Siamese:
     """The network with fresh weights from ``run.seed``, the same on every rank.
 
@@ -38,6 +44,7 @@ def build_siamese(
         autocast: dtype of the trunk's arithmetic; None = fp32.
         samples: rows of the shard set's index.
         epoch_steps: optimizer steps an epoch.
+        classes: of the samples, for a probe beside the network; 0 = none.
     """
     model, dim = config.model, config.model.projector.dim
     online = build_online(config)
@@ -51,7 +58,9 @@ def build_siamese(
     predictor = build_predictor(config)
     heads = {name: head for name, head in online.named_children() if name != "trunk"}
     start_from(config, online.trunk, {**heads, "predictor": predictor})
-    siamese = Siamese(online, predictor, objective, autocast)
+    features: int = online.trunk.features  # type: ignore[assignment]
+    probe = LinearProbe(features, classes, config.run.seed) if classes else None
+    siamese = Siamese(online, predictor, objective, autocast, probe)
     if model.split_bn and siamese.momentum:
         convert_split_bn(siamese.momentum, model.split_bn)
     convert_sync_bn(siamese)
@@ -102,6 +111,7 @@ class PretrainTask(ClipTask):
             autocast_dtype(config, runtime),
             samples=0 if index is None else len(index),
             epoch_steps=plan.steps_per_epoch,
+            classes=len(index.manifest.classes) if index and config.eval.linear else 0,
         )
         self._outputs: list[SiameseOutput] = []  # of the step's micro-batches
 
@@ -110,6 +120,8 @@ class PretrainTask(ClipTask):
         self.module.objective.start_step(step)
         output: SiameseOutput = engine(self._views(batch), batch.rows, batch.epochs)
         self._outputs.append(output._replace(loss=output.loss.detach()))
+        if self.module.probe:
+            self.module.probe.learn(output.features, batch.labels)
         return StepLoss(output.loss, output.parts, batch.bad, batch.names, batch.cpu)
 
     def end_step(self, step: int) -> dict[str, float]:
@@ -121,7 +133,8 @@ class PretrainTask(ClipTask):
         rows = torch.cat([output.rows for output in self._outputs])
         self._outputs.clear()
         self.module.end_step(remembered, rows, m)
-        return {"momentum": m} if self.module.momentum else {}
+        logged = {"momentum": m} if self.module.momentum else {}
+        return logged | (self.module.probe.end_step() if self.module.probe else {})
 
     def trunk(self) -> nn.Module:
         """The online trunk."""

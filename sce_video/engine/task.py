@@ -19,6 +19,15 @@ class StepLoss(NamedTuple):
     cpu: float  # seconds of CPU that making the batch took in a worker
 
 
+class Evaluation(Protocol):
+    """What looks at the network between two steps, and leaves it as it is."""
+
+    every: int  # optimizer steps
+
+    def __call__(self) -> dict[str, float]:
+        """Scalars to log; a collective call."""
+
+
 class Task(Protocol):
     """A thing to train. ``module`` goes into the engine with all that a checkpoint must hold."""
 

@@ -26,7 +26,7 @@ from sce_video.engine.precision import check_bf16
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.saving import Saver
 from sce_video.engine.signals import StopFlag
-from sce_video.engine.task import StepLoss, Task
+from sce_video.engine.task import Evaluation, StepLoss, Task
 from sce_video.engine.track import Tracker
 from sce_video.engine.zero_layout import Segment, zero_layout
 from sce_video.errors import Interrupted, SceVideoError, first_line
@@ -65,7 +65,14 @@ def build_optimizer(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimi
 class Trainer:
     """Runs a task to its end, or to a signal, leaving ``runs/NAME`` complete either way."""
 
-    def __init__(self, config: Config, task: Task, runtime: Runtime, data_digest: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        runtime: Runtime,
+        data_digest: str,
+        evaluation: Evaluation | None = None,
+    ) -> None:
         self.config, self.task, self.runtime = config, task, runtime
         self.folder = Path(config.run.dir)
         self.step = 0
@@ -80,6 +87,7 @@ class Trainer:
         self._end: SceVideoError | None = None  # why all ranks stop after this step
         self.run_id = uuid.uuid4().hex[:8]
         self._data_digest = data_digest
+        self._evaluation = evaluation
         self._ds_config = deepspeed_config(config, runtime.ranks)
         if config.train.precision == "bf16" and runtime.device.type == "cpu":
             shape = config.shape
@@ -167,12 +175,24 @@ class Trainer:
                 bar.update(self.step, self._pace(values))
                 clock, since, self._waited = now, self.step, 0.0
             finished = self.step == self.last_step
+            if self._evaluation and not self._end:
+                clock += self._evaluate(self._evaluation, finished, tracker)
             if self._end or finished or self._save_due():
                 self._save()
             if self._end or finished:
                 self._saver.commit()
             if self._end and not (finished and isinstance(self._end, Interrupted)):
                 raise self._end
+
+    def _evaluate(self, evaluation: Evaluation, finished: bool, tracker: Tracker | None) -> float:
+        """Look at the network where it is time to; the seconds that took."""
+        if self.step % evaluation.every and not finished:
+            return 0.0
+        began = time.perf_counter()
+        found = evaluation()
+        if tracker:
+            tracker.log(self.step, {f"eval/{name}": value for name, value in found.items()})
+        return time.perf_counter() - began
 
     def _pace(self, values: dict[str, float]) -> str:
         clips = self.config.views * self.config.train.batch_size / values["time/step"]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sce_video.model.momentum import momentum_copy, update_momentum
+from sce_video.model.probe import LinearProbe
 from sce_video.model.trunks.lab import LabTrunk
 from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.gather import gather
@@ -28,6 +29,7 @@ class SiameseOutput(NamedTuple):
     parts: dict[str, Tensor]  # detached scalars to log
     remembered: Tensor  # [views, W*B, D] of all ranks, rank-major: what the memory will take
     rows: Tensor  # [W*B] of the samples in the index
+    features: Tensor  # [B,F] of the trunk, of the first view that it saw; detached
 
 
 class Encoder(nn.Module):
@@ -40,7 +42,11 @@ class Encoder(nn.Module):
 
     def forward(self, clip: Tensor) -> Tensor:
         """``[B,3,T,H,W]`` -> projection ``[B,D]``, not normalised."""
-        projection: Tensor = self.projector(self.trunk(clip))
+        return self.project(self.trunk(clip))
+
+    def project(self, features: Tensor) -> Tensor:
+        """``[B,F]`` -> projection ``[B,D]``."""
+        projection: Tensor = self.projector(features)
         return projection
 
 
@@ -54,8 +60,12 @@ class LabEncoder(nn.Module):
 
     def forward(self, clip: Tensor) -> list[Tensor]:
         """``[B,3,T,H,W]`` -> projection ``[B,D]`` of each stream, not normalised."""
-        streams = zip(self.trunk.split(clip), self.trunk.children(), self.projectors, strict=True)
-        return [projector(trunk(x)) for x, trunk, projector in streams]
+        return self.project(self.trunk(clip))
+
+    def project(self, features: Tensor) -> list[Tensor]:
+        """``[B,F]``, half of it a stream's -> projection ``[B,D]`` of each stream."""
+        halves = features.chunk(2, dim=1)
+        return [projector(x) for x, projector in zip(halves, self.projectors, strict=True)]
 
 
 class Siamese(nn.Module):
@@ -71,12 +81,15 @@ class Siamese(nn.Module):
         predictor: nn.Module,
         objective: Objective,
         autocast: torch.dtype | None = None,
+        probe: LinearProbe | None = None,
     ) -> None:
+        """``autocast``: dtype of the networks' arithmetic; ``probe``: is only kept with them."""
         super().__init__()
         self.online = online
         self.predictor = predictor
         self.momentum = momentum_copy(online) if objective.momentum else None
         self.objective = objective
+        self.probe = probe
         self._autocast = autocast
 
     def forward(
@@ -92,7 +105,7 @@ class Siamese(nn.Module):
         # autocast lives in here: around an engine's forward it would be switched off.
         with self._precision(views[0].device.type):
             keys = self._keys(views)
-            projections, queries = self._queries(views)
+            features, projections, queries = self._queries(views)
         embeddings = Embeddings(queries, projections, keys, rows, epochs)
         local = self.objective.to_remember(embeddings)
         embeddings.remembered = {view: gather(x) for view, x in local.items()}
@@ -105,6 +118,7 @@ class Siamese(nn.Module):
             parts,
             torch.stack(remembered) if remembered else first.new_zeros(0, 0, 0),
             gather(torch.from_numpy(rows).to(first.device)),
+            features.detach(),
         )
 
     @torch.no_grad()
@@ -114,18 +128,25 @@ class Siamese(nn.Module):
         global_views = views[: self.objective.key_views]
         return {i: _unit(self.momentum(view)) for i, view in enumerate(global_views)}
 
-    def _queries(self, views: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """Of each view that is a query, or stream: projection and prediction, unit length."""
+    def _queries(
+        self, views: Sequence[Tensor]
+    ) -> tuple[Tensor, dict[int, Tensor], dict[int, Tensor]]:
+        """Features of the first view that is a query; of each, projection and prediction.
+
+        The two are of unit length. CMC's queries are its streams.
+        """
         if isinstance(self.online, LabEncoder):
-            streams = {i: _unit(x) for i, x in enumerate(self.online(views[0]))}
-            return streams, streams
+            features = self.online.trunk(views[0])
+            streams = {i: _unit(x) for i, x in enumerate(self.online.project(features))}
+            return features, streams, streams
         first = 0 if self.objective.symmetric else 1
-        projections, queries = {}, {}
+        seen, projections, queries = [], {}, {}
         for i, view in enumerate(views[first:], start=first):
-            projection = self.online(view)
+            seen.append(self.online.trunk(view))
+            projection = self.online.project(seen[-1])
             projections[i] = _unit(projection)
             queries[i] = _unit(self.predictor(projection))
-        return projections, queries
+        return seen[0], projections, queries
 
     def end_step(self, remembered: Tensor, rows: Tensor, m: float) -> None:
         """After the optimizer step: move the average with momentum ``m``, and the memory."""

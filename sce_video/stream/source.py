@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from numpy.typing import NDArray
 
-from sce_video.config import Config
+from sce_video.config import Config, PretrainConfig
 from sce_video.errors import UsageError
 from sce_video.shard.format import MANIFEST_NAME, ShardIndex
 from sce_video.stream.cache import Cache
@@ -65,6 +66,42 @@ def _check_labels(index: ShardIndex, rows: NDArray[np.int64]) -> None:
             f"{index.name}: {len(none)} of {len(rows)} samples have no label, such as "
             f"{index.strings('key')[none[0]]}; give a split that is labelled"
         )
+
+
+def open_held_out(
+    config: PretrainConfig, plan: BatchPlan | ForeignPlan
+) -> tuple[ShardIndex, NDArray[np.int64]] | None:
+    """The set and rows that ``eval`` names; None where nothing is held out.
+
+    Args:
+        config: of the run.
+        plan: of its training, from :func:`open_data`.
+
+    Raises:
+        UsageError: no such split, samples without labels, or samples that training sees.
+        SceVideoError: the set cannot be fetched or is damaged.
+    """
+    if config.eval.every is None:
+        return None
+    data = config.data
+    shards = config.eval.shards or str(data.shards)
+    index = open_set(shards, Cache.at(data.cache, data.cache_gib))
+    rows = index.rows(config.eval.split)
+    if index.images != (config.clip is None):
+        raise UsageError(f"eval: {index.name} holds {'images' if index.images else 'videos'}")
+    if len(rows) < 2 or index.numbers("label")[rows].min() < 0:
+        raise UsageError(
+            f"eval: {index.name}, {config.eval.split or 'all of it'}: needs samples with labels, "
+            f"two at least, and has {len(rows)}"
+        )
+    if isinstance(plan, BatchPlan) and plan.digest == index.digest:
+        common = len(set(plan.rows.tolist()) & set(rows.tolist()))
+        if common:
+            raise UsageError(
+                f"eval: {config.eval.split or 'the whole set'} shares {common} samples with what "
+                "is trained on; give a split that is held out"
+            )
+    return index, rows
 
 
 def _check_cache(index: RemoteIndex) -> None:

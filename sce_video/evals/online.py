@@ -1,0 +1,78 @@
+"""Held-out samples seen by the trunk as it is while it is pretrained: kNN and the linear probe."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from sce_video.engine.pretrain import PretrainTask
+from sce_video.engine.runtime import Runtime
+from sce_video.engine.zero_layout import gathered
+from sce_video.evals.features import Features, cut, extract_batches, join
+from sce_video.evals.knn import knn_accuracy
+from sce_video.evals.views import eval_views
+from sce_video.model.encoder import build_encoder
+from sce_video.shard.format import ShardIndex
+
+log = logging.getLogger("sce_video")
+
+
+class OnlineEvaluation:
+    """A copy of the trunk, in eval mode, on one centre view of each held-out sample.
+
+    Weights, BN statistics and random draws of the training are what they are without it.
+    """
+
+    def __init__(
+        self, task: PretrainTask, index: ShardIndex, rows: NDArray[np.int64], runtime: Runtime
+    ) -> None:
+        self._task, self._index, self._runtime = task, index, runtime
+        self._settings = task.config.eval
+        self.every = (self._settings.every or 1) * task.steps_per_epoch
+        self._views = eval_views(task.spec, 1, 1, None)
+        # Batches, not samples, are shared out: a feature is the same on any number of ranks.
+        self._batches = cut(rows, self._views)[runtime.rank :: runtime.ranks]
+        with torch.random.fork_rng(devices=[]):
+            self._trunk = build_encoder(task.spec)
+
+    def __call__(self) -> dict[str, float]:
+        """kNN and probe top-1 over the held-out samples; a collective call."""
+        with gathered(self._task.trunk()):
+            self._trunk.load_state_dict(self._task.trunk().state_dict())
+        parts: list[Any] = [None] * self._runtime.ranks
+        with torch.random.fork_rng(devices=[]):
+            dist.all_gather_object(parts, self._features())
+        found = join(parts)
+        for name, reason in found.missing:
+            log.warning("held-out sample %s: %s", name, reason)
+        logged = {"samples": float(len(found.rows)), "missing": float(len(found.missing))}
+        if not self._runtime.main or len(found.rows) < 2:
+            return logged
+        values, labels = found.values, found.labels
+        logged["knn_top1"] = knn_accuracy(
+            values, labels, values, labels, k=self._settings.knn, leave_one_out=True
+        )
+        if (probe := self._task.module.probe) is not None:
+            logits = probe(values.to(probe.weight.device)).cpu()
+            logged["probe_top1"] = (logits.argmax(1) == labels).double().mean().item()
+        return logged
+
+    def _features(self) -> Features:
+        """Of this rank's batches."""
+        spec = self._task.spec
+        passes = extract_batches(
+            {"trunk": self._trunk},
+            self._index,
+            self._batches,
+            self._views,
+            mean=spec.mean,
+            std=spec.std,
+            workers=self._task.config.data.workers,
+            device=self._runtime.device,
+        )
+        return join([features["trunk"] for features in passes])
