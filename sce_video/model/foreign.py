@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ _INPUTS = {
 _WRAPPERS = ("state_dict", "model_state", "model")  # Lightning and MoCo; pytorchvideo; others
 _PREFIXES = ("", "module.", "model.", "trunk.", "trunk.model.")  # the last two eztorch's
 _CLASSIFIER = re.compile(r"(fc|head|classifier)\.|blocks\.5\.proj\.")
+_DAMAGED = (  # what torch.load and safetensors raise of a file that is none of theirs
+    *(pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, LookupError, ValueError),
+    *(AttributeError, TypeError, struct.error),
+)
 _COUNTER = "num_batches_tracked"  # of BN: unused in evaluation, and not in old files
 
 
@@ -113,6 +118,8 @@ def _fresh(name: str, seed: int) -> Encoder:
 
 
 def _from_file(file: Path, name: str | None = None) -> Encoder:
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file of weights")
     tensors = _read(file)
     name, prefix = _recognise(tensors, str(file), name)
     own = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
@@ -142,7 +149,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+    except _DAMAGED as error:
         if "Unsupported" in str(error):
             raise UsageError(
                 f"{file}: holds Python objects, which may run code when they are opened; if you "
@@ -157,10 +164,15 @@ def _read(file: Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in items if isinstance(value, Tensor)}
 
 
+def _empty(name: str) -> nn.Module:
+    """The trunk without memory for its tensors."""
+    with torch.device("meta"):
+        return build_trunk(name)
+
+
 @cache
 def _shapes(name: str) -> dict[str, torch.Size]:
-    with torch.device("meta"):
-        return {key: value.shape for key, value in build_trunk(name).state_dict().items()}
+    return {key: value.shape for key, value in _empty(name).state_dict().items()}
 
 
 def _recognise(tensors: dict[str, Tensor], file: str, name: str | None) -> tuple[str, str]:
@@ -205,7 +217,10 @@ def _match(tensors: dict[str, Tensor], name: str, file: str) -> tuple[nn.Module,
             f"{file}: nearest to {name}, but {what} {', '.join(keys[:3])}"
             f"{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}; nothing was loaded"
         )
-    trunk = build_trunk(name)
-    used = {key: tensors[key] for key in shapes if key in tensors}
-    trunk.load_state_dict(trunk.state_dict() | used)
+    trunk = _empty(name)
+    used = {
+        key: tensors[key].to(own.dtype) if key in tensors else torch.zeros((), dtype=own.dtype)
+        for key, own in trunk.state_dict().items()
+    }
+    trunk.load_state_dict(used, assign=True)
     return trunk.eval(), set(used)
