@@ -319,3 +319,17 @@ def test_an_encoder_of_images_takes_frames_of_videos(
     lines = (folder / "per_class.csv").read_text().splitlines()
     assert lines[0] == "class,samples,R@1,mAP"
     assert lines[1].startswith("class0,3,")
+
+
+def test_other_ranks_are_silent(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    common = ["--encoder", str(root / "run"), "--shards", str(root / "shards"), "--workers", "0"]
+    assert main(["--local_rank=1", "retrieve", *common, "--clips", "1", "--crops", "1"]) == 0
+    assert main(["--local_rank=1", "embed", *common, "--split", "nothing"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+    assert not (root / "run" / "retrieval").exists()
+    assert len(list(root.glob("run/features/*/parts/*.safetensors"))) == 2  # of either list
