@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 
 from sce_video.cli import main
 from sce_video.engine.runtime import Runtime
-from sce_video.errors import VerificationError
+from sce_video.errors import UsageError, VerificationError
 from sce_video.evals import embed as room
 from sce_video.evals.embed import Request, embed, read_features
+from sce_video.evals.results import extract_for
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
 from sce_video.model.foreign import open_encoder
@@ -254,6 +256,9 @@ def test_missing_samples_are_counted_named_and_never_replaced(
     bad = [int(index.rows(split)[2]) for split in ("train", "test")]
     assert rows == [row for row in range(VIDEOS) if row not in bad]
     names = [f"{index.strings('shard')[row]}/{index.strings('key')[row]}" for row in bad]
+    assert main(["embed", *common, "--split", "test", "--strict"]) == 3  # from the whole set's
+    error = capsys.readouterr().err
+    assert (names[0] in error, names[1] in error) == (False, True)
     for verb, file in (("retrieve", "retrieval/retrieval.json"), ("knn", "knn/knn.json")):
         shutil.rmtree(lossy / "run" / "features", ignore_errors=verb == "knn")  # from either
         assert main([verb, *common]) == 0
@@ -265,9 +270,6 @@ def test_missing_samples_are_counted_named_and_never_replaced(
         assert found == set(names)
         assert all(f"missing: {name}" in error for name in names)
         assert "2 samples unreadable" in error
-    split = ["--split", "test", "--strict"]
-    assert main(["embed", *common, *split]) == 3
-    assert names[0] not in capsys.readouterr().err
 
 
 def test_what_never_came_into_the_shards_is_missing_too(
@@ -333,3 +335,25 @@ def test_other_ranks_are_silent(
     assert (printed.out, printed.err) == ("", "")
     assert not (root / "run" / "retrieval").exists()
     assert len(list(root.glob("run/features/*/parts/*.safetensors"))) == 2  # of either list
+
+
+def test_samples_without_a_class_neither_vote_nor_count(root: Path) -> None:
+    request = request_for(root)
+    index = request.index
+    labels = index.numbers("label").astype(np.int32)
+    labels[index.rows("test")[:2]] = labels[index.rows("train")[:4]] = -1
+    column = index.table.column_names.index("label")
+    table = index.table.set_column(column, "label", pa.array(labels))
+    views = replace(request.views, clips=1, crops=1)
+    lists = [
+        replace(request, index=replace(index, table=table), views=views, split=split)
+        for split in ("train", "test")
+    ]
+    data = extract_for(lists, rank(0, 1))
+    assert data is not None
+    assert (len(data.bank.rows), len(data.queries.rows)) == (8, 4)
+    assert data.protocol["unlabelled"] == 6
+    assert min(data.bank.labels.min(), data.queries.labels.min()) >= 0
+    nobody = index.table.set_column(column, "label", pa.array(np.full_like(labels, -1)))
+    with pytest.raises(UsageError, match="no sample of train has a class"):
+        extract_for([replace(r, index=replace(index, table=nobody)) for r in lists], rank(0, 1))

@@ -37,7 +37,7 @@ def random_weights(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("name", ["resnet18", "r2plus1d_18"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("r2plus1d_18", marks=pytest.mark.slow)])
 def test_fresh_networks_are_those_of_torchvision(name: str) -> None:
     video = name == "r2plus1d_18"
     build: Callable[[], nn.Module] = getattr(
