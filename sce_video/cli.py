@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from sce_video.arguments import Parser, between, whole
+from sce_video.arguments import Parser
 from sce_video.errors import EXIT_USAGE, run_command
 
 PROG = "sce-video"
@@ -26,101 +24,22 @@ def _train(arguments: Sequence[str]) -> int:
     return train(arguments, prog=f"{PROG} train")
 
 
-def _eval_parser(verb: str, about: str) -> Parser:
-    parser = Parser(prog=f"{PROG} {verb}", description=about)
-    parser.add_argument(
-        "--encoder", type=Path, required=True, help="a run's folder, or its encoder"
-    )
-    parser.add_argument("--shards", required=True, help="shard set to evaluate on, folder or URL")
-    parser.add_argument("--split", help="N: bank = split N's train list, queries = its test list")
-    parser.add_argument("--bank", help="split of the bank, e.g. train or split1:train")
-    parser.add_argument("--queries", help="split of the queries")
-    parser.add_argument("--clips", type=whole(1), default=10, help="clips a video (default 10)")
-    parser.add_argument("--crops", type=int, choices=(1, 3), default=3, help="default 3")
-    parser.add_argument(
-        "--size", type=whole(1), help="crop side (default 8/7 of the training size)"
-    )
-    parser.add_argument("--workers", type=whole(0), default=2, help="decoding (default 2)")
-    parser.add_argument("--out", type=Path, help=f"default: {verb} beside the encoder")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    return parser
+def _embed(arguments: Sequence[str]) -> int:
+    from sce_video.evals.commands import embed_main
 
-
-def _request(args: argparse.Namespace) -> Any:
-    """The evaluation that the arguments ask for."""
-    from sce_video.errors import UsageError
-    from sce_video.stream.shards import open_set
-
-    if (args.bank is None) != (args.queries is None):
-        raise UsageError("--bank and --queries go together")
-    index = open_set(args.shards)
-    from sce_video.evals.commands import EvalRequest, bank_and_queries
-
-    bank, queries = args.bank, args.queries
-    if bank is None:
-        bank, queries = bank_and_queries(index, args.split)
-    for split in (bank, queries):
-        index.rows(split)
-    return EvalRequest(
-        encoder=args.encoder,
-        shards=args.shards,
-        bank=bank,
-        queries=queries,
-        clips=args.clips,
-        crops=args.crops,
-        size=args.size,
-        workers=args.workers,
-    )
-
-
-def _out(args: argparse.Namespace, verb: str) -> Path:
-    if args.out:
-        return Path(args.out)
-    encoder = Path(args.encoder)
-    return (encoder if encoder.is_dir() else encoder.parent) / verb
+    return embed_main(arguments, f"{PROG} embed")
 
 
 def _retrieve(arguments: Sequence[str]) -> int:
-    parser = _eval_parser("retrieval", "Nearest videos of every query: R@k and mAP.")
-    parser.prog = f"{PROG} retrieve"
-    args = parser.parse_args(arguments)
+    from sce_video.evals.commands import retrieve_main
 
-    def command() -> int:
-        request = _request(args)
-        from sce_video.evals.commands import run_retrieval
-        from sce_video.evals.retrieval import RANKS
-
-        out = _out(args, "retrieval")
-        summary = run_retrieval(request, out)
-        print(f"{summary['samples']} queries against {summary['bank_samples']} videos, ", end="")
-        print(f"{summary['missing']} unreadable: {out / 'retrieval.json'}")
-        print("  ".join(f"R@{k} {summary[f'R@{k}']:.3f}" for k in RANKS), end="")
-        print(f"  mAP {summary['mAP']:.3f}")
-        return 0
-
-    return run_command(command, verbose=args.verbose)
+    return retrieve_main(arguments, f"{PROG} retrieve")
 
 
 def _knn(arguments: Sequence[str]) -> int:
-    parser = _eval_parser("knn", "Weighted k-nearest-neighbour accuracy of frozen features.")
-    parser.add_argument("--k", type=whole(1), default=20, help="neighbours (default 20)")
-    parser.add_argument(
-        "--temp", type=between(1e-6, 1e6), default=0.07, help="of the votes (default 0.07)"
-    )
-    args = parser.parse_args(arguments)
+    from sce_video.evals.commands import knn_main
 
-    def command() -> int:
-        request = _request(args)
-        from sce_video.evals.commands import run_knn
-
-        out = _out(args, "knn")
-        summary = run_knn(request, out, args.k, args.temp)
-        print(
-            f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries: {out / 'knn.json'}"
-        )
-        return 0
-
-    return run_command(command, verbose=args.verbose)
+    return knn_main(arguments, f"{PROG} knn")
 
 
 def _report(arguments: Sequence[str]) -> int:
@@ -193,6 +112,7 @@ VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "demo": ("the whole path on videos it makes itself, in minutes", _demo),
     "shard": ("raw data set -> WebDataset shards", _shard),
     "train": ("pretrain an encoder on shards", _train),
+    "embed": ("features of a shard set, extracted once and kept", _embed),
     "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
     "knn": ("k-nearest-neighbour accuracy", _knn),
     "bench": ("where the time goes on this machine", _bench),
@@ -214,6 +134,8 @@ def _help() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0].startswith("--local_rank="):  # the deepspeed launcher's
+        arguments.pop(0)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else EXIT_USAGE

@@ -170,22 +170,26 @@ def _make_shards(out: Path, seed: int) -> None:
 
 def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     """Retrieval and kNN of raw pixels, the untrained and the trained trunk."""
+    import torch
+
     from sce_video.engine.clip_task import fresh_trunk
-    from sce_video.evals.commands import EvalRequest, Extracted, protocol, write_retrieval
+    from sce_video.evals.embed import Request
     from sce_video.evals.features import extract
+    from sce_video.evals.results import Extracted, write_retrieval
     from sce_video.evals.views import eval_views
-    from sce_video.model.encoder import load_encoder
+    from sce_video.model.foreign import open_encoder
     from sce_video.shard.format import open_shards
 
-    trained, spec = load_encoder(out)
+    trained = open_encoder(out)
     trunks = {
         "raw pixels": _raw_pixels(),
         "untrained trunk": fresh_trunk(config),
-        "trained trunk": trained,
+        "trained trunk": trained.trunk,
     }
-    request = EvalRequest(out, out / "shards", "train", "test", _CLIPS, 1, config.shape.size, 1)
-    index = open_shards(request.shards)
-    views = eval_views(spec, request.clips, request.crops, request.size)
+    index, spec = open_shards(out / "shards"), trained.spec
+    views = eval_views(spec, _CLIPS, 1, config.shape.size)
+    cpu = torch.device("cpu")
+    request = Request(trained, index, str(out / "shards"), None, views, cpu)
     bank, queries = (
         extract(
             trunks,
@@ -194,19 +198,17 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
             views,
             mean=spec.mean,
             std=spec.std,
-            workers=request.workers,
+            workers=1,
             title=title,
         )
         for title, split in (("bank", "train"), ("queries", "test"))
     )
     rows: list[dict[str, Any]] = [{"name": "chance", **_chance(bank, queries)}]
     for name in trunks:
-        scores, result = _score(bank[name], queries[name])
-        rows.append({"name": name, **scores})
-    data = Extracted(
-        index, bank["trained trunk"], queries["trained trunk"], protocol(request, index, views)
-    )
-    write_retrieval(out / "retrieval", result, data)  # of the trained trunk, the last
+        rows.append({"name": name, **_score(bank[name], queries[name])})
+    protocol = {**request.protocol(), "bank": "train", "queries": "test"}
+    data = Extracted(index, bank["trained trunk"], queries["trained trunk"], protocol)
+    write_retrieval(out / "retrieval", data)
     return {
         "title": "Is the trained trunk better than none?",
         "columns": list(_COLUMNS),
@@ -225,7 +227,7 @@ def _raw_pixels() -> nn.Module:
     return nn.Flatten()
 
 
-def _score(bank: Features, queries: Features) -> tuple[dict[str, float], Any]:
+def _score(bank: Features, queries: Features) -> dict[str, float]:
     from sce_video.evals.knn import knn_accuracy
     from sce_video.evals.retrieval import prepare, retrieve
 
@@ -233,7 +235,7 @@ def _score(bank: Features, queries: Features) -> tuple[dict[str, float], Any]:
     knn = knn_accuracy(
         prepare(queries.values), queries.labels, prepare(bank.values), bank.labels, k=_NEIGHBOURS
     )
-    return {"R@1": result.recall[1], "kNN": knn}, result
+    return {"R@1": result.recall[1], "kNN": knn}
 
 
 def _chance(bank: dict[str, Features], queries: dict[str, Features]) -> dict[str, float]:

@@ -36,31 +36,37 @@ class Runtime:
         return self.rank == 0
 
 
-def start_runtime(workers: int) -> Runtime:
-    """Join the process group that the launcher's environment describes; alone without one.
+def find_runtime(workers: int) -> Runtime:
+    """What the launcher's environment makes of this process; alone without one.
 
-    Takes NCCL on CUDA, gloo elsewhere. Threads of a rank on a CPU: its share of the node's cores
-    less the ``workers`` that make its clips, at least one.
+    Threads of a rank on a CPU: its share of the node's cores less the ``workers`` that make its
+    clips, at least one.
     """
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+        return Runtime(rank, local_rank, ranks, torch.device("cuda", local_rank))
+    keep_memory(1 << 30, -1)  # to fault activations in again costs a fifth of a step
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(max(1, cores // local_ranks - workers))
+    return Runtime(rank, local_rank, ranks, torch.device("cpu"))
+
+
+def start_runtime(workers: int) -> Runtime:
+    """Join the process group of :func:`find_runtime`'s ranks: NCCL on CUDA, gloo elsewhere."""
     if "RANK" not in os.environ:
         # deepspeed would look for MPI; a single process is its own launcher.
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
-    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(local_rank)
-    else:
+    runtime = find_runtime(workers)
+    if runtime.device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-        keep_memory(1 << 30, -1)  # to fault activations in again costs a fifth of a step
-        cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(max(1, cores // local_ranks - workers))
     if not dist.is_initialized():
-        backend, store = "nccl" if cuda else "gloo", _store(rank, ranks)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=ranks)
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-    return Runtime(rank, local_rank, ranks, device)
+        backend = "nccl" if runtime.device.type == "cuda" else "gloo"
+        store = _store(runtime.rank, runtime.ranks)
+        dist.init_process_group(backend, store=store, rank=runtime.rank, world_size=runtime.ranks)
+    return runtime
 
 
 def log_to(folder: Path, runtime: Runtime) -> None:

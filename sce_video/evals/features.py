@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +20,69 @@ from sce_video.stream.shards import ShardReader
 
 _CLIPS_AT_ONCE = 64  # clips a forward pass
 
+Colour = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Features:
     """What was extracted. Nothing stands in for a sample that could not be read."""
 
     values: Tensor  # [n,F] float32, CPU
-    rows: NDArray[np.int64]  # [n] rows of the index
-    labels: Tensor  # [n] int64
+    rows: NDArray[np.int64]  # [n] rows of the index, ascending
+    labels: Tensor  # [n] int64, -1 = none
     missing: list[tuple[str, str]]  # (shard/key, reason)
+
+    def at(self, places: NDArray[np.int64]) -> Features:
+        """Those at ``places``; what is missing stays."""
+        chosen = torch.from_numpy(places)
+        return Features(self.values[chosen], self.rows[places], self.labels[chosen], self.missing)
+
+
+def cut(rows: NDArray[np.int64], views: UniformClips) -> list[NDArray[np.int64]]:
+    """``rows`` in batches of as many as a forward pass takes, whoever computes them.
+
+    A feature's last bits may depend on its batch, and a batch on ``rows`` and ``views`` alone.
+    """
+    size = max(1, _CLIPS_AT_ONCE // (views.clips * views.crops)) if views.clips else 1
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def extract_batches(
+    trunks: dict[str, nn.Module],
+    index: ShardIndex,
+    batches: Sequence[NDArray[np.int64]],
+    views: UniformClips,
+    *,
+    mean: Colour,
+    std: Colour,
+    workers: int = 0,
+    device: torch.device | None = None,
+) -> Iterator[dict[str, Features]]:
+    """Features of each batch of rows from several trunks, in one pass over the videos.
+
+    Args:
+        trunks: name -> network ``[B,3,T,S,S] -> [B,F]``; moved to ``device``, in eval mode.
+        index: the shard set.
+        batches: of rows of the index.
+        views: of each video; their features are averaged.
+        mean: of the pixels in [0,1].
+        std: of the pixels in [0,1].
+        workers: processes that decode.
+        device: where to compute; None = the CPU.
+
+    Yields:
+        Name -> features, batch by batch.
+    """
+    device = device or torch.device("cpu")
+    trunks = {name: trunk.to(device).eval() for name, trunk in trunks.items()}
+    dataset = ClipDataset(ShardReader(index), views)
+    positions = [[Position(0, i, int(row)) for i, row in enumerate(batch)] for batch in batches]
+    for clips in load(dataset, positions, workers=workers):
+        found = _forward(trunks, clips, mean, std, device)
+        yield {
+            name: Features(values, clips.rows, clips.labels, clips.bad)
+            for name, values in found.items()
+        }
 
 
 def extract(
@@ -36,69 +91,50 @@ def extract(
     rows: NDArray[np.int64],
     views: UniformClips,
     *,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Colour,
+    std: Colour,
     workers: int = 0,
-    batch: int = 8,
-    device: torch.device | None = None,
     title: str = "videos",
 ) -> dict[str, Features]:
-    """Features of ``rows`` from several trunks in one pass over the videos.
-
-    Args:
-        trunks: name -> network ``[B,3,T,S,S] -> [B,F]`` in eval mode.
-        index: the shard set.
-        rows: of the index, in the order wanted.
-        views: of each video; their features are averaged.
-        mean: of the pixels in [0,1].
-        std: of the pixels in [0,1].
-        workers: processes that decode.
-        batch: videos at once.
-        device: where to compute; the trunks are moved there.
-        title: of the progress shown.
-
-    Returns:
-        Name -> features.
-    """
-    device = device or torch.device("cpu")
-    trunks = {name: trunk.to(device).eval() for name, trunk in trunks.items()}
-    reader = ShardReader(index)
-    dataset = ClipDataset(reader, views)
-    chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
-    batches = [[Position(0, i, int(row)) for i, row in enumerate(chunk)] for chunk in chunks]
-    found: list[NDArray[np.int64]] = []
-    values: dict[str, list[Tensor]] = {name: [] for name in trunks}
-    missing: list[tuple[str, str]] = []
+    """Features of ``rows``, ascending; arguments as :func:`extract_batches`."""
+    found: dict[str, list[Features]] = {name: [] for name in trunks}
+    batches = cut(rows, views)
+    done = 0
     with Progress(len(rows), title) as bar:
-        for number, clips in enumerate(load(dataset, batches, workers=workers)):
-            missing += clips.bad
-            if len(clips.rows):
-                found.append(clips.rows)
-                for name, feature in _forward(trunks, clips, mean, std, device).items():
-                    values[name].append(feature)
-            bar.update(min((number + 1) * batch, len(rows)))
-    kept = np.concatenate(found) if found else np.zeros(0, np.int64)
-    labels = torch.from_numpy(reader.labels[kept].astype(np.int64))
-    return {
-        name: Features(torch.cat(parts) if parts else torch.zeros(0, 0), kept, labels, missing)
-        for name, parts in values.items()
-    }
+        passes = extract_batches(trunks, index, batches, views, mean=mean, std=std, workers=workers)
+        for batch, features in zip(batches, passes, strict=True):
+            for name, part in features.items():
+                found[name].append(part)
+            done += len(batch)
+            bar.update(done)
+    return {name: join(parts) for name, parts in found.items()}
+
+
+def join(parts: Sequence[Features]) -> Features:
+    """Parts in any order as one; a sample that is in two of them counts once."""
+    filled = [part for part in parts if len(part.rows)]
+    missing = sorted({pair for part in parts for pair in part.missing})
+    if not filled:
+        return Features(torch.zeros(0, 0), np.zeros(0, np.int64), torch.zeros(0).long(), missing)
+    rows, places = np.unique(np.concatenate([part.rows for part in filled]), return_index=True)
+    chosen = torch.from_numpy(places)
+    values, labels = (
+        torch.cat([getattr(part, name) for part in filled])[chosen] for name in ("values", "labels")
+    )
+    return Features(values, rows, labels, missing)
 
 
 @torch.no_grad()
 def _forward(
-    trunks: dict[str, nn.Module],
-    clips: ClipBatch,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    device: torch.device,
+    trunks: dict[str, nn.Module], clips: ClipBatch, mean: Colour, std: Colour, device: torch.device
 ) -> dict[str, Tensor]:
     """Name -> mean feature over the views ``[B,F]``."""
+    if not len(clips.rows):
+        return {name: torch.zeros(0, 0) for name in trunks}
     views = torch.stack(clips.views, 1)  # [B,V,T,3,S,S]
-    flat = views.flatten(0, 1)
     parts: dict[str, list[Tensor]] = {name: [] for name in trunks}
     stats = [torch.tensor(colour, device=device) for colour in (mean, std)]
-    for chunk in torch.split(flat, _CLIPS_AT_ONCE):
+    for chunk in torch.split(views.flatten(0, 1), _CLIPS_AT_ONCE):
         x = normalise(chunk.to(device).float() / 255, *stats)
         for name, trunk in trunks.items():
             parts[name].append(trunk(x).float().cpu())

@@ -1,10 +1,15 @@
-"""Weighted k-nearest-neighbour classification of features. Pure functions."""
+"""Weighted k-nearest-neighbour classification of features. Pure functions.
+
+Shapes: Q queries, B bank items, F feature width.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sce_video.evals.retrieval import rows_at_once
 
 
 def knn_predict(
@@ -15,8 +20,11 @@ def knn_predict(
     *,
     k: int = 20,
     temp: float = 0.07,
+    leave_one_out: bool = False,
 ) -> Tensor:
     """Class scores of each query: its k nearest bank items vote with ``exp(cosine / temp)``.
+
+    Memory beside the arguments and a copy of the bank stays below 200 MB.
 
     Args:
         query: ``[Q,F]``.
@@ -25,16 +33,29 @@ def knn_predict(
         classes: number of classes.
         k: neighbours; all of a smaller bank.
         temp: of the votes, > 0.
+        leave_one_out: the queries are the bank, and none votes for itself.
 
     Returns:
         Scores ``[Q,classes]``; the class of a query is the largest.
+
+    Raises:
+        ValueError: nobody is there to vote.
     """
-    similarity, nearest = (F.normalize(query, dim=1) @ F.normalize(bank, dim=1).T).topk(
-        min(k, len(bank)), dim=1
-    )
-    votes = ((similarity - similarity[:, :1]) / temp).exp()  # relative to the nearest: no overflow
-    scores = torch.zeros(len(query), classes, dtype=votes.dtype)
-    return scores.scatter_add_(1, bank_labels[nearest], votes)
+    k = min(k, len(bank) - leave_one_out)
+    if k < 1:
+        raise ValueError(f"kNN needs a bank, got {len(bank)} items")
+    bank = F.normalize(bank, dim=1)
+    scores = torch.zeros(len(query), classes, dtype=query.dtype)
+    step = rows_at_once(len(bank))
+    for first in range(0, len(query), step):
+        cosines = F.normalize(query[first : first + step], dim=1) @ bank.T
+        if leave_one_out:
+            own = torch.arange(len(cosines))
+            cosines[own, first + own] = -torch.inf
+        cosine, nearest = cosines.topk(k, dim=1)
+        votes = ((cosine - cosine[:, :1]) / temp).exp()  # relative to the nearest: no overflow
+        scores[first : first + step].scatter_add_(1, bank_labels[nearest], votes)
+    return scores
 
 
 def knn_accuracy(
@@ -45,8 +66,11 @@ def knn_accuracy(
     *,
     k: int = 20,
     temp: float = 0.07,
+    leave_one_out: bool = False,
 ) -> float:
     """Share of queries whose kNN class is right; arguments as :func:`knn_predict`."""
     classes = int(torch.cat([query_labels, bank_labels]).max()) + 1
-    predicted = knn_predict(query, bank, bank_labels, classes, k=k, temp=temp).argmax(1)
-    return (predicted == query_labels).double().mean().item()
+    scores = knn_predict(
+        query, bank, bank_labels, classes, k=k, temp=temp, leave_one_out=leave_one_out
+    )
+    return (scores.argmax(1) == query_labels).double().mean().item()

@@ -12,7 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 RANKS = (1, 5, 10, 15, 20, 25, 50)
-_ROWS_AT_ONCE = 1024
+_PAIRS_AT_ONCE = 2**22  # of a query and a bank item; some 40 bytes each
+
+
+def rows_at_once(bank: int) -> int:
+    """Queries that are compared with the whole bank at a time, so that memory stays bounded."""
+    return max(1, _PAIRS_AT_ONCE // bank)
 
 
 def prepare(features: Tensor, *, center: bool = True, normalize: bool = True) -> Tensor:
@@ -27,7 +32,9 @@ class Retrieval:
     """Result over all queries."""
 
     recall: dict[int, float]  # k -> share of queries with a same-class item among the k nearest
-    mean_ap: float  # mean average precision over the whole ranking; 0 for a class not in the bank
+    mean_ap: float  # mean of ``precision``
+    first: Tensor  # [Q] bool: the nearest item is of the query's class
+    precision: Tensor  # [Q] average precision of the whole ranking; 0 for a class not in the bank
     nearest: Tensor  # [Q,k] int64 bank positions, nearest first
     scores: Tensor  # [Q,k] cosines
 
@@ -61,18 +68,19 @@ def retrieve(
     query = prepare(query, center=center, normalize=normalize)
     bank = prepare(bank, center=center, normalize=normalize)
     keep = min(max(ranks), len(bank))
-    nearest, scores, precision = [], [], []
-    chunks = (torch.split(x, _ROWS_AT_ONCE) for x in (query, query_labels))
+    nearest, scores, precisions = [], [], []
+    chunks = (torch.split(x, rows_at_once(len(bank))) for x in (query, query_labels))
     for rows, labels in zip(*chunks, strict=True):
         similarity, order = (rows @ bank.T).sort(dim=1, descending=True, stable=True)
         hits = bank_labels[order] == labels[:, None]
-        precision.append(_average_precision(hits))
-        nearest.append(order[:, :keep])
-        scores.append(similarity[:, :keep])
-    found = torch.cat(nearest)
+        precisions.append(_average_precision(hits))
+        nearest.append(order[:, :keep].clone())
+        scores.append(similarity[:, :keep].clone())
+    found, precision = torch.cat(nearest), torch.cat(precisions)
     hit = bank_labels[found] == query_labels[:, None]
     recall = {k: hit[:, :k].any(1).double().mean().item() for k in ranks}
-    return Retrieval(recall, torch.cat(precision).mean().item(), found, torch.cat(scores))
+    mean_ap = precision.mean().item()
+    return Retrieval(recall, mean_ap, hit[:, 0], precision, found, torch.cat(scores))
 
 
 def _average_precision(hits: Tensor) -> Tensor:

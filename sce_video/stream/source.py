@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from numpy.typing import NDArray
 
 from sce_video.config import Config, PretrainConfig
 from sce_video.errors import UsageError

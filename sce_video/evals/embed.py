@@ -1,0 +1,255 @@
+"""Features that are extracted once and kept: by several ranks, through kills, for all evaluations.
+
+A request's folder is ``features/DIGEST`` beside its encoder; the digest is of all that the numbers
+depend on. Batches are cut from the whole list (:func:`sce_video.evals.features.cut`); each rank
+takes a run of them and writes what it has every few seconds into ``parts/``; the main one puts the
+parts together. Ranks meet in the folder alone: there is no process group to wait or to fail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sce_video.engine.runtime import Runtime
+from sce_video.errors import VerificationError
+from sce_video.evals.features import Features, cut, extract_batches, join
+from sce_video.model.foreign import Encoder
+from sce_video.progress import Progress
+from sce_video.shard.format import PARTIAL, ShardIndex, write_index_table
+from sce_video.stream.clips import UniformClips
+
+FEATURES_NAME = "features.safetensors"
+ROWS_NAME = "rows.parquet"
+_PARTS = "parts"
+_VERSION = 1  # raised when the same request gives other numbers than before
+_SAVE_EVERY = 20.0  # seconds of work that a kill may cost
+_POLL = 0.2  # seconds
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which samples' features, from which encoder and views."""
+
+    encoder: Encoder
+    index: ShardIndex
+    shards: str  # where the set lies, for the protocol
+    split: str | None  # of the set; None = all of it
+    views: UniformClips
+    device: torch.device
+    workers: int = 0
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the index, ascending."""
+        return self.index.rows(self.split)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the features of exactly this request are kept."""
+        identity = {key: v for key, v in self.encoder.identity.items() if key != "encoder"}
+        everything = {
+            "version": _VERSION,
+            "encoder": identity,
+            "spec": self.encoder.spec.model_dump(),
+            "manifest": self.index.digest,
+            "rows": hashlib.sha256(self.rows.tobytes()).hexdigest(),
+            "views": asdict(self.views),
+            "precision": self.precision,
+        }
+        digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+        return self.encoder.folder / "features" / digest[:16]
+
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic; processors of other kinds round otherwise."""
+        return f"float32 on {self.device.type}"
+
+    @cached_property
+    def batches(self) -> list[NDArray[np.int64]]:
+        """The rows in batches, the same for any number of ranks."""
+        return cut(self.rows, self.views)
+
+    def kept(self) -> Path | None:
+        """A folder that holds these features: this request's, or that of the whole set."""
+        for folder in (self.folder, replace(self, split=None).folder):
+            if (folder / FEATURES_NAME).is_file():
+                return folder
+        return None
+
+    def protocol(self) -> dict[str, Any]:
+        """The extraction spelled out, so that figures are compared like with like."""
+        return {
+            **self.encoder.identity,
+            "shards": self.shards,
+            "dataset": self.index.manifest.dataset,
+            "manifest_sha256": self.index.digest,
+            "not_in_shards": self.index.manifest.rejected,
+            "views": f"{self.views.clips} clips x {self.views.crops} crops, features averaged",
+            "frames": self.views.frames,
+            "seconds": self.views.seconds,
+            "size": self.views.size,
+            "mean": self.encoder.spec.mean,
+            "std": self.encoder.spec.std,
+            "precision": self.precision,
+            "features": "trunk after global average pooling",
+        }
+
+
+def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
+    """Have the features of ``requests``; only what no folder holds yet is extracted.
+
+    Returns:
+        On the main rank the folder of each, holding ``features.safetensors`` and ``rows.parquet``;
+        None on the others, which have done their share.
+
+    Raises:
+        SceVideoError: a shard cannot be read.
+        VerificationError: a part is damaged.
+    """
+    for request in requests:
+        _do_share(request, runtime)
+    return [_finished(request) for request in requests] if runtime.main else None
+
+
+def read_features(folder: Path, request: Request) -> Features:
+    """Those of the request's rows that ``folder`` holds.
+
+    Raises:
+        VerificationError: the file is damaged.
+    """
+    tensors, about = _read(folder / FEATURES_NAME)
+    labels = torch.from_numpy(request.index.numbers("label").astype(np.int64))
+    rows = tensors["rows"].numpy()
+    names = _names(request.index, request.rows) if about["missing"] else set()
+    missing = [(name, why) for name, why in about["missing"] if name in names]
+    whole = Features(tensors["features"], rows, labels[tensors["rows"]], missing)
+    return whole.at(np.flatnonzero(np.isin(rows, request.rows)))
+
+
+def _names(index: ShardIndex, rows: NDArray[np.int64]) -> set[str]:
+    table = index.table.select(["shard", "key"]).take(pa.array(rows))
+    return {f"{row['shard']}/{row['key']}" for row in table.to_pylist()}
+
+
+def _do_share(request: Request, runtime: Runtime) -> None:
+    """Extract this rank's run of the batches, without those that a part holds already."""
+    count, parts = len(request.batches), request.folder / _PARTS
+    share = range(
+        count * runtime.rank // runtime.ranks, count * (runtime.rank + 1) // runtime.ranks
+    )
+    done = {number for _, numbers in _parts(parts) for number in numbers}
+    # Asked after the parts were listed: they are removed once the features are there.
+    if request.kept():
+        return
+    parts.mkdir(parents=True, exist_ok=True)
+    todo = [number for number in share if number not in done]
+    spec, written = request.encoder.spec, 0
+    passes = extract_batches(
+        {"": request.encoder.trunk},
+        request.index,
+        [request.batches[number] for number in todo],
+        request.views,
+        mean=spec.mean,
+        std=spec.std,
+        workers=request.workers,
+        device=request.device,
+    )
+    found: list[Features] = []
+    since = time.monotonic()
+    title = f"{request.split or 'all'}: batches"
+    first = len(share) - len(todo)
+    with Progress(len(share), title, start=first, shown=runtime.main) as bar:
+        for done_now, features in enumerate(passes if todo else (), 1):
+            found.append(features[""])
+            last = done_now == len(todo)
+            if last or time.monotonic() - since >= _SAVE_EVERY:
+                _write_part(parts, found, todo[written:done_now])
+                found, written, since = [], done_now, time.monotonic()
+            bar.update(first + done_now)
+
+
+def _write_part(folder: Path, found: list[Features], numbers: list[int]) -> None:
+    part = join(found)
+    tensors = {
+        "features": part.values,
+        "rows": torch.from_numpy(part.rows),
+        "batches": torch.tensor(numbers),
+    }
+    _write(folder / f"{uuid.uuid4().hex}.safetensors", tensors, {"missing": part.missing})
+
+
+def _parts(folder: Path) -> Iterator[tuple[Path, list[int]]]:
+    """The parts that are there, and the numbers of their batches."""
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as stream:
+            yield path, stream.get_tensor("batches").tolist()
+
+
+def _finished(request: Request) -> Path:
+    """The folder of the request, once all ranks have done their share."""
+    while (folder := request.kept()) is None:
+        try:
+            found = dict(_parts(request.folder / _PARTS))
+            if len({number for numbers in found.values() for number in numbers}) == len(
+                request.batches
+            ):
+                _put_together(request, list(found))
+            else:
+                time.sleep(_POLL)
+        except FileNotFoundError:
+            if request.kept() is None:  # else another process has just done the same
+                raise
+    return folder
+
+
+def _put_together(request: Request, paths: list[Path]) -> None:
+    parts = []
+    for path in paths:
+        tensors, about = _read(path)
+        rows = tensors["rows"]
+        missing = [(name, why) for name, why in about["missing"]]
+        parts.append(Features(tensors["features"], rows.numpy(), torch.zeros_like(rows), missing))
+    whole = join(parts)
+    table = request.index.table.take(pa.array(whole.rows))
+    columns = {name: table.column(name) for name in ("shard", "key", "label", "class", "path")}
+    columns["label"] = columns["label"].cast(pa.int64())
+    write_index_table(request.folder / ROWS_NAME, pa.table({"row": whole.rows, **columns}))
+    tensors = {"features": whole.values.contiguous(), "rows": torch.from_numpy(whole.rows)}
+    about = {"split": request.split, "samples": len(whole.rows), "missing": whole.missing}
+    _write(request.folder / FEATURES_NAME, tensors, {**request.protocol(), **about})
+    shutil.rmtree(request.folder / _PARTS)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    partial = path.with_name(f"{uuid.uuid4().hex}{PARTIAL}")  # others may write the same
+    save_file(tensors, partial, metadata={"sce_video": json.dumps(about)})
+    with partial.open("rb") as stream:
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            return tensors, json.loads(stream.metadata()["sce_video"])
+    except (SafetensorError, ValueError) as error:
+        raise VerificationError(f"{path}: damaged: {error}; delete {path.parent}") from error
