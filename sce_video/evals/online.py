@@ -58,7 +58,7 @@ class OnlineEvaluation:
             values, labels, values, labels, k=self._settings.knn, leave_one_out=True
         )
         if (probe := self._task.module.probe) is not None:
-            logits = probe(values.to(probe.weight.device)).cpu()
+            logits = probe.logits(values.to(probe.weight.device)).cpu()
             logged["probe_top1"] = (logits.argmax(1) == labels).double().mean().item()
         return logged
 

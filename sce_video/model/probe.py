@@ -35,8 +35,8 @@ class LinearProbe(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._sums: list[Tensor] = []  # of the step's micro-batches
 
-    def forward(self, features: Tensor) -> Tensor:
-        """``[B,F]`` -> logits ``[B,C]`` fp32."""
+    def logits(self, features: Tensor) -> Tensor:
+        """``[B,F]`` -> ``[B,C]`` fp32. Not ``forward``: ZeRO-3 would want every rank in it."""
         return F.linear(features.float(), self.weight[:, :-1], self.weight[:, -1])
 
     @torch.no_grad()
@@ -49,7 +49,7 @@ class LinearProbe(nn.Module):
         """
         known = labels.to(features.device) >= 0
         x, y = features.float()[known], labels.to(features.device)[known]
-        logits = self(x)
+        logits = self.logits(x)
         # The gradient of the summed cross-entropy, in closed form.
         residual = logits.softmax(1) - F.one_hot(y, logits.shape[1])
         gradient = residual.T @ torch.cat([x, x.new_ones(len(x), 1)], 1)

@@ -1,0 +1,100 @@
+"""Pretraining that is watched: the numbers are there, and the training does not know."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.runs import BIN, TRAIN, final_state, free_port, make_shards, run, write_config
+
+WATCHED = ("eval.every=1", "eval.split=test", "eval.knn=3")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("online")
+    return write_config(root / "tiny.yaml", make_shards(root))
+
+
+def train(config: Path, name: str, *more: str, command: tuple[str, ...] = ()) -> Path:
+    folder = config.parent / name
+    start = command or (sys.executable, TRAIN)
+    done = run(*start, "--config", str(config), f"run.dir={folder}", "train.epochs=2", *more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def watched(config: Path) -> Path:
+    return train(config, "watched", *WATCHED)
+
+
+def rows(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Rows of ``metrics.jsonl`` that have values of a kind, those alone."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    chosen = [{k: v for k, v in line.items() if k.startswith(kind)} for line in lines]
+    return [row for row in chosen if row]
+
+
+def test_training_is_the_same_bit_for_bit(config: Path, watched: Path) -> None:
+    alone = final_state(train(config, "alone", "eval.linear=false"))
+    state = final_state(watched)
+    probe = {name for name in state if name.startswith("probe.")}
+    assert probe == {"probe.weight", "probe.first", "probe.second", "probe.steps"}
+    assert state.keys() - probe == alone.keys()
+    for name, tensor in alone.items():
+        assert torch.equal(state[name], tensor), name
+
+
+def test_held_out_samples_are_looked_at_each_epoch(watched: Path) -> None:
+    looks = rows(watched, "eval/")
+    assert len(looks) == 2
+    for look in looks:
+        assert (look["eval/samples"], look["eval/missing"]) == (12, 0)
+        assert 0 <= look["eval/knn_top1"] <= 1
+        assert 0 <= look["eval/probe_top1"] <= 1
+    steps = rows(watched, "train/probe")
+    assert len(steps) == 4
+    assert all(row["train/probe_loss"] > 0 for row in steps)
+    assert int(final_state(watched)["probe.steps"]) == 4
+
+
+def test_resumed_probe(config: Path, watched: Path) -> None:
+    folder = train(config, "resumed", *WATCHED, "run.max_steps=2", "train.save_every=1")
+    train(config, "resumed", *WATCHED, "run.resume=true")
+    for name, tensor in final_state(watched).items():
+        assert torch.equal(final_state(folder)[name], tensor), name
+    assert rows(folder, "eval/")[-1] == rows(watched, "eval/")[-1]
+
+
+@pytest.mark.slow
+def test_on_two_ranks(config: Path, watched: Path) -> None:
+    """With weights that ZeRO-3 takes away between steps."""
+    launcher = (str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port(), TRAIN)
+    stage = "deepspeed.zero_optimization.stage=3"
+    folder = train(config, "ranks", *WATCHED, stage, command=launcher)
+    assert len(rows(folder, "eval/")) == 2
+    assert all(row["eval/samples"] == 12 for row in rows(folder, "eval/"))
+    mine, others = final_state(watched)["probe.weight"], final_state(folder)["probe.weight"]
+    torch.testing.assert_close(mine, others, rtol=1e-2, atol=1e-3)  # rounding, grown by the network
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["eval.every=1"], "go together"),
+        (["eval.split=test"], "go together"),
+        (["eval.every=1", "eval.split=train"], "shares 24 samples with what is trained on"),
+        (["eval.every=1", "eval.split=tset"], "tset"),
+    ],
+)
+def test_mistakes(keys: list[str], message: str, config: Path, tmp_path: Path) -> None:
+    done = run(sys.executable, TRAIN, "--config", str(config), f"run.dir={tmp_path / 'x'}", *keys)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
