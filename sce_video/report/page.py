@@ -20,16 +20,16 @@ from sce_video.errors import VerificationError
 PICTURE_SIDE = 2000
 """Of what the net sees, at most: a real batch as PNG has tens of megabytes."""
 
-_SCRIPTS = ("dom.js", "charts.js", "gallery.js", "page.js")
+_SCRIPTS = ("dom.js", "charts.js", "tables.js", "gallery.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
-def render(document: Mapping[str, Any], clips: Mapping[int, str]) -> str:
+def render(document: Mapping[str, Any], clips: Mapping[str, str]) -> str:
     """The page as HTML.
 
     Args:
         document: what it shows; JSON values with a ``title``.
-        clips: row -> mp4 in base64.
+        clips: video -> mp4 in base64.
     """
     style = _asset("page.css")
     script = '"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS)

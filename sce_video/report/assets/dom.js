@@ -33,6 +33,15 @@ function section(id, title, ...children) {
   return node;
 }
 
+function details(title, ...children) {
+  return el("details", {}, el("summary", {}, title), children);
+}
+
+function pairs(list) {
+  return el("dl", { class: "protocol" },
+    list.map(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]));
+}
+
 function number(value) {
   if (value === null) return "not finite";
   const size = Math.abs(value);
