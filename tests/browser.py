@@ -93,7 +93,7 @@ class Browser:
         return answer
 
     def open(self, url: str, size: tuple[int, int] = DESKTOP, **media: str) -> None:
-        """Load a page at a size; PHONE has touch. ``media``: e.g. ``prefers_color_scheme="dark"``."""
+        """Load a page at a size (PHONE: with touch); ``media``: ``prefers_color_scheme="dark"``."""
         width, height = size
         phone = size == PHONE
         self.call(

@@ -73,8 +73,8 @@ def _run(files: RunFiles) -> dict[str, Any]:
             return None
 
     results = [
-        part(f"{kind}/{kind}.json", result_table, files.results.get(kind), kind, files.per_class)
-        for kind in RESULTS
+        part(f"{kind}/{kind}.json", result_table, files.results.get(kind), kind, classes)
+        for kind, classes in zip(RESULTS, ({}, {}, files.per_class), strict=True)
     ]
     return {
         **facts(files),

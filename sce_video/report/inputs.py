@@ -42,8 +42,8 @@ class RunFiles:
     results: dict[str, dict[str, Any]]
     """``retrieval``, ``knn`` and ``test``."""
     neighbours: list[dict[str, Any]] | None
-    per_class: list[dict[str, str]]
-    """Of the test."""
+    per_class: dict[str, dict[str, float]]
+    """Of the test: class -> figures."""
     confusion: Path | None
     comparison: dict[str, Any] | None
     problems: list[str] = field(default_factory=list)
@@ -62,7 +62,6 @@ def read_run(folder: Path) -> RunFiles:
     problems: list[str] = []
     newest = max(path.stat().st_mtime for path in found)
     plan, last = _log(_text(folder / "run.log") or "")
-    table = _text(folder / "test" / "per_class.csv")
     return RunFiles(
         folder=folder,
         written=datetime.fromtimestamp(newest, UTC),
@@ -78,7 +77,7 @@ def read_run(folder: Path) -> RunFiles:
             if (value := _json(folder / name / f"{name}.json", dict, problems))
         },
         neighbours=_json(folder / "retrieval" / "neighbours.json", list, problems),
-        per_class=list(csv.DictReader(io.StringIO(table or ""))),
+        per_class=_per_class(folder / "test" / "per_class.csv", problems),
         confusion=_file(folder / "test" / "confusion.png"),
         comparison=_json(folder / "results.json", dict, problems),
         problems=problems,
@@ -99,6 +98,21 @@ def _metrics(folder: Path, problems: list[str]) -> list[dict[str, float]]:
             f"(the first is line {bad[0]:,})."
         )
     return in_order(rows)
+
+
+def _per_class(path: Path, problems: list[str]) -> dict[str, dict[str, float]]:
+    try:
+        table = csv.DictReader(io.StringIO(_text(path) or "class"))
+        if "class" not in (table.fieldnames or ()):
+            raise ValueError("no column class")
+        return {row.pop("class"): {k: _figure(v) for k, v in row.items()} for row in table}
+    except (csv.Error, ValueError, AttributeError) as error:
+        problems.append(f"{path.name}: damaged ({error!r}); it is left out.")
+        return {}
+
+
+def _figure(text: str) -> float:
+    return int(text) if text.isdigit() else float(text or "nan")
 
 
 def _row(line: str) -> dict[str, float]:

@@ -15,8 +15,6 @@ from typing import Any
 
 from PIL import Image
 
-from sce_video.errors import VerificationError
-
 PICTURE_SIDE = 2000
 """Of what the net sees, at most: a real batch as PNG has tens of megabytes."""
 
@@ -55,14 +53,11 @@ def picture_uri(path: Path) -> str:
     """A picture as a data URI: JPEG, reduced to a side of :data:`PICTURE_SIDE` where larger.
 
     Raises:
-        VerificationError: not a picture.
+        OSError: not a picture.
     """
     buffer = io.BytesIO()
-    try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-    except OSError as error:
-        raise VerificationError(f"{path}: damaged: not a picture") from error
+    with Image.open(path) as image:
+        small = image.convert("RGB")
     small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     small.save(buffer, "JPEG", quality=85, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

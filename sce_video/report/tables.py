@@ -95,24 +95,21 @@ def figures(summary: Mapping[str, Any] | None, kind: str) -> dict[str, float]:
 
 
 def result_table(
-    summary: Mapping[str, Any], kind: str, per_class: Sequence[Mapping[str, str]] = ()
+    summary: Mapping[str, Any], kind: str, per_class: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
     """A result for the page: the figures, the protocol in words, and the classes.
 
     Args:
         summary: content of the result's file.
         kind: of :data:`RESULTS`.
-        per_class: rows of the test's table.
+        per_class: figures of each class, where the summary has none.
     """
-    classes = summary.get("per_class") or {}
-    if kind == "test":
-        classes = {row["class"]: {k: row[k] for k in row if k != "class"} for row in per_class}
     return {
         "title": RESULTS[kind],
         "figures": [[name, percent(value)] for name, value in figures(summary, kind).items()],
         "protocol": [*_MEANING[kind], *_protocol(summary)],
         **_missing(summary),
-        "classes": _classes(classes),
+        "classes": _classes(summary.get("per_class") or per_class),
     }
 
 
@@ -121,22 +118,18 @@ def _classes(classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     if not classes:
         return None
     columns = list(dict.fromkeys(name for row in classes.values() for name in row))
-    rows = {name: [_number(row.get(c)) for c in columns] for name, row in classes.items()}
+    rows = {name: [row.get(c) for c in columns] for name, row in classes.items()}
     return {
         "columns": columns,
         "shares": [
             any(isinstance(r[i], float) for r in rows.values()) for i in range(len(columns))
         ],
-        "rows": [[name, *values] for name, values in rows.items()],
+        "rows": [[name, *map(_finite, values)] for name, values in rows.items()],
     }
 
 
-def _number(value: object) -> float | None:
-    """A figure, also of a CSV; None where there is none."""
-    if isinstance(value, str):
-        value = int(value) if value.isdigit() else float(value or "nan")
-    finite = isinstance(value, int | float) and math.isfinite(value)
-    return value if finite else None  # type: ignore[return-value]
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -144,11 +137,16 @@ def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
     p = {k: v for k, v in summary.get("protocol", {}).items() if v not in (None, "", {}, [])}
     take = p.pop
     absent = ", ".join(f"{count:,} {reason}" for reason, count in take("not_in_shards", {}).items())
-    votes = f"the {p.get('k')} nearest bank videos vote for their class, weighted by "
+    votes = None
+    if "votes" in p:
+        votes = (
+            f"the {take('k', None)} nearest bank videos vote for their class, weighted by "
+            f"{take('votes')}, temp {take('temp', None)}"
+        )
     pairs = [
         ("Queries", _videos(summary, "samples", take("queries", None))),
         ("Bank", _videos(summary, "bank_samples", take("bank", None))),
-        ("kNN", f"{votes}{take('votes')}, temp {take('temp', None)}" if "votes" in p else None),
+        ("kNN", votes),
         ("Views", _views(p)),
         ("Features", take("features", None)),
         ("Similarity", take("similarity", None)),
@@ -162,9 +160,9 @@ def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
             ),
         ),
         ("Not in the shards", absent and f"{absent} (listed by the data set, never compared)"),
-        *((name, value) for name, value in p.items() if name != "k" or "votes" not in p),
+        *((n, _digest(v) if n.endswith("sha256") else v) for n, v in p.items()),
     ]
-    return [[name, str(value)] for name, value in pairs if value]
+    return [[name, str(value)] for name, value in pairs if value is not None and value != ""]
 
 
 def _videos(summary: Mapping[str, Any], count: str, split: str | None) -> str | None:
@@ -176,7 +174,7 @@ def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Videos that could not be read, counted in words and listed."""
     count = summary.get("missing", 0)
     text = (
-        "Every video of both lists was read."
+        "Every video was read."
         if not count
         else (
             f"{count:,} video{'s' if count > 1 else ''} could not be read and "

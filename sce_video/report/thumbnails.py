@@ -68,7 +68,7 @@ def small_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 def encode_clip(images: Sequence[NDArray[np.uint8]], rate: Fraction, size: Size) -> bytes:
     """Encode RGB frames ``[H,W,3]`` at ``rate`` a second as a small mp4."""
-    height, width = small_size(*images[0].shape[:2], size.side)
+    height, width = small_size(images[0].shape[0], images[0].shape[1], size.side)
     reformatter = VideoReformatter()
     buffer = io.BytesIO()
     # No faststart: it opens the output anew by its name, and a page has all bytes at once anyway.

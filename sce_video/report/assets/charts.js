@@ -93,7 +93,7 @@ function path({ run, points }, s, alone) {
 const swatch = (run) => el("span", { class: `swatch run-${run % 6}`, "aria-hidden": "true" });
 
 function legend(names) {
-  return el("ul", { class: "legend" }, names.map((name, i) => el("li", {}, swatch(i), name)));
+  return el("ul", { class: "legend" }, names.map((name, i) => el("li", {}, swatch(i), el("span", {}, breakable(name)))));
 }
 
 function nearest(points, step) {
@@ -172,7 +172,7 @@ function chart(series, names, perEpoch, height) {
     show(at + move[event.key], true);
   });
   const head = el("figcaption", {}, el("h3", {}, series.title), value, place);
-  const figure = el("figure", { class: "chart" }, head, drawing);
+  const figure = el("figure", { class: alone ? "chart" : "chart many" }, head, drawing);
   let drawn = 0;
   new ResizeObserver(([entry]) => {
     const width = Math.floor(entry.contentRect.width);

@@ -70,19 +70,13 @@ function player(name, video, what) {
   return button;
 }
 
-// Names like BoxingPunchingBag may break between their words.
-function className(name) {
-  const words = name.split(/(?<=[a-z])(?=[A-Z])/);
-  return el("span", { class: "class" }, words.flatMap((word, i) => (i ? [el("wbr"), word] : [word])));
-}
-
 function card(name, video, what, verdict, line) {
   const mark = verdict === null ? null : el("span", { class: "mark", role: "img",
     "aria-label": verdict ? "right class" : "wrong class" }, verdict ? "✓" : "✕");
   const kind = verdict === null ? "query" : verdict ? "right" : "wrong";
   return el("figure", { class: `clip ${kind}` },
     el("div", { class: "frame" }, player(name, video, what), mark),
-    el("figcaption", {}, className(video.class), line));
+    el("figcaption", {}, el("span", { class: "class" }, breakable(video.class)), line));
 }
 
 function galleryRow(query, videos) {

@@ -9,7 +9,7 @@ const note = (text) => el("p", { class: "about" }, text);
 // Of a single run its parts; of several a part each, to be opened.
 function each(build) {
   const parts = runs.map((run) => [run.name, build(run).flat(Infinity).filter(Boolean)]);
-  return parts.map(([name, nodes]) => (!several || !nodes.length ? nodes : details(name, nodes)));
+  return parts.map(([name, nodes]) => (!several || !nodes.length ? nodes : details(breakable(name), nodes)));
 }
 
 function header() {
@@ -17,7 +17,7 @@ function header() {
   const facts = run.facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
   document.getElementById("top").append(
     el("p", { class: "kind" }, several ? "sce-video runs" : "sce-video run"),
-    el("h1", {}, several ? `${runs.length} runs side by side` : run.name),
+    el("h1", {}, several ? `${runs.length} runs side by side` : breakable(run.name)),
     ...(several ? [legend(names)] : [
       el("p", { class: "state", "data-state": run.state }, run.subtitle),
       run.last ? el("p", { class: "last" }, run.last) : "",

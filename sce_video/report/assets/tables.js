@@ -9,8 +9,8 @@ function figures(title, list) {
 }
 
 function grid(title, columns, rows, kind) {
-  const head = columns.map((name) => el("th", { scope: "col" }, name));
-  const body = rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name),
+  const head = columns.map((name) => el("th", { scope: "col" }, breakable(name)));
+  const body = rows.map((row) => el("tr", {}, el("th", { scope: "row" }, breakable(row.name)),
     row.cells.map((cell) => el("td", { class: cell.best ? "best" : null }, cell.text,
       cell.best ? el("span", { class: "unseen" }, " (best)") : null))));
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title },
@@ -22,7 +22,7 @@ function grid(title, columns, rows, kind) {
 function classTable(title, { columns, shares, rows }) {
   const text = (value, i) => (value === null ? "-" : shares[i]
     ? `${(value * 100).toFixed(1)} %` : value.toLocaleString("en"));
-  const drawn = rows.map((row) => [row, el("tr", {}, el("th", { scope: "row" }, row[0]),
+  const drawn = rows.map((row) => [row, el("tr", {}, el("th", { scope: "row" }, breakable(row[0])),
     row.slice(1).map((value, i) => el("td", {}, text(value, i))))]);
   const body = el("tbody", {}, drawn.map(([, node]) => node));
   const heads = ["Class", ...columns].map((name, i) => {
