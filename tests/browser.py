@@ -28,9 +28,9 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         back_read, self._write = os.pipe()
         self._read, back_write = os.pipe()
-        # The pipe's ends are 3 and 4 for chromium, behind a shell that moves them there.
+        # Chromium has the pipe's ends as 3 and 4; bash can move files beyond 9, too.
         move = f'exec 3<&{back_read} 4>&{back_write}; exec "$@"'
-        command = ["sh", "-c", move, "sh", str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}"]
+        command = ["bash", "-c", move, "bash", str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}"]
         self._process = subprocess.Popen(
             command, pass_fds=(back_read, back_write), stderr=subprocess.DEVNULL
         )

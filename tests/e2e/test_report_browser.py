@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -71,15 +73,16 @@ def test_page_builds_itself(browser: Browser, url: str) -> None:
     assert "undefined" not in text
     assert browser.js("document.querySelectorAll('.mark').length") == 15
     assert browser.js("document.querySelectorAll('polyline').length") == 2
-    browser.until("document.querySelector('video[src^=\"blob:\"]').readyState >= 2")
+    browser.at("button.player")
+    browser.until("document.querySelector('video[src^=\"blob:\"]')?.readyState >= 2")
 
 
 def test_headings_labels_and_alternatives(browser: Browser, both: str) -> None:
     browser.open(both)
     levels = browser.js("[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => +h.tagName[1])")
     assert levels[0] == 1
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
-    nameless = """[...document.querySelectorAll('button,input,select,img,a,[role=img],[role=region]')]
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+    nameless = """[...document.querySelectorAll('button,input,select,img,a,[role]')]
       .filter((e) => !(e.innerText || e.alt || e.getAttribute('aria-label')
         || e.labels?.[0]?.innerText)).map((e) => e.outerHTML.slice(0, 80))"""
     browser.js("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
@@ -163,7 +166,7 @@ def test_page_fits_a_phone(browser: Browser, page: str, request: pytest.FixtureR
     assert browser.js(SIDEWAYS) <= 0
     small = """[...document.querySelectorAll('button,select,summary,input[type=search],nav a')]
       .map((e) => [e.outerHTML.slice(0, 60), e.getBoundingClientRect().height])
-      .filter(([, height]) => height < 36)"""
+      .filter(([, height]) => height > 0 && height < 36)"""
     assert browser.js(small) == []
 
 
@@ -230,7 +233,7 @@ def test_curve_tells_its_values(browser: Browser, url: str) -> None:
     browser.open(url)
     said = "document.querySelector('.chart figcaption').innerText.replace(/\\s+/g, ' ')"
     browser.until("document.querySelector('.chart .line')")
-    x, y = browser.at(".chart svg")
+    y = browser.at(".chart svg")[1]
     left = browser.js("document.querySelector('.chart svg').getBoundingClientRect().x")
     browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + 47, y=y)
     browser.until(f"{said} === 'Loss 5 step 1'")
@@ -243,10 +246,10 @@ def test_runs_side_by_side(browser: Browser, both: str) -> None:
     browser.open(both)
     assert browser.js("document.querySelectorAll('#comparison .best').length") > 0
     rows = browser.js(
-        "[...document.querySelectorAll('.sides tr')].map((r) => r.innerText.split('\\t'))"
+        "[...document.querySelectorAll('.sides tr')].map((r) => r.innerText.replace(/\\s+/g, ' '))"
     )
-    assert ["Top-1", "50.0 %", "75.0 % (best)"] in rows
-    assert ["model.trunk", "r2plus1d_18", "r3d_18"] in rows
+    assert "Top-1 50.0 % 75.0 % (best)" in rows
+    assert "model.trunk r2plus1d_18 r3d_18" in rows
     browser.until(
         "document.querySelectorAll('.chart:has(.run-0 .line):has(.run-1 .line)').length > 1"
     )
@@ -279,11 +282,13 @@ def test_clips_are_visible(
 ) -> None:
     browser.open(url, size)
     browser.at("button.player")
-    browser.until("[...document.querySelectorAll('video[src]')].every((v) => v.readyState >= 2)")
-    picture = browser.picture(tmp_path / "page.png")
-    pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.int64)
+    end, bright = time.monotonic() + 20, 0
+    while bright <= 500:
+        assert time.monotonic() < end, "no clip was painted"
+        picture = browser.picture(tmp_path / "page.png")
+        pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.int64)
+        # The squares that move in the videos are of a light saturated colour, the page has none.
+        spread = pixels.max(2) - pixels.min(2)
+        bright = ((spread > 30) & (pixels.min(2) > 150)).sum()
     scale = 2 if size == PHONE else 1
     assert pixels.shape == (size[1] * scale, size[0] * scale, 3)
-    # The squares that move in the videos are of a light saturated colour that the page never has.
-    spread = pixels.max(2) - pixels.min(2)
-    assert ((spread > 30) & (pixels.min(2) > 150)).sum() > 500
