@@ -144,7 +144,7 @@ def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
             f"{take('votes')}, temp {take('temp', None)}"
         )
     pairs = [
-        ("Queries", _videos(summary, "samples", take("queries", None))),
+        ("Queries", _videos(summary, "samples", take("queries", None) or take("split", None))),
         ("Bank", _videos(summary, "bank_samples", take("bank", None))),
         ("kNN", votes),
         ("Views", _views(p)),

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PAT
 
 ROWS = "document.querySelectorAll('.query-row').length"
 PLAYING = "[...document.querySelectorAll('video')].filter((v) => !v.paused).length"
-SIDEWAYS = "document.documentElement.scrollWidth - innerWidth"
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,17 @@ def both(root: Path, url: str) -> str:
     write_results(other, top1=0.75)
     (other / "config.yaml").write_text(json.dumps({"model": {"trunk": "r3d_18", EVIL: EVIL}}))
     return write_report([root / "run", other], root / "both.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def many(root: Path, url: str) -> str:
+    """Four runs with long names, without their shards."""
+    runs = []
+    for i in range(4):
+        runs.append(Path(shutil.copytree(root / "run", root / f"{i}{'name' * 20}")))
+        summary = runs[-1] / "retrieval" / "retrieval.json"
+        summary.write_text(summary.read_text().replace("/shards", "/gone"))
+    return write_report(runs, root / "many.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +169,7 @@ def test_filters_follow_clicks(browser: Browser, url: str, size: tuple[int, int]
     assert browser.js(SIDEWAYS) <= 0
 
 
-@pytest.mark.parametrize("page", ["url", "both"])
+@pytest.mark.parametrize("page", ["url", "both", "many"])
 def test_page_fits_a_phone(browser: Browser, page: str, request: pytest.FixtureRequest) -> None:
     browser.open(request.getfixturevalue(page), PHONE)
     assert browser.js(SIDEWAYS) <= 0

@@ -150,7 +150,12 @@ def test_knn_says_how_votes_are_weighted() -> None:
 
 def test_classes_keep_numbers_to_sort_by() -> None:
     classes = {"a": {"samples": 10, "top1": 0.5}, "b": {"samples": 1, "top1": math.nan, "x": 1}}
-    found = result_table({"top1": 0.5, "samples": 11, "protocol": {}}, "test", classes)
+    found = result_table(
+        {"top1": 0.5, "samples": 11, "protocol": {"split": "split1:test", "scores": "mean"}},
+        "test",
+        classes,
+    )
+    assert found["protocol"][1:] == [["Queries", "11 videos of split1:test"], ["scores", "mean"]]
     assert found["figures"] == [["Top-1", "50.0 %"]]
     assert found["classes"] == {
         "columns": ["samples", "top1", "x"],
