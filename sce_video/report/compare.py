@@ -18,8 +18,9 @@ def compare(names: Sequence[str], runs: Sequence[RunFiles]) -> dict[str, Any]:
     The best figure of a row is marked where all runs that have one were measured alike; what
     differs in the protocols is said.
     """
-    known = [dict(facts(run)["facts"]) for run in runs]
-    states = [facts(run)["subtitle"] for run in runs]
+    told = [facts(run) for run in runs]
+    known = [dict(each["facts"]) for each in told]
+    states = [" · ".join(filter(None, (each["subtitle"], each["last"]))) for each in told]
     rows = [{"name": "State", "cells": [{"text": state} for state in states]}]
     for name in dict.fromkeys(name for each in known for name in each):
         cells = [{"text": each.get(name, "-")} for each in known]
@@ -50,8 +51,8 @@ def compare(names: Sequence[str], runs: Sequence[RunFiles]) -> dict[str, Any]:
 
 
 def _cells(values: Sequence[float | None], differing: str) -> list[dict[str, Any]]:
-    best = max(value for value in values if value is not None)
-    mark = not differing and sum(value is not None for value in values) > 1
+    given = {value for value in values if value is not None}
+    best, mark = max(given), not differing and len(given) > 1
     return [{"text": "-" if v is None else percent(v), "best": mark and v == best} for v in values]
 
 

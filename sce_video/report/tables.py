@@ -64,16 +64,13 @@ def facts(files: RunFiles) -> dict[str, Any]:
 
 
 def headline(results: Mapping[str, Any]) -> dict[str, Any]:
-    """``results.json`` for the page: cells as text, the best marked, bars of R@1.
+    """``results.json`` for the page: cells as text, the best marked.
 
-    A column whose values all lie in [0,1] is shown in percent. Bars show column ``R@1``, or the
-    first column that is a share.
+    A column whose values all lie in [0,1] is shown in percent.
     """
     columns: list[str] = results["columns"]
     rows: list[dict[str, Any]] = results["rows"]
     cells = {column: _cells([row.get(column) for row in rows]) for column in columns}
-    shares = [column for column in columns if _are_shares([row.get(column) for row in rows])]
-    barred = "R@1" if "R@1" in shares else next(iter(shares), None)
     return {
         "title": results["title"],
         "columns": columns,
@@ -81,7 +78,6 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
             {"name": row["name"], "cells": [cells[column][i] for column in columns]}
             for i, row in enumerate(rows)
         ],
-        "bars": None if barred is None else _bars(barred, rows),
         "notes": results.get("notes", []),
     }
 
@@ -254,13 +250,3 @@ def _text(value: object, share: bool) -> str:
             else f"{value:,}"
         )
     return str(value)
-
-
-def _bars(column: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    pairs = [(row["name"], row[column]) for row in rows if row.get(column) is not None]
-    best = max(share for _, share in pairs)
-    drawn = [
-        {"name": name, "text": percent(share), "share": share, "best": share == best}
-        for name, share in pairs
-    ]
-    return {"column": column, "rows": drawn}

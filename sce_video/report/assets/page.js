@@ -28,9 +28,7 @@ function header() {
 
 function headline(table) {
   return [el("p", { class: "lead" }, table.title),
-    el("div", { class: "pair" }, grid(table.title, table.columns, table.rows),
-      table.bars && bars(table.bars)),
-    table.notes.map(note)];
+    grid(table.title, table.columns, table.rows), table.notes.map(note)];
 }
 
 function comparison() {
@@ -38,9 +36,9 @@ function comparison() {
   if (given) {
     const settings = given.differences.length
       ? grid("In what the configurations differ", given.columns, given.differences, "sides")
-      : note("They are the same.");
+      : note("All the same.");
     section("comparison", "Comparison", grid("Runs", given.columns, given.rows, "sides"),
-      given.notes.map(note), el("h3", {}, "Configurations differ in"), settings,
+      given.notes.map(note), el("h3", {}, "Differences of the configurations"), settings,
       each((run) => (run.headline ? headline(run.headline) : [])));
   } else if (runs[0].headline) section("comparison", "Comparison", headline(runs[0].headline));
 }

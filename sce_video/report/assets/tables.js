@@ -47,15 +47,3 @@ function classTable(title, { columns, shares, rows }) {
     el("div", { class: "scroll classes", tabindex: 0, role: "region", "aria-label": title },
       el("table", {}, caption(title), el("thead", {}, el("tr", {}, heads)), body)));
 }
-
-function bars(data) {
-  const rows = data.rows.map((row) => {
-    const bar = el("span", { class: "bar" });
-    bar.style.width = `${Math.max(row.share * 100, 0.4)}%`;
-    return el("li", { class: row.best ? "leads" : null }, el("span", { class: "label" }, row.name),
-      el("span", { class: "track" }, bar), el("span", { class: "value" }, row.text));
-  });
-  // The table beside it says the same, so a screen reader need not hear it twice.
-  return el("div", { class: "bars", "aria-hidden": "true" },
-    el("p", { class: "column" }, data.column), el("ul", {}, rows));
-}

@@ -95,7 +95,7 @@ def test_runs_are_drawn_together() -> None:
     assert curves([[], []]) is None
 
 
-def test_headline_marks_the_best_and_draws_r_at_1() -> None:
+def test_headline_marks_the_best() -> None:
     found = headline(
         {
             "title": "t",
@@ -110,8 +110,6 @@ def test_headline_marks_the_best_and_draws_r_at_1() -> None:
     assert [cell["text"] for cell in raw["cells"]] == ["20.0 %", "12.5 %", "1,200"]
     assert [cell["text"] for cell in trained["cells"]] == ["10.0 %", "50.0 %", "-"]
     assert [cell["best"] for cell in raw["cells"]] == [True, False, False]
-    assert found["bars"]["column"] == "R@1"
-    assert [row["best"] for row in found["bars"]["rows"]] == [False, True]
 
 
 SUMMARY = {
