@@ -44,16 +44,20 @@ def _knn(arguments: Sequence[str]) -> int:
 
 def _report(arguments: Sequence[str]) -> int:
     parser = Parser(
-        prog=f"{PROG} report", description="Write RUN/report.html: curves, tables, gallery."
+        prog=f"{PROG} report",
+        description="Write a page about a run, or several side by side: curves, tables, gallery.",
     )
-    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "--out", type=Path, help="file (default: RUN/report.html; of several: report.html here)"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
     args = parser.parse_args(arguments)
 
     def command() -> int:
         from sce_video.report import write_report
 
-        print(write_report(args.run))
+        print(write_report(args.runs, args.out))
         return 0
 
     return run_command(command, verbose=args.verbose)
@@ -117,7 +121,7 @@ VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "knn": ("k-nearest-neighbour accuracy", _knn),
     "bench": ("where the time goes on this machine", _bench),
     "export": ("the encoder of a run, for this package or torchvision", _export),
-    "report": ("one page of a run: curves, tables, gallery", _report),
+    "report": ("one page of a run, or of several side by side", _report),
 }
 """Verb -> what it does, and how it is run with the arguments after it."""
 

@@ -126,7 +126,7 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
 
     from sce_video.report import write_report
 
-    page = write_report(out)
+    page = write_report([out])
     print(_table(results))
     print(f"{page}\n{wall:.0f} s wall, {cpu:.0f} s CPU")
     return results

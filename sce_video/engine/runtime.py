@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import socket
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.distributed import HashStore, Store, TCPStore
 
+from sce_video import __version__
 from sce_video.engine.signals import deepspeed_launcher, started
 from sce_video.errors import SceVideoError
 from sce_video.stream.loader import keep_memory
@@ -85,6 +88,16 @@ def log_to(folder: Path, runtime: Runtime) -> None:
         shown.addFilter(lambda record: not getattr(record, "file_only", False))
         shown.setFormatter(logging.Formatter(plain))
         log.addHandler(shown)
+        log.info("environment: %s", environment(runtime.device), extra={"file_only": True})
+
+
+def environment(device: torch.device) -> str:
+    """Versions and hardware that a run's figures depend on, in one line."""
+    cuda = device.type == "cuda"
+    where = torch.cuda.get_device_name(device) if cuda else f"{os.cpu_count()} CPU cores"
+    versions = [f"{name} {version(name)}" for name in ("torch", "deepspeed", "av")]
+    own = [f"sce-video {__version__}", f"Python {platform.python_version()}"]
+    return ", ".join([*own, *versions, platform.platform(), where])
 
 
 def stop_runtime() -> None:

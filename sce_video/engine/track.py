@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,13 +103,20 @@ def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Rows of a run in order; a resumed run's rows replace those past its resume point."""
+    """Rows of a run in order, as :func:`in_order` has them."""
     path = folder / METRICS_NAME
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return in_order(json.loads(line) for line in lines)
+
+
+def in_order(written: Iterable[dict[str, float]]) -> list[dict[str, float]]:
+    """Rows as they were written -> by step; a resumed run's replace those past its resume point."""
     rows: list[dict[str, float]] = []
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            while rows and rows[-1]["step"] >= row["step"]:
-                rows.pop()
+    for row in written:
+        while rows and rows[-1]["step"] > row["step"]:
+            rows.pop()
+        if rows and rows[-1]["step"] == row["step"]:
+            rows[-1] = rows[-1] | row
+        else:
             rows.append(row)
     return rows

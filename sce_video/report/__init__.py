@@ -1,18 +1,21 @@
-"""One self-contained HTML page about a run: comparison, gallery, retrieval, curves, settings.
+"""One self-contained HTML page about runs: comparison, results, gallery, curves, settings.
 
 The page holds its data as JSON and builds itself in the browser; nothing is loaded from elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sce_video.errors import UsageError
+from sce_video.report.compare import compare
 from sce_video.report.curves import curves
-from sce_video.report.gallery import gallery
+from sce_video.report.gallery import galleries
 from sce_video.report.inputs import RunFiles, read_run
 from sce_video.report.page import picture_uri, render
-from sce_video.report.tables import facts, headline, knn_table, retrieval_table
+from sce_video.report.tables import RESULTS, facts, headline, result_table
 from sce_video.shard.format import write_atomic
 
 REPORT_NAME = "report.html"
@@ -20,32 +23,66 @@ REPORT_NAME = "report.html"
 __all__ = ["REPORT_NAME", "write_report"]
 
 
-def write_report(run: Path) -> Path:
-    """Write ``RUN/report.html`` from what the run's folder holds; returns its path.
+def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """Write a page from what the folders of ``runs`` hold; returns its path.
 
     Args:
-        run: a run's folder, with ``metrics.jsonl``, a retrieval result, or both.
+        runs: folders, finished or not; what is damaged in them is named on the page.
+        out: the page's file (default: ``report.html`` in the folder of a single run, of several
+            in the working folder).
 
     Raises:
-        UsageError: neither is there.
-        VerificationError: a file of the run cannot be parsed.
+        UsageError: a folder is no run's, or is given twice.
     """
-    files = read_run(run)
-    clips: dict[int, str] = {}
-    document = {**_document(files), "gallery": gallery(files, clips)}
-    path = run / REPORT_NAME
+    folders = [run.resolve() for run in runs]
+    if len(set(folders)) < len(folders):
+        raise UsageError("a run is given twice")
+    files = [read_run(run) for run in runs]
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(run) for run in runs]
+    clips: dict[str, str] = {}
+    found, videos = galleries(files, clips)
+    described = [
+        {"name": name, **_run(each), "gallery": shown}
+        for name, each, shown in zip(names, files, found, strict=True)
+    ]
+    document = {
+        "title": " · ".join(names),
+        "runs": described,
+        "comparison": compare(names, files) if len(files) > 1 else None,
+        "curves": curves([each.metrics for each in files]),
+        "videos": videos,
+    }
+    path = out or (runs[0] if len(runs) == 1 else Path()) / REPORT_NAME
     write_atomic(path, render(document, clips).encode())
     return path
 
 
-def _document(files: RunFiles) -> dict[str, Any]:
-    """All that the page shows except the gallery; JSON values."""
+def _run(files: RunFiles) -> dict[str, Any]:
+    """All that the page shows of one run except curves and gallery; JSON values."""
+
+    def part(name: str, build: Callable[..., Any], *values: Any) -> Any:
+        """What ``build`` makes; a file with other content than ours is named instead."""
+        if not values[0]:
+            return None
+        try:
+            return build(*values)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+            files.problems.append(f"{name}: damaged ({error!r}); it is left out.")
+            return None
+
+    results = [
+        part(f"{kind}/{kind}.json", result_table, files.results.get(kind), kind, classes)
+        for kind, classes in zip(RESULTS, ({}, {}, files.per_class), strict=True)
+    ]
     return {
         **facts(files),
-        "headline": headline(files.results) if files.results else None,
-        "retrieval": retrieval_table(files.retrieval) if files.retrieval else None,
-        "knn": knn_table(files.knn) if files.knn else None,
-        "curves": curves(files.metrics) if files.metrics else None,
-        "views": picture_uri(files.views) if files.views else None,
+        "headline": part("results.json", headline, files.comparison),
+        "results": [result for result in results if result],
+        "confusion": part("test/confusion.png", picture_uri, files.confusion),
+        "views": part("samples/views.png", picture_uri, files.views),
         "config": files.config,
+        "plan": files.plan,
+        "problems": files.problems,
     }

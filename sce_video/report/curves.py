@@ -12,6 +12,8 @@ POINTS = 300
 
 _LOSS = "train/loss"
 _EPOCH = "train/epoch"
+_ONLINE = "eval/"
+_ONLINE_MEANS = "measured during training"
 _SERIES = {
     _LOSS: ("Loss", "what training minimises"),
     "train/infonce": ("InfoNCE part", "how well a clip finds its own other view"),
@@ -21,7 +23,7 @@ _SERIES = {
     "train/positive": ("Similarity to the positive", "mean cosine; rises as training succeeds"),
     "train/negative": ("Similarity to the others", "mean cosine; near 0 when spread out"),
     "train/neighbour": ("Similarity to neighbours", "mean cosine to the key's nearest"),
-    "train/top1": ("Pretext top-1", "share of clips nearest to their own other view"),
+    "train/top1": ("Top-1 in the batch", "clips nearest to their other view, or classed right"),
     "train/embedding_std": ("Embedding spread", "near 0 means collapse"),
     "train/lr": ("Learning rate", "of the optimizer"),
     "train/momentum": ("Momentum", "of the target network"),
@@ -36,29 +38,35 @@ Point = tuple[float, float | None, float | None, float | None]
 """Step, mean, lowest, highest; None where no value is finite."""
 
 
-def curves(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """The loss, the other series that change, and the ones that do not."""
-    present = {key for row in rows for key in row} - {"step", _EPOCH}
+def curves(runs: Sequence[Sequence[dict[str, float]]]) -> dict[str, Any] | None:
+    """The loss, the other series that change, and the ones that do not; None without a row.
+
+    Args:
+        runs: rows of each; a figure draws a line a run that has its series.
+    """
+    present = {key for rows in runs for row in rows for key in row} - {"step", _EPOCH}
     keys = [key for key in _SERIES if key in present] + sorted(present - _SERIES.keys())
     loss, others, constant = None, [], []
-    for key in keys:
-        found = [(row["step"], row[key]) for row in rows if _is_number(row.get(key))]
-        if not found:
-            continue
-        title, about = _SERIES.get(key, (key, ""))
-        drawn = {"key": key, "title": title, "about": about, "points": thin(found)}
-        if key == _LOSS:
-            loss = drawn
-        elif len({value for _, value in found}) == 1:
-            constant.append([title, found[0][1] if math.isfinite(found[0][1]) else None])
-        else:
-            others.append(drawn)
+    for key in sorted(keys, key=lambda key: not key.startswith(_ONLINE)):
+        found = [[(r["step"], r[key]) for r in rows if _is_number(r.get(key))] for rows in runs]
+        title, about = _SERIES.get(key, (key, _ONLINE_MEANS if key.startswith(_ONLINE) else ""))
+        lines = [{"run": i, "points": thin(line)} for i, line in enumerate(found) if line]
+        values = {value for line in found for _, value in line}
+        if key == _LOSS and lines:
+            loss = {"title": title, "about": about, "lines": lines}
+        elif len(values) > 1:
+            others.append({"title": title, "about": about, "lines": lines})
+        elif values:
+            value = values.pop()
+            constant.append([title, value if math.isfinite(value) else None])
+    if not present:
+        return None
     return {
         "loss": loss,
         "others": others,
         "constant": constant,
-        "steps_per_epoch": _steps_per_epoch(rows),
-        "thinned": len(rows) > POINTS,
+        "steps_per_epoch": [_steps_per_epoch(rows) for rows in runs],
+        "thinned": any(len(rows) > POINTS for rows in runs),
     }
 
 
@@ -92,6 +100,5 @@ def _is_number(value: object) -> bool:
 
 
 def _steps_per_epoch(rows: Sequence[dict[str, float]]) -> float | None:
-    last = rows[-1]
-    epoch = last.get(_EPOCH)
-    return last["step"] / epoch if epoch else None
+    pairs = [(row["step"], row[_EPOCH]) for row in rows if row.get(_EPOCH)]
+    return pairs[-1][0] / pairs[-1][1] if pairs else None

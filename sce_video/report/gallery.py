@@ -4,52 +4,123 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from sce_video.errors import SceVideoError
 from sce_video.progress import Progress
 from sce_video.report.inputs import RunFiles
-from sce_video.report.thumbnails import thumbnail
+from sce_video.report.thumbnails import LARGE, SMALL, thumbnail
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.shards import ShardReader, open_set
 
-QUERIES = 60
-"""Queries shown at most."""
+QUERIES = 500
+"""Queries shown of a run at most."""
 NEAREST = 5
-CLIP_BYTES = 7_000_000
+CLIP_BYTES = 8_000_000
 """Of all clips in base64: a page stays small enough to mail and to open on a phone."""
+_LARGE_BYTES = 20_000
+"""Of a large clip in base64, about."""
 
 
-def gallery(
-    files: RunFiles, clips: dict[int, str], budget: int = CLIP_BYTES
-) -> dict[str, Any] | None:
-    """The gallery of a run: JSON values, or None without a retrieval result.
+@dataclass(frozen=True)
+class _Set:
+    """A shard set that was evaluated; ``name`` is its own in the page."""
+
+    name: int
+    reader: ShardReader
+    labels: list[int]
+    classes: list[str]
+    paths: list[str]
+    chosen: list[int] = field(default_factory=list)
+    """Queries of the run before: runs on the same set show the same ones."""
+
+
+def galleries(
+    runs: Sequence[RunFiles], clips: dict[str, str], limit: int = CLIP_BYTES
+) -> tuple[list[dict[str, Any] | None], dict[str, dict[str, Any]]]:
+    """The gallery of each run as JSON values (None without a retrieval result), and its videos.
+
+    A video is named ``SET:ROW``, the same for all runs that were evaluated on the same shards.
+    All queries that are shown come with their words; their clips come first, with those of their
+    nearest, then those of all second ones, and so on until ``limit``.
 
     Args:
-        files: of the run.
-        clips: receives row -> mp4 in base64, each video once.
-        budget: characters of base64 that end the choice of queries.
+        runs: to be shown.
+        clips: receives video -> mp4 in base64.
+        limit: characters of base64 of all clips.
     """
-    if files.retrieval is None or files.neighbours is None:
+    sets: dict[str, _Set] = {}
+    shown = [_gallery(files, sets) for files in runs]
+    ordered = list(dict.fromkeys(_by_rank([g.get("queries", []) for g in shown if g])))
+    by_name = {each.name: each for each in sets.values()}
+    size = LARGE if len(ordered) * _LARGE_BYTES <= limit else SMALL
+    videos: dict[str, dict[str, Any]] = {}
+    used = 0
+    with Progress(len(ordered), "clip") as bar:
+        for number, video in enumerate(ordered, 1):
+            name, row = map(int, video.split(":"))
+            source = by_name[name]
+            videos[video] = {"class": source.classes[row] or "no class", "path": source.paths[row]}
+            if used >= limit:
+                continue
+            try:
+                data = thumbnail(source.reader.media(row), source.reader.video(row), size)
+            except SceVideoError as error:
+                videos[video] |= {"error": str(error), "name": source.reader.name(row)}
+                continue
+            clip = base64.b64encode(data).decode()
+            used += len(clip)
+            if used <= limit:
+                clips[video] = clip
+            bar.update(number)
+    for gallery in shown:
+        if gallery and "queries" in gallery:
+            gallery["note"] = _note(gallery, videos, clips)
+    return shown, videos
+
+
+def _by_rank(shown: Sequence[Sequence[dict[str, Any]]]) -> Iterator[str]:
+    """Videos of the queries of all runs: the queries and their nearest, the second nearest, ..."""
+    for place in range(NEAREST):
+        for query in filter(None, chain.from_iterable(zip_longest(*shown))):
+            if place == 0:
+                yield query["video"]
+            yield from (near["video"] for near in query["near"][place : place + 1])
+
+
+def _gallery(files: RunFiles, sets: dict[str, _Set]) -> dict[str, Any] | None:
+    """Queries of a run, or what is wrong."""
+    if "retrieval" not in files.results:
         return None
-    index, problem = _open(files.folder, files.retrieval.get("protocol", {}))
+    if files.neighbours is None:
+        return {"problem": "The videos cannot be shown: there is no retrieval/neighbours.json."}
+    try:
+        return _queries(files, files.neighbours, sets)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        return {"problem": f"The videos cannot be shown: neighbours.json is damaged ({error!r})."}
+
+
+def _queries(
+    files: RunFiles, found: Sequence[dict[str, Any]], sets: dict[str, _Set]
+) -> dict[str, Any]:
+    index, problem = _open(files.folder, files.results["retrieval"].get("protocol", {}))
     if index is None:
         return {"problem": problem}
-    labels = index.numbers("label").tolist()
-    found = files.neighbours
+    if index.digest not in sets:
+        columns = index.numbers("label").tolist(), index.strings("class"), index.strings("path")
+        sets[index.digest] = _Set(len(sets), ShardReader(index), *columns)
+    source = sets[index.digest]
+    labels = source.labels
     right = [_same(labels, q["query"], q["nearest"][0]) for q in found]
-    order = choose([labels[q["query"]] for q in found], right, QUERIES)
-    shown, videos = _add_clips(ShardReader(index), [found[i] for i in order], clips, budget)
-    classes, paths = index.strings("class"), index.strings("path")
-    for row, video in videos.items():
-        video.update({"class": classes[row] or "no class", "path": paths[row]})
-    return {
-        "queries": [_entry(query, labels) for query in shown],
-        "videos": videos,
-        "note": _note(len(shown), len(found), sum("error" in v for v in videos.values())),
-    }
+    places = {q["query"]: i for i, q in enumerate(found)}
+    order = [places[row] for row in source.chosen if row in places]
+    order = order or choose([labels[q["query"]] for q in found], right, QUERIES)
+    source.chosen[:] = [found[i]["query"] for i in order]
+    return {"queries": [_entry(found[i], source) for i in order], "total": len(found)}
 
 
 def choose(classes: Sequence[int], right: Sequence[bool], limit: int) -> list[int]:
@@ -108,56 +179,36 @@ def _open(run: Path, protocol: dict[str, Any]) -> tuple[ShardIndex | None, str]:
     return index, ""
 
 
-def _add_clips(
-    reader: ShardReader, queries: Sequence[dict[str, Any]], clips: dict[int, str], budget: int
-) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]]:
-    """Encode the videos of ``queries`` until the budget is spent; the queries that got in."""
-    shown: list[dict[str, Any]] = []
-    videos: dict[int, dict[str, Any]] = {}
-    used = 0
-    with Progress(len(queries), "query") as bar:
-        for query in queries:
-            rows = dict.fromkeys([query["query"], *query["nearest"][:NEAREST]])
-            made = {row: _clip(reader, row) for row in rows if row not in videos}
-            used += sum(len(clip) for clip, _ in made.values())
-            if used > budget:
-                break
-            for row, (clip, error) in made.items():
-                videos[row] = {"name": reader.name(row), **({"error": error} if error else {})}
-                if clip:
-                    clips[row] = clip
-            shown.append(query)
-            bar.update(len(shown))
-    return shown, videos
-
-
-def _clip(reader: ShardReader, row: int) -> tuple[str, str | None]:
-    """A row's clip in base64, or the reason why there is none."""
-    try:
-        data = thumbnail(reader.media(row), reader.video(row))
-    except SceVideoError as error:
-        return "", str(error)
-    return base64.b64encode(data).decode(), None
-
-
 def _same(labels: Sequence[int], a: int, b: int) -> bool:
     return labels[a] == labels[b] and labels[a] >= 0
 
 
-def _entry(query: dict[str, Any], labels: Sequence[int]) -> dict[str, Any]:
+def _entry(query: dict[str, Any], source: _Set) -> dict[str, Any]:
     row = query["query"]
     pairs = zip(query["nearest"][:NEAREST], query["scores"][:NEAREST], strict=True)
-    near = [{"row": n, "score": s, "right": _same(labels, row, n)} for n, s in pairs]
-    return {"row": row, "near": near}
+    near = [
+        {"video": f"{source.name}:{n}", "score": float(s), "right": _same(source.labels, row, n)}
+        for n, s in pairs
+    ]
+    return {"video": f"{source.name}:{row}", "near": near}
 
 
-def _note(shown: int, total: int, broken: int) -> str:
+def _note(gallery: dict[str, Any], videos: dict[str, dict[str, Any]], clips: dict[str, str]) -> str:
     """What a reader must know of the choice; empty where everything is there."""
+    queries, total = gallery["queries"], gallery["total"]
+    own = dict.fromkeys(_by_rank([queries]))
+    broken = sum("error" in videos[video] for video in own)
+    without = sum(video not in clips for video in own) - broken
     notes = []
-    if shown < total:
+    if len(queries) < total:
         notes.append(
-            f"{shown:,} of {total:,} queries, chosen evenly over the classes and over right and "
-            "wrong: the share of right ones here is not the accuracy."
+            f"{len(queries):,} of {total:,} queries, chosen evenly over the classes and over right "
+            "and wrong: the share of right ones here is not the accuracy."
+        )
+    if without:
+        notes.append(
+            f"{without:,} of {len(own):,} videos are named without their clip, which would make "
+            "this page too large."
         )
     if broken:
         notes.append(f"{broken:,} video{'s' if broken > 1 else ''} could not be decoded.")

@@ -1,77 +1,156 @@
-"""The files of a run that the page is made of."""
+"""The files of a run that the page is made of; what is damaged is left out and said."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sce_video.engine.track import METRICS_NAME, read_metrics
-from sce_video.errors import UsageError, VerificationError
+from sce_video.engine.track import METRICS_NAME, in_order
+from sce_video.errors import UsageError
+
+_RESULTS = ("retrieval", "knn", "test")
+_FILES = (
+    *("config.yaml", "status.json", METRICS_NAME, "results.json"),
+    *(f"{name}/{name}.json" for name in _RESULTS),
+)
+_RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", re.MULTILINE)
+_HEAD = re.compile(r"\w+(?: rank \d+)?: (this run|environment)\b")
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run's files, parsed; None or empty where one is absent."""
+    """A run's files, parsed; None or empty where one is absent or damaged."""
 
     folder: Path
     written: datetime
-    """Of the newest of the metrics and the results."""
+    """Of the newest of the files."""
     metrics: list[dict[str, float]]
     config: str | None
-    status: dict[str, Any] | None
+    status: dict[str, Any]
+    plan: list[str]
+    """Lines of the plan, at the head of the log."""
+    last: str | None
+    """What the log says last."""
     views: Path | None
     """The picture of what the net sees."""
-    retrieval: dict[str, Any] | None
+    results: dict[str, dict[str, Any]]
+    """``retrieval``, ``knn`` and ``test``."""
     neighbours: list[dict[str, Any]] | None
-    knn: dict[str, Any] | None
-    results: dict[str, Any] | None
+    per_class: dict[str, dict[str, float]]
+    """Of the test: class -> figures."""
+    confusion: Path | None
+    comparison: dict[str, Any] | None
+    problems: list[str] = field(default_factory=list)
+    """What is damaged or missing, a sentence each."""
 
 
 def read_run(folder: Path) -> RunFiles:
     """Read what ``folder`` holds of a run.
 
     Raises:
-        UsageError: neither metrics nor a retrieval result is there.
-        VerificationError: a file is damaged.
+        UsageError: none of the files that a run leaves is there.
     """
-    metrics, retrieval = folder / METRICS_NAME, folder / "retrieval" / "retrieval.json"
-    found = [path for path in (metrics, retrieval) if path.is_file()]
+    found = [folder / name for name in _FILES if (folder / name).is_file()]
     if not found:
-        raise UsageError(
-            f"{folder}: nothing to report (no {METRICS_NAME}, no retrieval/retrieval.json); "
-            "give the folder of a run"
-        )
+        raise UsageError(f"{folder}: not a run's folder (none of {', '.join(_FILES)} is there)")
+    problems: list[str] = []
     newest = max(path.stat().st_mtime for path in found)
-    config, views = folder / "config.yaml", folder / "samples" / "views.png"
+    plan, last = _log(_text(folder / "run.log") or "")
     return RunFiles(
         folder=folder,
         written=datetime.fromtimestamp(newest, UTC),
-        metrics=_metrics(folder),
-        config=config.read_text() if config.is_file() else None,
-        status=_json(folder / "status.json"),
-        views=views if views.is_file() else None,
-        retrieval=_json(retrieval),
-        neighbours=_json(retrieval.with_name("neighbours.json")),
-        knn=_json(folder / "knn" / "knn.json"),
-        results=_json(folder / "results.json"),
+        metrics=_metrics(folder, problems),
+        config=_text(folder / "config.yaml"),
+        status=_json(folder / "status.json", dict, problems) or {},
+        plan=plan,
+        last=last,
+        views=_file(folder / "samples" / "views.png"),
+        results={
+            name: value
+            for name in _RESULTS
+            if (value := _json(folder / name / f"{name}.json", dict, problems))
+        },
+        neighbours=_json(folder / "retrieval" / "neighbours.json", list, problems),
+        per_class=_per_class(folder / "test" / "per_class.csv", problems),
+        confusion=_file(folder / "test" / "confusion.png"),
+        comparison=_json(folder / "results.json", dict, problems),
+        problems=problems,
     )
 
 
-def _metrics(folder: Path) -> list[dict[str, float]]:
+def _metrics(folder: Path, problems: list[str]) -> list[dict[str, float]]:
+    """The rows that can be read: a run that was killed, or still writes, has half a line."""
+    rows, bad, number = [], [], 0
+    for number, line in enumerate((_text(folder / METRICS_NAME) or "").splitlines(), 1):
+        try:
+            rows.append(_row(line))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            bad.append(number)
+    if bad:
+        problems.append(
+            f"{METRICS_NAME}: {len(bad):,} of {number:,} lines cannot be read and are left out "
+            f"(the first is line {bad[0]:,})."
+        )
+    return in_order(rows)
+
+
+def _per_class(path: Path, problems: list[str]) -> dict[str, dict[str, float]]:
     try:
-        return read_metrics(folder)
-    except (ValueError, KeyError) as error:
-        raise VerificationError(f"{folder / METRICS_NAME}: damaged: {error}") from error
+        table = csv.DictReader(io.StringIO(_text(path) or "class"))
+        if "class" not in (table.fieldnames or ()):
+            raise ValueError("no column class")
+        return {row.pop("class"): {k: _figure(v) for k, v in row.items()} for row in table}
+    except (csv.Error, ValueError, AttributeError) as error:
+        problems.append(f"{path.name}: damaged ({error!r}); it is left out.")
+        return {}
 
 
-def _json(path: Path) -> Any:
-    """A JSON file's value, None where there is no file."""
-    if not path.is_file():
+def _figure(text: str) -> float:
+    return int(text) if text.isdigit() else float(text or "nan")
+
+
+def _row(line: str) -> dict[str, float]:
+    row = json.loads(line)
+    return {k: v for k, v in row.items() if isinstance(v, int | float)} | {"step": int(row["step"])}
+
+
+def _log(text: str) -> tuple[list[str], str | None]:
+    """What a run's log says at its newest start, and its last record if it is another."""
+    records = [record.strip() for record in _RECORD.split(text) if record.strip()]
+    heads = [(i, found[1]) for i, record in enumerate(records) if (found := _HEAD.match(record))]
+    newest = {kind: records[i] for i, kind in heads}
+    lines = newest.get("this run", "").splitlines()[1:]
+    if "environment" in newest:
+        lines.append(newest["environment"].partition(": ")[2])
+    ended = bool(records) and (not heads or heads[-1][0] < len(records) - 1)
+    return lines, records[-1] if ended else None
+
+
+def _json(path: Path, kind: type, problems: list[str]) -> Any:
+    """A JSON file's value, None where there is no file or another value than a ``kind``."""
+    text = _text(path)
+    if text is None:
         return None
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(text)
     except ValueError as error:
-        raise VerificationError(f"{path}: damaged: {error}") from error
+        problems.append(f"{path.name}: damaged ({error}); it is left out.")
+        return None
+    if not isinstance(value, kind):
+        problems.append(f"{path.name}: not what a run writes; it is left out.")
+        return None
+    return value
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+
+def _file(path: Path) -> Path | None:
+    return path if path.is_file() else None

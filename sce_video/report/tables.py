@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,25 @@ from sce_video.report.inputs import RunFiles
 
 _STATES = {
     "done": "finished",
-    "running": "running when this page was written",
+    "running": "running, or killed, when this page was written",
     "interrupted": "interrupted, can be resumed",
     "failed": "failed",
 }
 _SHORT = 12  # digits of a sha256 that are shown
+RESULTS = {"retrieval": "Retrieval", "knn": "Nearest neighbours", "test": "Test"}
+_FIGURES = {
+    "retrieval": {"mAP": "mAP"},
+    "knn": {"top1": "kNN top-1"},
+    "test": {"top1": "Top-1", "top5": "Top-5", "mean_class_accuracy": "Mean class accuracy"},
+}
+_MEANING = {
+    "retrieval": [
+        ["R@k", "share of queries with a video of their own class among the k nearest"],
+        ["mAP", "mean over the queries of the average precision of the whole ranking"],
+    ],
+    "knn": [],
+    "test": [["Mean class accuracy", "mean over the classes of each one's top-1"]],
+}
 
 
 def percent(share: float) -> str:
@@ -24,41 +39,38 @@ def percent(share: float) -> str:
 
 
 def facts(files: RunFiles) -> dict[str, Any]:
-    """Title, state and key figures of a run."""
-    status, config = files.status or {}, _config(files.config)
-    clip, model = config.get("clip", {}), config.get("model", {})
+    """State and key facts of a run."""
+    status, config = files.status, parsed_config(files.config)
+    model, objective = (_part(config, name) for name in ("model", "objective"))
     step = files.metrics[-1]["step"] if files.metrics else status.get("step")
+    task = config.get("task")
     pairs = [
+        ("Task", task if task != "pretrain" else None),
         ("Trunk", _joined(model.get("trunk"), _with("width", model.get("width")))),
-        ("Objective", config.get("objective", {}).get("name")),
-        ("Clip", _clip(clip)),
-        ("Steps", f"{step:,}" if step is not None else None),
-        ("R@1", _share(files.retrieval, "R@1")),
-        ("mAP", _share(files.retrieval, "mAP")),
-        ("kNN", _share(files.knn, "top1")),
+        ("Objective", objective.get("name")),
+        ("Clip", _clip(_part(config, "clip"))),
+        ("Steps", f"{step:,}" if isinstance(step, int) else None),
+        ("Checkpoint", status.get("checkpoint")),
     ]
-    state = status.get("state")
+    state = str(status.get("state", "unknown"))
     return {
-        "title": files.folder.resolve().name,
         "state": state,
         "subtitle": _joined(
-            _STATES.get(state or "", state), f"{files.written:%-d %B %Y, %H:%M} UTC"
+            _STATES.get(state, "how it ended is unknown"), f"{files.written:%-d %B %Y, %H:%M} UTC"
         ),
-        "facts": [[name, value] for name, value in pairs if value],
+        "last": files.last if state != "done" else None,
+        "facts": [[name, str(value)] for name, value in pairs if value],
     }
 
 
 def headline(results: Mapping[str, Any]) -> dict[str, Any]:
-    """``results.json`` for the page: cells as text, the best marked, bars of R@1.
+    """``results.json`` for the page: cells as text, the best marked.
 
-    A column whose values all lie in [0,1] is shown in percent. Bars show column ``R@1``, or the
-    first column that is a share.
+    A column whose values all lie in [0,1] is shown in percent.
     """
     columns: list[str] = results["columns"]
     rows: list[dict[str, Any]] = results["rows"]
     cells = {column: _cells([row.get(column) for row in rows]) for column in columns}
-    shares = [column for column in columns if _are_shares([row.get(column) for row in rows])]
-    barred = "R@1" if "R@1" in shares else next(iter(shares), None)
     return {
         "title": results["title"],
         "columns": columns,
@@ -66,64 +78,99 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
             {"name": row["name"], "cells": [cells[column][i] for column in columns]}
             for i, row in enumerate(rows)
         ],
-        "bars": None if barred is None else _bars(barred, rows),
         "notes": results.get("notes", []),
     }
 
 
-def retrieval_table(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """``retrieval.json`` for the page: the figures, and the protocol in words."""
-    names = [name for name in summary if name.startswith("R@")]
-    figures = [[name, percent(summary[name])] for name in [*names, "mAP"] if name in summary]
-    meaning = [
-        ["R@k", "share of queries with a video of their own class among the k nearest"],
-        ["mAP", "mean over the queries of the average precision of the whole ranking"],
-    ]
-    return {"figures": figures, "protocol": [*meaning, *_protocol(summary)], **_missing(summary)}
+def figures(summary: Mapping[str, Any] | None, kind: str) -> dict[str, float]:
+    """The figures of a result by the name that is shown; shares in [0,1]."""
+    if not summary:
+        return {}
+    names = {name: name for name in summary if name.startswith("R@")} | _FIGURES[kind]
+    return {text: summary[name] for name, text in names.items() if _is_share(summary.get(name))}
 
 
-def knn_table(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """``knn.json`` for the page, like :func:`retrieval_table`."""
-    protocol = summary.get("protocol", {})
-    votes = f"the {protocol.get('k')} nearest bank videos vote for their class"
-    if "votes" in protocol:
-        votes += f", weighted by {protocol['votes']}, temp {protocol.get('temp')}"
+def result_table(
+    summary: Mapping[str, Any], kind: str, per_class: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """A result for the page: the figures, the protocol in words, and the classes.
+
+    Args:
+        summary: content of the result's file.
+        kind: of :data:`RESULTS`.
+        per_class: figures of each class, where the summary has none.
+    """
     return {
-        "figures": [["Top-1 accuracy", percent(summary["top1"])]],
-        "protocol": [["kNN", votes], *_protocol(summary)],
+        "title": RESULTS[kind],
+        "figures": [[name, percent(value)] for name, value in figures(summary, kind).items()],
+        "protocol": [*_MEANING[kind], *_protocol(summary)],
         **_missing(summary),
+        "classes": _classes(summary.get("per_class") or per_class),
     }
 
 
+def _classes(classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Columns and rows of a table of classes; numbers stay numbers, to sort by."""
+    if not classes:
+        return None
+    columns = list(dict.fromkeys(name for row in classes.values() for name in row))
+    rows = {name: [row.get(c) for c in columns] for name, row in classes.items()}
+    return {
+        "columns": columns,
+        "shares": [
+            any(isinstance(r[i], float) for r in rows.values()) for i in range(len(columns))
+        ],
+        "rows": [[name, *map(_finite, values)] for name, values in rows.items()],
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
-    """What was compared and how, as pairs of a term and a sentence."""
-    p: Mapping[str, Any] = summary.get("protocol", {})
-    absent = ", ".join(
-        f"{count:,} {reason}" for reason, count in p.get("not_in_shards", {}).items()
-    )
+    """What was compared and how, as pairs of a term and a sentence; nothing is left out."""
+    p = {k: v for k, v in summary.get("protocol", {}).items() if v not in (None, "", {}, [])}
+    take = p.pop
+    absent = ", ".join(f"{count:,} {reason}" for reason, count in take("not_in_shards", {}).items())
+    votes = None
+    if "votes" in p:
+        votes = (
+            f"the {take('k', None)} nearest bank videos vote for their class, weighted by "
+            f"{take('votes')}, temp {take('temp', None)}"
+        )
     pairs = [
-        ("Queries", f"{summary['samples']:,} videos of {p.get('queries')}"),
-        ("Bank", f"{summary['bank_samples']:,} videos of {p.get('bank')}"),
+        ("Queries", _videos(summary, "samples", take("queries", None) or take("split", None))),
+        ("Bank", _videos(summary, "bank_samples", take("bank", None))),
+        ("kNN", votes),
         ("Views", _views(p)),
-        ("Features", p.get("features")),
-        ("Similarity", p.get("similarity")),
-        ("Encoder", _joined(p.get("encoder"), _digest(p.get("encoder_sha256")))),
+        ("Features", take("features", None)),
+        ("Similarity", take("similarity", None)),
+        ("Encoder", _joined(take("encoder", None), _digest(take("encoder_sha256", None)))),
         (
             "Data",
             _joined(
-                p.get("dataset"), p.get("shards"), _digest(p.get("manifest_sha256"), "manifest ")
+                take("dataset", None),
+                str(take("shards", "")),
+                _digest(take("manifest_sha256", None), "manifest "),
             ),
         ),
         ("Not in the shards", absent and f"{absent} (listed by the data set, never compared)"),
+        *((n, _digest(v) if n.endswith("sha256") else v) for n, v in p.items()),
     ]
-    return [[name, str(value)] for name, value in pairs if value]
+    return [[name, str(value)] for name, value in pairs if value is not None and value != ""]
+
+
+def _videos(summary: Mapping[str, Any], count: str, split: str | None) -> str | None:
+    words = f"{summary[count]:,} videos" if count in summary else None
+    return " of ".join(filter(None, [words, split])) or None
 
 
 def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Videos that could not be read, counted in words and listed."""
     count = summary.get("missing", 0)
     text = (
-        "Every video of both lists was read."
+        "Every video was read."
         if not count
         else (
             f"{count:,} video{'s' if count > 1 else ''} could not be read and "
@@ -133,19 +180,19 @@ def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"missing": text, "missing_samples": summary.get("missing_samples", [])}
 
 
-def _views(p: Mapping[str, Any]) -> str:
-    frames, seconds, size = p.get("frames"), p.get("seconds"), p.get("size")
+def _views(p: dict[str, Any]) -> str:
+    frames, seconds, size = (p.pop(name, None) for name in ("frames", "seconds", "size"))
     clip = f"a clip is {frames} frames over {seconds:g} s" if frames and seconds else None
-    return _joined(p.get("views"), clip, size and f"{size} x {size} pixels", separator="; ")
+    return _joined(p.pop("views", None), clip, size and f"{size} x {size} pixels", separator="; ")
 
 
-def _clip(clip: Mapping[str, Any] | None) -> str | None:
-    if not clip or not {"frames", "seconds", "size"} <= clip.keys():  # none: images
+def _clip(clip: Mapping[str, Any]) -> str | None:
+    if not {"frames", "seconds", "size"} <= clip.keys():  # none: images
         return None
     return f"{clip['frames']} frames, {clip['seconds']:g} s, {clip['size']} px"
 
 
-def _config(text: str | None) -> dict[str, Any]:
+def parsed_config(text: str | None) -> dict[str, Any]:
     """The parsed configuration; a damaged one is still shown as text, so it is no error here."""
     try:
         config = yaml.safe_load(text or "")
@@ -154,8 +201,10 @@ def _config(text: str | None) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _share(summary: Mapping[str, Any] | None, key: str) -> str | None:
-    return percent(summary[key]) if summary and key in summary else None
+def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section of a configuration, empty where there is none."""
+    part = config.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _with(word: str, value: object) -> str | None:
@@ -172,7 +221,11 @@ def _joined(*parts: str | None, separator: str = " · ") -> str:
 
 def _are_shares(values: Sequence[Any]) -> bool:
     given = [value for value in values if value is not None]
-    return bool(given) and all(isinstance(v, float | int) and 0 <= v <= 1 for v in given)
+    return bool(given) and all(map(_is_share, given))
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float | int) and 0 <= value <= 1
 
 
 def _cells(values: Sequence[Any]) -> list[dict[str, Any]]:
@@ -197,13 +250,3 @@ def _text(value: object, share: bool) -> str:
             else f"{value:,}"
         )
     return str(value)
-
-
-def _bars(column: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    pairs = [(row["name"], row[column]) for row in rows if row.get(column) is not None]
-    best = max(share for _, share in pairs)
-    drawn = [
-        {"name": name, "text": percent(share), "share": share, "best": share == best}
-        for name, share in pairs
-    ]
-    return {"column": column, "rows": drawn}

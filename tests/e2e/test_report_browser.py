@@ -1,10 +1,12 @@
-"""The page in a real browser, without a network."""
+"""The page in a real browser, without a network, at the width of a desk and of a phone."""
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
-import subprocess
+import time
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,61 +15,126 @@ import pytest
 from PIL import Image
 
 from sce_video.report import write_report
-from tests.report_run import EVIL, make_run
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--virtual-time-budget=4000",
-)
+from tests.browser import CHROMIUM, DESKTOP, PHONE, Browser
+from tests.report_run import EVIL, QUOTED, make_run, write_metrics, write_results
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 
+ROWS = "document.querySelectorAll('.query-row').length"
+PLAYING = "[...document.querySelectorAll('video')].filter((v) => !v.paused).length"
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(make_run(tmp_path_factory.mktemp("browser"))).as_uri()
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("browser")
 
 
-def browse(profile: Path, *arguments: str) -> str:
-    """What chromium prints."""
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return done.stdout
+@pytest.fixture(scope="module")
+def url(root: Path) -> str:
+    """A run with every result."""
+    run = make_run(root)
+    write_results(run)
+    config = {"model": {"trunk": "r2plus1d_18", EVIL: QUOTED}, "data": {"shards": EVIL}}
+    (run / "config.yaml").write_text(json.dumps(config))
+    (run / "run.log").write_text(f"2026-01-02 03:04:05,678 INFO: this run\ndata   {EVIL}\n")
+    return write_report([run]).as_uri()
 
 
-def dom(profile: Path, url: str) -> str:
-    """The page after its script ran, without the script and the data."""
-    return re.sub(r"<script.*?</script>", "", browse(profile, "--dump-dom", url), flags=re.DOTALL)
+@pytest.fixture(scope="module")
+def both(root: Path, url: str) -> str:
+    """That run and another one, whose name would be markup."""
+    other = Path(shutil.copytree(root / "run", root / "<b>&\"'"))
+    write_metrics(other, steps=30)
+    write_results(other, top1=0.75)
+    (other / "config.yaml").write_text(json.dumps({"model": {"trunk": "r3d_18", EVIL: EVIL}}))
+    return write_report([root / "run", other], root / "both.html").as_uri()
 
 
-def rows(text: str) -> list[str]:
-    """Labels of the gallery's rows."""
-    return re.findall(r'<article class="query-row" aria-label="Query (.*?):', text)
+@pytest.fixture(scope="module")
+def many(root: Path, url: str) -> str:
+    """Four runs with long names, without their shards."""
+    runs = []
+    for i in range(4):
+        runs.append(Path(shutil.copytree(root / "run", root / f"{i}{'name' * 20}")))
+        summary = runs[-1] / "retrieval" / "retrieval.json"
+        summary.write_text(summary.read_text().replace("/shards", "/gone"))
+    return write_report(runs, root / "many.html").as_uri()
 
 
-def test_page_builds_itself(url: str, tmp_path: Path) -> None:
-    text = dom(tmp_path, url)
-    assert len(rows(text)) == 3
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """The browser, in which a test may leave no error."""
+    yield chromium
+    assert chromium.complaints == []
+
+
+def test_page_builds_itself(browser: Browser, url: str) -> None:
+    browser.open(url)
+    assert browser.js(ROWS) == 3
+    text = browser.js("document.body.innerText")
     assert "3 of 3 queries match" in text
-    assert text.count('class="mark"') == 15
-    assert text.count("<polyline") == 2
     assert "[object" not in text
-    assert re.findall(r'<video[^>]* src="blob:', text)
-    assert "cannot play" not in text
+    assert "undefined" not in text
+    assert browser.js("document.querySelectorAll('.mark').length") == 15
+    assert browser.js("document.querySelectorAll('polyline').length") == 2
+    browser.at("button.player")
+    browser.until("document.querySelector('video[src^=\"blob:\"]')?.readyState >= 2")
 
 
-def test_class_names_stay_text(url: str, tmp_path: Path) -> None:
-    text = dom(tmp_path, url)
-    assert "<title>run · sce-video</title>" in text
-    assert "&lt;/script&gt;&lt;script&gt;document.title='owned'" in text
+def test_headings_labels_and_alternatives(browser: Browser, both: str) -> None:
+    browser.open(both)
+    levels = browser.js("[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+    nameless = """[...document.querySelectorAll('button,input,select,img,a,[role]')]
+      .filter((e) => !(e.innerText || e.alt || e.getAttribute('aria-label')
+        || e.labels?.[0]?.innerText)).map((e) => e.outerHTML.slice(0, 80))"""
+    browser.js("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.js(nameless) == []
+
+
+@pytest.mark.parametrize("page", ["url", "both"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(
+    browser: Browser, page: str, scheme: str, request: pytest.FixtureRequest
+) -> None:
+    browser.open(request.getfixturevalue(page), prefers_color_scheme=scheme)
+    browser.js("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    weak = """(() => {
+      const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
+      const light = (c) => rgb(c).slice(0, 3).map((v) => v / 255)
+        .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+      const ground = (e) => { for (; e; e = e.parentElement) {
+        const c = getComputedStyle(e).backgroundColor; if (rgb(c)[3] !== 0) return c; } };
+      const found = new Set();
+      for (const e of document.querySelectorAll('body *:not(script):not(video)')) {
+        if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+        const style = getComputedStyle(e);
+        const [a, b] = [light(e.closest('svg') ? style.fill : style.color), light(ground(e))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) found.add(`${e.tagName}.${e.className} ${ratio.toFixed(2)}`);
+      }
+      return [...found];
+    })()"""
+    assert browser.js(weak) == []
+
+
+def test_names_stay_text(browser: Browser, both: str) -> None:
+    browser.open(both)
+    browser.js("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.js("document.title") == "run · <b>&\"' · sce-video"
+    text = browser.js("document.body.innerText")
+    shown = (EVIL, QUOTED, "<b>&\"'", f"model.{EVIL}", "x.tar/key: <broken>", "runs/<b>")
+    assert [name for name in shown if name not in text] == []
+    assert browser.js("document.querySelectorAll('main b, main script').length") == 0
 
 
 @pytest.mark.parametrize(
@@ -81,78 +148,158 @@ def test_class_names_stay_text(url: str, tmp_path: Path) -> None:
         ("#curves", 3),
     ],
 )
-def test_address_filters(url: str, tmp_path: Path, fragment: str, expected: int) -> None:
-    text = dom(tmp_path, url + fragment)
-    assert len(rows(text)) == expected
-    assert f"{expected} of 3 queries match" in text
+def test_address_filters(browser: Browser, url: str, fragment: str, expected: int) -> None:
+    browser.open(url + fragment)
+    assert browser.js(ROWS) == expected
+    assert f"{expected} of 3 queries match" in browser.js("document.body.innerText")
 
 
-def inside(folder: Path, url: str, script: str) -> str:
-    """What ``script`` returns, run around the report (``page``) in a frame 360 px wide."""
-    frame = folder / "frame.html"
-    frame.write_text(
-        f'<iframe src="{url}" width="360" height="2000"></iframe><script>'
-        "onload = async () => { const page = frames[0].document;"
-        f" document.title = await (async () => {{ {script} }})(); }};</script>"
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_filters_follow_clicks(browser: Browser, url: str, size: tuple[int, int]) -> None:
+    browser.open(url, size)
+    press = browser.tap if size == PHONE else browser.click
+    press("input[value='wrong']")
+    browser.until(f"{ROWS} === 2 && location.hash === '#show=wrong'")
+    press("input[value='right']")
+    browser.until(f"{ROWS} === 1")
+    press("input[type='search']")
+    for letter in "zz":
+        browser.call("Input.insertText", text=letter)
+    browser.until(f"{ROWS} === 0")
+    assert browser.js(SIDEWAYS) <= 0
+
+
+@pytest.mark.parametrize("page", ["url", "both", "many"])
+def test_page_fits_a_phone(browser: Browser, page: str, request: pytest.FixtureRequest) -> None:
+    browser.open(request.getfixturevalue(page), PHONE)
+    assert browser.js(SIDEWAYS) <= 0
+    browser.js("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.js(SIDEWAYS) <= 0
+    small = """[...document.querySelectorAll('button,select,summary,input[type=search],nav a')]
+      .map((e) => [e.outerHTML.slice(0, 60), e.getBoundingClientRect().height])
+      .filter(([, height]) => height > 0 && height < 36)"""
+    assert browser.js(small) == []
+
+
+def test_clip_plays_under_the_mouse(browser: Browser, url: str) -> None:
+    browser.open(url)
+    browser.move("button.player")
+    browser.until(f"{PLAYING} === 1")
+    browser.move("h1")
+    browser.until(f"{PLAYING} === 0")
+    browser.click(".switch")
+    browser.until(f"{PLAYING} > 1")
+    browser.click(".switch")
+    browser.until(f"{PLAYING} === 0")
+
+
+def test_clip_plays_under_the_keyboard(browser: Browser, url: str) -> None:
+    browser.open(url)
+    browser.at("button.player")
+    browser.click(".switch")  # focus, from where Tab goes on
+    browser.click(".switch")
+    browser.key("Tab", 9)
+    browser.until("document.activeElement.matches('button.player')")
+    browser.until(f"{PLAYING} === 1")
+    browser.key("Tab", 9)
+    browser.until(f"{PLAYING} === 0")
+
+
+def test_clip_plays_on_a_tap(browser: Browser, url: str) -> None:
+    browser.open(url, PHONE)
+    browser.tap("button.player")
+    browser.until(f"{PLAYING} === 1")
+    browser.tap("button.player")
+    browser.until(f"{PLAYING} === 0")
+
+
+def test_reduced_motion_plays_only_on_a_click(browser: Browser, url: str) -> None:
+    browser.open(url, prefers_reduced_motion="reduce")
+    browser.move("button.player")
+    browser.js("new Promise((done) => setTimeout(done, 300))")
+    assert browser.js(PLAYING) == 0
+    browser.click("button.player")
+    browser.until(f"{PLAYING} === 1")
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_classes_are_sorted(browser: Browser, url: str, size: tuple[int, int]) -> None:
+    browser.open(url, size)
+    press = browser.tap if size == PHONE else browser.click
+    press("#results details:has(.classes) > summary")
+    table = ".classes tbody th"
+    names = f"[...document.querySelector('.classes').querySelectorAll('{table[9:]}')]"
+    names += ".map((e) => e.innerText)"
+    assert browser.js(names) == sorted([QUOTED, EVIL, "Archery"], key=str.lower)
+    column = ".classes th:nth-child(3) .sort"  # R@1
+    press(column)
+    browser.until(f"{names}[0] === 'Archery'")
+    assert browser.js(names) == ["Archery", QUOTED, EVIL]
+    press(column)
+    browser.until(f"{names}[2] === 'Archery'")
+    assert browser.js("document.querySelector('[aria-sort]').innerText").startswith("R@1")
+
+
+def test_curve_tells_its_values(browser: Browser, url: str) -> None:
+    browser.open(url)
+    said = "document.querySelector('.chart figcaption').innerText.replace(/\\s+/g, ' ')"
+    browser.until("document.querySelector('.chart .line')")
+    y = browser.at(".chart svg")[1]
+    left = browser.js("document.querySelector('.chart svg').getBoundingClientRect().x")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + 47, y=y)
+    browser.until(f"{said} === 'Loss 5 step 1'")
+    browser.js("document.querySelector('.chart svg').focus()")
+    browser.key("ArrowRight", 39)
+    browser.until(f"{said} === 'Loss 2.5 step 2'")
+
+
+def test_runs_side_by_side(browser: Browser, both: str) -> None:
+    browser.open(both)
+    assert browser.js("document.querySelectorAll('#comparison .best').length") > 0
+    rows = browser.js(
+        "[...document.querySelectorAll('.sides tr')].map((r) => r.innerText.replace(/\\s+/g, ' '))"
     )
-    flags = ("--allow-file-access-from-files", "--dump-dom")
-    text = browse(folder / "profile", *flags, frame.as_uri())
-    found = re.search(r"<title>(.*?)</title>", text)
-    assert found is not None
-    return found[1]
+    assert "Top-1 50.0 % 75.0 % (best)" in rows
+    assert "model.trunk r2plus1d_18 r3d_18" in rows
+    browser.until(
+        "document.querySelectorAll('.chart:has(.run-0 .line):has(.run-1 .line)').length > 1"
+    )
+    browser.js(
+        "(() => { const s = document.querySelector('select[name=run]'); s.selectedIndex = 1;"
+        " s.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+    assert browser.js("new URLSearchParams(location.hash.slice(1)).get('run')") == "<b>&\"'"
+    assert browser.js(ROWS) == 3
 
 
-def test_page_fits_a_phone(url: str, tmp_path: Path) -> None:
-    assert int(inside(tmp_path, url, "return page.documentElement.scrollWidth;")) <= 360
+def test_nothing_yet_is_said(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text('{"state": "running", "step": 0, "checkpoint": null}')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/l')
+    browser.open(write_report([tmp_path]).as_uri(), PHONE)
+    text = browser.js("document.body.innerText")
+    for said in (
+        "running, or killed",
+        "1 of 1 lines cannot be read",
+        "No results yet",
+        "No metrics",
+    ):
+        assert said in text
+    assert browser.js(SIDEWAYS) <= 0
 
 
-def test_clips_play_when_asked(url: str, tmp_path: Path) -> None:
-    script = """
-      const wait = () => new Promise((done) => setTimeout(done, 300));
-      page.getElementById("gallery").scrollIntoView();
-      await wait();
-      const playing = () => [...page.querySelectorAll("video")].filter((v) => !v.paused).length;
-      const counts = [playing()];
-      const [first] = page.querySelectorAll("button.player");
-      const all = page.querySelector(".switch");
-      for (const button of [first, first, all, all]) {
-        button.click();
-        await wait();
-        counts.push(playing());
-      }
-      return counts.join(" ");"""
-    rest, one, none, several, silent = map(int, inside(tmp_path, url, script).split())
-    assert (rest, one, none, silent) == (0, 1, 0, 0)
-    assert several > 1
-
-
-def test_filters_follow_the_controls_and_the_address(url: str, tmp_path: Path) -> None:
-    script = """
-      const bar = page.querySelector(".filters");
-      bar.elements.q.value = "v3.mp4";
-      bar.elements.q.dispatchEvent(new Event("input", { bubbles: true }));
-      const found = page.querySelectorAll(".query-row").length;
-      return found + frames[0].location.hash;"""
-    assert inside(tmp_path, url, script) == "1#q=v3.mp4"
-
-
-def test_curve_tells_its_values(url: str, tmp_path: Path) -> None:
-    script = """
-      const loss = page.querySelector(".chart");
-      const svg = loss.querySelector("svg");
-      const x = svg.getBoundingClientRect().left + 46;
-      svg.dispatchEvent(new frames[0].PointerEvent("pointermove", { clientX: x }));
-      const pointed = loss.querySelector("figcaption").innerText;
-      svg.dispatchEvent(new frames[0].KeyboardEvent("keydown", { key: "ArrowRight" }));
-      return (pointed + " " + loss.querySelector("figcaption").innerText).replace(/\\s+/g, " ");"""
-    assert inside(tmp_path, url, script) == "Loss 5 step 1 Loss 2.5 step 2"
-
-
-def test_clips_are_visible(url: str, tmp_path: Path) -> None:
-    picture = tmp_path / "page.png"
-    browse(tmp_path, "--window-size=1280,1800", f"--screenshot={picture}", url)
-    pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.int64)
-    assert pixels.shape == (1800, 1280, 3)
-    # The squares that move in the videos are of a light saturated colour that the page never has.
-    spread = pixels.max(2) - pixels.min(2)
-    assert ((spread > 30) & (pixels.min(2) > 150)).sum() > 500
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_clips_are_visible(
+    browser: Browser, url: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    browser.open(url, size)
+    browser.at("button.player")
+    end, bright = time.monotonic() + 20, 0
+    while bright <= 500:
+        assert time.monotonic() < end, "no clip was painted"
+        picture = browser.picture(tmp_path / "page.png")
+        pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.int64)
+        # The squares that move in the videos are of a light saturated colour, the page has none.
+        spread = pixels.max(2) - pixels.min(2)
+        bright = ((spread > 30) & (pixels.min(2) > 150)).sum()
+    scale = 2 if size == PHONE else 1
+    assert pixels.shape == (size[1] * scale, size[0] * scale, 3)

@@ -28,12 +28,14 @@ function range(values) {
   return [low - pad, high + pad];
 }
 
-function scales(points, width, height) {
+function scales(lines, width, height) {
   const box = { left: 46, right: width - 12, top: 10, bottom: height - 24 };
+  const points = lines.flatMap((line) => line.points);
   const known = points.filter((p) => p[1] !== null);
-  const [low, high] = known.length ? range(known.flatMap((p) => [p[2], p[3]])) : [0, 1];
-  const first = points[0][0];
-  const last = Math.max(points[points.length - 1][0], first + 1);
+  const extremes = lines.length > 1 ? (p) => p[1] : (p) => [p[2], p[3]];
+  const [low, high] = known.length ? range(known.flatMap(extremes)) : [0, 1];
+  const first = Math.min(...points.map((p) => p[0]));
+  const last = Math.max(...points.map((p) => p[0]), first + 1);
   return {
     box, low, high, first, last,
     x: (step) => box.left + ((step - first) / (last - first)) * (box.right - box.left),
@@ -70,9 +72,10 @@ function stretches(points) {
   return found.filter((stretch) => stretch.length);
 }
 
-function lines(points, s) {
+// One line of a figure; the band from lowest to highest only where it is alone.
+function path({ run, points }, s, alone) {
   const place = (step, value) => `${s.x(step).toFixed(1)},${s.y(value).toFixed(1)}`;
-  return stretches(points).flatMap((part) => {
+  const drawn = stretches(points).flatMap((part) => {
     if (part.length === 1) {
       return [svg("circle", { class: "dot", cx: s.x(part[0][0]), cy: s.y(part[0][1]), r: 3 })];
     }
@@ -80,80 +83,96 @@ function lines(points, s) {
     const lower = part.map((p) => place(p[0], p[2])).reverse();
     const mean = part.map((p) => place(p[0], p[1]));
     return [
-      svg("polygon", { class: "band", points: [...upper, ...lower].join(" ") }),
+      alone ? svg("polygon", { class: "band", points: [...upper, ...lower].join(" ") }) : null,
       svg("polyline", { class: "line", points: mean.join(" ") }),
     ];
   });
+  return svg("g", { class: `run-${run % 6}` }, drawn);
 }
 
-function describe(point, perEpoch) {
+const swatch = (run) => el("span", { class: `swatch run-${run % 6}`, "aria-hidden": "true" });
+
+function legend(names) {
+  return el("ul", { class: "legend" }, names.map((name, i) => el("li", {}, swatch(i), el("span", {}, breakable(name)))));
+}
+
+function nearest(points, step) {
+  return points.reduce((a, b) => (Math.abs(b[0] - step) < Math.abs(a[0] - step) ? b : a));
+}
+
+function describe(point, perEpoch, alone) {
+  if (!alone) return `step ${number(point[0])}`;
   const epoch = perEpoch ? ` (epoch ${(point[0] / perEpoch).toFixed(1)})` : "";
   const spread = point[2] !== point[3] ? `, ${number(point[2])} to ${number(point[3])}` : "";
   return `step ${number(point[0])}${epoch}${spread}`;
 }
 
-function summary(series) {
-  const known = series.points.filter((p) => p[1] !== null);
-  if (!known.length) return `${series.title}: no finite value`;
-  const [first, last] = [known[0], known[known.length - 1]];
-  return `${series.title}: ${number(first[1])} at step ${number(first[0])}, ` +
-    `${number(last[1])} at step ${number(last[0])}`;
+function summary(series, names) {
+  const told = series.lines.map(({ run, points }) => {
+    const known = points.filter((p) => p[1] !== null);
+    if (!known.length) return `${names[run]}: no finite value`;
+    const [first, last] = [known[0], known[known.length - 1]];
+    return `${names[run]}: ${number(first[1])} at step ${number(first[0])}, ` +
+      `${number(last[1])} at step ${number(last[0])}`;
+  });
+  return `${series.title}. ${told.join(". ")}`;
 }
 
-// A figure with title, last or pointed-at value, meaning or pointed-at place, and the drawing.
-function chart(series, perEpoch, height) {
-  const { points } = series;
+// A figure with title, last or pointed-at values, meaning or pointed-at place, and the drawing.
+function chart(series, names, perEpoch, height) {
+  const { lines } = series;
+  const alone = names.length === 1;
+  const ruler = lines.reduce((a, b) => (b.points.length > a.points.length ? b : a)).points;
   const value = el("output", { class: "value" });
   const place = el("p", { class: "place" });
-  const drawing = svg("svg", { role: "img", tabindex: 0, "aria-label": summary(series), height });
+  const drawing = svg("svg", { role: "img", tabindex: 0, "aria-label": summary(series, names), height });
   let s = null;
   let cursor = null;
-  let at = points.length - 1;
+  let at = ruler.length - 1;
 
   function show(index, pointed) {
-    at = Math.max(0, Math.min(points.length - 1, index));
-    const point = points[at];
-    value.textContent = number(point[1]);
-    place.textContent = pointed ? describe(point, perEpoch) : series.about;
+    at = Math.max(0, Math.min(ruler.length - 1, index));
+    const step = ruler[at][0];
+    const found = lines.map(({ run, points }) =>
+      [run, pointed ? nearest(points, step) : points[points.length - 1]]);
+    value.replaceChildren(...found.map(([run, point]) =>
+      el("span", {}, alone ? null : swatch(run), number(point[1]))));
+    place.textContent = pointed ? describe(found[0][1], perEpoch[found[0][0]], alone) : series.about;
     cursor.replaceChildren();
     if (!pointed) return;
-    const x = s.x(point[0]);
+    const x = s.x(step);
     cursor.append(svg("line", { class: "cursor", x1: x, x2: x, y1: s.box.top, y2: s.box.bottom }));
-    if (point[1] !== null) {
-      cursor.append(svg("circle", { class: "dot", cx: x, cy: s.y(point[1]), r: 4 }));
-    }
+    cursor.append(...found.filter(([, point]) => point[1] !== null).map(([run, point]) =>
+      svg("circle", { class: `dot run-${run % 6}`, cx: s.x(point[0]), cy: s.y(point[1]), r: 4 })));
   }
 
   function draw(width) {
-    s = scales(points, width, height);
+    s = scales(lines, width, height);
     cursor = svg("g");
     drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    drawing.replaceChildren(...axes(s, height > 200), ...lines(points, s), cursor);
-    show(points.length - 1, false);
+    drawing.replaceChildren(...axes(s, height > 200), ...lines.map((line) => path(line, s, alone)), cursor);
+    show(ruler.length - 1, false);
   }
 
-  function nearest(event) {
+  function follow(event) {
     const x = event.clientX - drawing.getBoundingClientRect().left;
-    let best = 0;
-    points.forEach((p, i) => {
-      if (Math.abs(s.x(p[0]) - x) < Math.abs(s.x(points[best][0]) - x)) best = i;
-    });
-    show(best, true);
+    const step = s.first + ((x - s.box.left) / (s.box.right - s.box.left)) * (s.last - s.first);
+    show(ruler.indexOf(nearest(ruler, step)), true);
   }
 
-  const rest = () => show(points.length - 1, false);
-  drawing.addEventListener("pointermove", nearest);
-  drawing.addEventListener("pointerdown", nearest);
+  const rest = () => show(ruler.length - 1, false);
+  drawing.addEventListener("pointermove", follow);
+  drawing.addEventListener("pointerdown", follow);
   drawing.addEventListener("pointerleave", rest);
   drawing.addEventListener("blur", rest);
   drawing.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -points.length, End: points.length };
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -ruler.length, End: ruler.length };
     if (!(event.key in move)) return;
     event.preventDefault();
     show(at + move[event.key], true);
   });
   const head = el("figcaption", {}, el("h3", {}, series.title), value, place);
-  const figure = el("figure", { class: "chart" }, head, drawing);
+  const figure = el("figure", { class: alone ? "chart" : "chart many" }, head, drawing);
   let drawn = 0;
   new ResizeObserver(([entry]) => {
     const width = Math.floor(entry.contentRect.width);

@@ -33,6 +33,21 @@ function section(id, title, ...children) {
   return node;
 }
 
+// Names like BoxingPunchingBag and run_with_a_long_name may break between their words.
+function breakable(name) {
+  const words = name.split(/(?<=[a-z])(?=[A-Z])|(?<=[_.\-/])/);
+  return words.flatMap((word, i) => (i ? [el("wbr"), word] : [word]));
+}
+
+function details(title, ...children) {
+  return el("details", {}, el("summary", {}, title), children);
+}
+
+function pairs(list) {
+  return el("dl", { class: "protocol" },
+    list.map(([name, text]) => [el("dt", {}, breakable(name)), el("dd", {}, text)]));
+}
+
 function number(value) {
   if (value === null) return "not finite";
   const size = Math.abs(value);

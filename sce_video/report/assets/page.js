@@ -1,104 +1,103 @@
 // The page from its data, section by section.
 
-function header(data) {
-  const node = document.getElementById("top");
-  const facts = data.facts.map(([name, value]) => el("div", {}, el("dt", {}, name),
-    el("dd", {}, value)));
-  node.append(el("p", { class: "kind" }, "sce-video run"),
-    el("h1", {}, data.title),
-    el("p", { class: "state", "data-state": data.state }, data.subtitle),
-    el("dl", { class: "facts" }, facts));
+const data = read("data");
+const { runs } = data;
+const names = runs.map((run) => run.name);
+const several = runs.length > 1;
+const note = (text) => el("p", { class: "about" }, text);
+
+// Of a single run its parts; of several a part each, to be opened.
+function each(build) {
+  const parts = runs.map((run) => [run.name, build(run).flat(Infinity).filter(Boolean)]);
+  return parts.map(([name, nodes]) => (!several || !nodes.length ? nodes : details(breakable(name), nodes)));
 }
 
-function bars(data) {
-  const rows = data.rows.map((row) => {
-    const bar = el("span", { class: "bar" });
-    bar.style.width = `${Math.max(row.share * 100, 0.4)}%`;
-    return el("li", { class: row.best ? "leads" : null }, el("span", { class: "label" }, row.name),
-      el("span", { class: "track" }, bar), el("span", { class: "value" }, row.text));
-  });
-  // The table beside it says the same, so a screen reader need not hear it twice.
-  return el("div", { class: "bars", "aria-hidden": "true" },
-    el("h3", {}, data.column), el("ul", {}, rows));
+function header() {
+  const [run] = runs;
+  const facts = run.facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+  document.getElementById("top").append(
+    el("p", { class: "kind" }, several ? "sce-video runs" : "sce-video run"),
+    el("h1", {}, several ? `${runs.length} runs side by side` : breakable(run.name)),
+    ...(several ? [legend(names)] : [
+      el("p", { class: "state", "data-state": run.state }, run.subtitle),
+      run.last ? el("p", { class: "last" }, run.last) : "",
+      el("dl", { class: "facts" }, facts)]),
+    ...runs.flatMap((r) => r.problems.map((text) =>
+      el("p", { class: "problem" }, several ? `${r.name}: ${text}` : text))));
 }
 
-function comparison(data) {
-  const head = data.columns.map((name) => el("th", { scope: "col" }, name));
-  const rows = data.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name),
-    row.cells.map((cell) => el("td", { class: cell.best ? "best" : null }, cell.text))));
-  const table = el("table", {}, el("caption", { class: "unseen" }, data.title),
-    el("thead", {}, el("tr", {}, el("td"), head)), el("tbody", {}, rows));
-  section("comparison", "Comparison", el("p", { class: "lead" }, data.title),
-    el("div", { class: "pair" }, el("div", { class: "scroll" }, table),
-      data.bars && bars(data.bars)),
-    data.notes.map((note) => el("p", { class: "about" }, note)));
+function headline(table) {
+  return [el("p", { class: "lead" }, table.title),
+    grid(table.title, table.columns, table.rows), table.notes.map(note)];
 }
 
-function protocol(data) {
-  const items = data.protocol.map(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]);
-  const missing = data.missing_samples.length
-    ? el("details", {}, el("summary", {}, data.missing),
-      el("ul", { class: "missing" }, data.missing_samples.map((name) => el("li", {}, name))))
-    : el("p", { class: "about" }, data.missing);
-  return [el("dl", { class: "protocol" }, items), missing];
+function comparison() {
+  const given = data.comparison;
+  if (given) {
+    const settings = given.differences.length
+      ? grid("In what the configurations differ", given.columns, given.differences, "sides")
+      : note("All the same.");
+    section("comparison", "Comparison", grid("Runs", given.columns, given.rows, "sides"),
+      given.notes.map(note), el("h3", {}, "Differences of the configurations"), settings,
+      each((run) => (run.headline ? headline(run.headline) : [])));
+  } else if (runs[0].headline) section("comparison", "Comparison", headline(runs[0].headline));
 }
 
-function figures(caption, pairs) {
-  return el("div", { class: "scroll" }, el("table", { class: "figures" },
-    el("caption", { class: "unseen" }, caption),
-    el("thead", {}, el("tr", {}, pairs.map(([name]) => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, el("tr", {}, pairs.map(([, text]) => el("td", {}, text))))));
+function result(found) {
+  const missing = found.missing_samples.length
+    ? details(found.missing, el("ul", { class: "missing" }, found.missing_samples.map((name) => el("li", {}, name))))
+    : note(found.missing);
+  return [el("h3", {}, found.title), figures(found.title, found.figures), missing,
+    found.classes && classTable(`${found.title} per class`, found.classes),
+    details("Protocol", pairs(found.protocol))];
 }
 
-function results(data) {
-  const parts = [];
-  if (data.retrieval) {
-    parts.push(figures("Share of queries with a hit", data.retrieval.figures),
-      ...protocol(data.retrieval));
-  }
-  if (data.knn) {
-    parts.push(el("h3", {}, "k nearest neighbours"),
-      figures("k nearest neighbours", data.knn.figures), ...protocol(data.knn));
-  }
-  if (parts.length) section("retrieval", data.retrieval ? "Retrieval" : "Nearest neighbours", parts);
+function results() {
+  const shown = each((run) => [run.results.map(result), run.confusion && [
+    el("h3", {}, "Confusion"), el("div", { class: "scroll" },
+      el("img", { class: "confusion", src: run.confusion, alt: "Confusion matrix of the test" }))]]);
+  const empty = "No results yet. They come from sce-video retrieve, knn and test.";
+  section("results", "Results", shown.flat().length ? shown : note(empty));
 }
 
-function curves(data) {
-  const constant = data.constant.map(([name, value]) => `${name} ${number(value)}`).join(", ");
+function curves(drawn) {
+  const constant = drawn.constant.map(([name, value]) => `${name} ${number(value)}`).join(", ");
+  const draw = (series, height) => chart(series, names, drawn.steps_per_epoch, height);
   section("curves", "Curves",
     el("p", { class: "about" }, "By optimizer step. Point at a curve, or use the arrow keys on it.",
-      data.thinned ? " Lines are means over stretches of steps, bands their lowest to highest." : ""),
-    data.loss && chart(data.loss, data.steps_per_epoch, 280),
-    el("div", { class: "multiples" },
-      data.others.map((series) => chart(series, data.steps_per_epoch, 150))),
-    constant && el("p", { class: "about" }, `Constant: ${constant}.`));
+      drawn.thinned ? ` Lines are means over stretches of steps${
+        several ? "" : ", bands their lowest to highest"}.` : ""),
+    several && legend(names),
+    drawn.loss && draw(drawn.loss, 280),
+    el("div", { class: "multiples" }, drawn.others.map((series) => draw(series, 150))),
+    constant && note(`Constant: ${constant}.`));
 }
 
-function views(uri) {
-  section("views", "What the net sees",
-    el("p", { class: "about" }, "The first batch after augmentation: a row a clip, its views one ",
-      "after the other, their frames side by side."),
-    el("div", { class: "scroll" }, el("img", { class: "views", src: uri,
-      alt: "Augmented frames of the first batch" })));
+function views() {
+  const shown = each((run) => [run.views && el("div", { class: "scroll" },
+    el("img", { class: "views", src: run.views, alt: "Augmented frames of the first batch" }))]);
+  if (shown.flat().length) {
+    section("views", "What the net sees", note("The first batch after augmentation: a row a clip, " +
+      "its views one after the other, their frames side by side."), shown);
+  }
 }
 
-function configuration(text) {
-  section("configuration", "Configuration",
-    el("details", {}, el("summary", {}, "The resolved configuration of this run"),
-      el("pre", { tabindex: 0 }, text)));
+function configuration() {
+  const split = (line) => line.match(/^(\S+?):?\s+(.*)$/)?.slice(1) ?? ["", line];
+  const shown = each((run) => [
+    run.plan.length > 0 && details("Plan and environment", pairs(run.plan.map(split))),
+    run.config && details("The resolved configuration", el("pre", { tabindex: 0 }, run.config))]);
+  if (shown.flat().length) section("configuration", "Configuration", shown);
 }
 
-const data = read("data");
-header(data);
-if (data.headline) comparison(data.headline);
-if (data.gallery) {
-  section("gallery", "Gallery", data.gallery.problem
-    ? el("p", { class: "problem" }, data.gallery.problem) : gallery(data.gallery, read("clips")));
-}
-results(data);
+header();
+comparison();
+results();
+if (runs.some((run) => run.gallery)) section("gallery", "Gallery", gallery(runs, data.videos));
 if (data.curves) curves(data.curves);
-if (data.views) views(data.views);
-if (data.config) configuration(data.config);
+else section("curves", "Curves", note("No metrics yet: nothing has been logged."));
+views();
+configuration();
 // Sections are empty when the browser first looks for the address's target; a filter is one too.
 if (location.hash) {
   const target = location.hash.includes("=") ? "gallery" : location.hash.slice(1);

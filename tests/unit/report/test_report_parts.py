@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from datetime import UTC, datetime
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sce_video.report.compare import compare
 from sce_video.report.curves import POINTS, curves, thin
 from sce_video.report.gallery import choose
-from sce_video.report.tables import headline, knn_table, retrieval_table
-from sce_video.report.thumbnails import small_size, thumbnail_frames
+from sce_video.report.inputs import RunFiles
+from sce_video.report.tables import headline, result_table
+from sce_video.report.thumbnails import LARGE, SMALL, Size, small_size, thumbnail_frames
 from sce_video.stream.clips import Video
 
 QUERIES = st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=80)
@@ -67,14 +72,30 @@ def test_curves_are_sorted_into_loss_changing_and_constant() -> None:
         | {"train/epoch": s / 4}
         for s in (1, 2)
     ]
-    found = curves(rows)
+    rows.append({"step": 2, "eval/knn": 0.5})
+    rows.append({"step": 3, "eval/knn": 0.75})
+    found = curves([rows])
+    assert found is not None
     assert found["loss"]["title"] == "Loss"
-    assert [series["key"] for series in found["others"]] == ["train/lr", "new"]
+    titles = [series["title"] for series in found["others"]]
+    assert titles == ["eval/knn", "Learning rate", "new"]
     assert found["constant"] == [["same", 3.0]]
-    assert found["steps_per_epoch"] == 4
+    assert found["steps_per_epoch"] == [4]
 
 
-def test_headline_marks_the_best_and_draws_r_at_1() -> None:
+def test_runs_are_drawn_together() -> None:
+    def row(step: int, **values: float) -> dict[str, float]:
+        return {"step": step, "train/loss": 1.0 / step, "train/lr": 0.5, **values}
+
+    found = curves([[row(1), row(2)], [], [row(1, other=1.0), row(2, other=2.0)]])
+    assert found is not None
+    assert [line["run"] for line in found["loss"]["lines"]] == [0, 2]
+    assert [(s["title"], len(s["lines"])) for s in found["others"]] == [("other", 1)]
+    assert found["constant"] == [["Learning rate", 0.5]]
+    assert curves([[], []]) is None
+
+
+def test_headline_marks_the_best() -> None:
     found = headline(
         {
             "title": "t",
@@ -89,8 +110,6 @@ def test_headline_marks_the_best_and_draws_r_at_1() -> None:
     assert [cell["text"] for cell in raw["cells"]] == ["20.0 %", "12.5 %", "1,200"]
     assert [cell["text"] for cell in trained["cells"]] == ["10.0 %", "50.0 %", "-"]
     assert [cell["best"] for cell in raw["cells"]] == [True, False, False]
-    assert found["bars"]["column"] == "R@1"
-    assert [row["best"] for row in found["bars"]["rows"]] == [False, True]
 
 
 SUMMARY = {
@@ -112,7 +131,7 @@ SUMMARY = {
 
 
 def test_protocol_is_spelled_out() -> None:
-    found = retrieval_table(SUMMARY)
+    found = result_table(SUMMARY, "retrieval", {})
     words = dict(found["protocol"])
     assert found["figures"] == [["R@1", "50.0 %"], ["mAP", "25.0 %"]]
     assert words["Queries"] == "1,500 videos of split1:test"
@@ -122,23 +141,67 @@ def test_protocol_is_spelled_out() -> None:
 
 
 def test_knn_says_how_votes_are_weighted() -> None:
-    words = dict(knn_table(SUMMARY)["protocol"])
+    words = dict(result_table(SUMMARY, "knn", {})["protocol"])
     assert "20 nearest" in words["kNN"]
     assert "exp(cosine / temp), temp 0.07" in words["kNN"]
 
 
+def test_classes_keep_numbers_to_sort_by() -> None:
+    classes = {"a": {"samples": 10, "top1": 0.5}, "b": {"samples": 1, "top1": math.nan, "x": 1}}
+    found = result_table(
+        {"top1": 0.5, "samples": 11, "protocol": {"split": "split1:test", "scores": "mean"}},
+        "test",
+        classes,
+    )
+    assert found["protocol"][1:] == [["Queries", "11 videos of split1:test"], ["scores", "mean"]]
+    assert found["figures"] == [["Top-1", "50.0 %"]]
+    assert found["classes"] == {
+        "columns": ["samples", "top1", "x"],
+        "shares": [False, True, False],
+        "rows": [["a", 10, 0.5, None], ["b", 1, None, 1]],
+    }
+
+
+def side(r1: float | None, text: str = "optim: {lr: 1}", **protocol: Any) -> RunFiles:
+    """A run with a retrieval result, if any."""
+    summary = {"R@1": r1, "samples": 4, "protocol": {"encoder_sha256": str(r1), **protocol}}
+    results: dict[str, Any] = {} if r1 is None else {"retrieval": summary}
+    empty: dict[str, Any] = {"metrics": [], "status": {}, "plan": [], "last": None, "views": None}
+    empty |= {"neighbours": None, "per_class": {}, "confusion": None, "comparison": None}
+    return RunFiles(Path(), datetime.now(UTC), config=text, results=results, **empty)
+
+
+def test_best_of_several_runs_and_what_differs() -> None:
+    runs = [side(0.5, size=112), side(None, "optim: {lr: 2}\nrun: {dir: x}"), side(0.25, size=112)]
+    found = compare(["a", "b", "c"], runs)
+    row = next(row for row in found["rows"] if row["name"] == "R@1")
+    assert [cell["text"] for cell in row["cells"]] == ["50.0 %", "-", "25.0 %"]
+    assert [cell["best"] for cell in row["cells"]] == [True, False, False]
+    [difference] = found["differences"]
+    assert difference["name"] == "optim.lr"
+    assert [cell["text"] for cell in difference["cells"]] == ["1", "2", "1"]
+
+
+def test_figures_of_other_protocols_have_no_best() -> None:
+    found = compare(["a", "b"], [side(0.5, size=112), side(0.25, size=128)])
+    row = next(row for row in found["rows"] if row["name"] == "R@1")
+    assert not any(cell["best"] for cell in row["cells"])
+    assert "size: 112 / 128" in found["notes"][0]
+
+
 @given(frames=st.integers(1, 5000), fps=st.sampled_from([1.0, 12.5, 24.0, 29.97, 60.0]))
-def test_thumbnail_frames_lie_in_the_video(frames: int, fps: float) -> None:
-    numbers, rate = thumbnail_frames(Video(frames, fps, 240, 320))
+@pytest.mark.parametrize("size", [LARGE, SMALL])
+def test_thumbnail_frames_lie_in_the_video(frames: int, fps: float, size: Size) -> None:
+    numbers, rate = thumbnail_frames(Video(frames, fps, 240, 320), size.frames)
     assert numbers[0] >= 0
     assert numbers[-1] < frames
     assert (np.diff(numbers) > 0).all()
-    assert len(numbers) <= 24
+    assert len(numbers) <= size.frames
     assert len(numbers) / rate <= 3.5
 
 
 def test_thumbnail_of_an_image() -> None:
-    numbers, rate = thumbnail_frames(Video(1, 0.0, 30, 40))
+    numbers, rate = thumbnail_frames(Video(1, 0.0, 30, 40), LARGE.frames)
     assert numbers.tolist() == [0]
     assert rate == Fraction(1)
 
@@ -155,4 +218,4 @@ def test_thumbnail_of_an_image() -> None:
 def test_thumbnail_is_small_even_and_never_enlarged(
     size: tuple[int, int], small: tuple[int, int]
 ) -> None:
-    assert small_size(*size) == small
+    assert small_size(*size, LARGE.side) == small
