@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sce_video.augment.ops import normalise
+from sce_video.evals.scores import mean_of_views
 from sce_video.progress import Progress
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import UniformClips
-from sce_video.stream.loader import ClipBatch, ClipDataset, load
+from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.shards import ShardReader
 
@@ -42,6 +44,7 @@ def extract(
     batch: int = 8,
     device: torch.device | None = None,
     title: str = "videos",
+    pool: Callable[[Tensor], Tensor] = mean_of_views,
 ) -> dict[str, Features]:
     """Features of ``rows`` from several trunks in one pass over the videos.
 
@@ -49,13 +52,14 @@ def extract(
         trunks: name -> network ``[B,3,T,S,S] -> [B,F]`` in eval mode.
         index: the shard set.
         rows: of the index, in the order wanted.
-        views: of each video; their features are averaged.
+        views: of each video; ``pool`` makes one row of them.
         mean: of the pixels in [0,1].
         std: of the pixels in [0,1].
         workers: processes that decode.
         batch: videos at once.
         device: where to compute; the trunks are moved there.
         title: of the progress shown.
+        pool: views ``[B,V,F]`` -> videos ``[B,F]``.
 
     Returns:
         Name -> features.
@@ -74,8 +78,8 @@ def extract(
             missing += clips.bad
             if len(clips.rows):
                 found.append(clips.rows)
-                for name, feature in _forward(trunks, clips, mean, std, device).items():
-                    values[name].append(feature)
+                for name, feature in forward(trunks, clips.views, mean, std, device).items():
+                    values[name].append(pool(feature))
             bar.update(min((number + 1) * batch, len(rows)))
     kept = np.concatenate(found) if found else np.zeros(0, np.int64)
     labels = torch.from_numpy(reader.labels[kept].astype(np.int64))
@@ -86,21 +90,19 @@ def extract(
 
 
 @torch.no_grad()
-def _forward(
+def forward(
     trunks: dict[str, nn.Module],
-    clips: ClipBatch,
+    views: list[Tensor],
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Name -> mean feature over the views ``[B,F]``."""
-    views = torch.stack(clips.views, 1)  # [B,V,T,3,S,S]
-    flat = views.flatten(0, 1)
+    """Name -> what its network makes of each view ``[B,V,F]``, of V views ``[B,T,3,S,S]`` uint8."""
+    flat = torch.stack(views, 1).flatten(0, 1)
     parts: dict[str, list[Tensor]] = {name: [] for name in trunks}
     stats = [torch.tensor(colour, device=device) for colour in (mean, std)]
     for chunk in torch.split(flat, _CLIPS_AT_ONCE):
         x = normalise(chunk.to(device).float() / 255, *stats)
         for name, trunk in trunks.items():
             parts[name].append(trunk(x).float().cpu())
-    shape = (len(views), views.shape[1], -1)
-    return {name: torch.cat(part).view(shape).mean(1) for name, part in parts.items()}
+    return {name: torch.cat(part).unflatten(0, (-1, len(views))) for name, part in parts.items()}
