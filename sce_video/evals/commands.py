@@ -13,7 +13,7 @@ from sce_video.errors import UsageError
 from sce_video.evals.features import Features, extract
 from sce_video.evals.knn import knn_accuracy
 from sce_video.evals.retrieval import RANKS, Retrieval, retrieve
-from sce_video.evals.views import eval_views
+from sce_video.evals.views import check_media, eval_views
 from sce_video.model.encoder import ENCODER_NAME, load_encoder
 from sce_video.shard.format import ShardIndex, sha256_file, write_atomic
 from sce_video.stream.clips import UniformClips
@@ -74,9 +74,7 @@ def extract_both(request: EvalRequest) -> Extracted:
     """Features of bank and queries from the request's encoder."""
     trunk, spec = load_encoder(request.encoder)
     index = open_set(request.shards)
-    if index.images != (spec.seconds == 0):
-        has, wants = ("images", "clips") if index.images else ("videos", "images")
-        raise UsageError(f"{index.name}: holds {has}; {request.encoder} was trained on {wants}")
+    check_media(index, spec, request.encoder)
     views = eval_views(spec, request.clips, request.crops, request.size)
     common = len(set(index.rows(request.bank)) & set(index.rows(request.queries)))
     if common:

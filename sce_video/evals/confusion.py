@@ -41,7 +41,7 @@ def colour(share: NDArray[np.float64]) -> NDArray[np.uint8]:
 def _text(name: str, *, bold: bool = False) -> Image.Image:
     """A line of text, dark on white, as a picture that can be turned."""
     font = _font(16 if bold else 11)
-    left, top, right, bottom = (int(x) for x in font.getbbox(name))
+    right, bottom = (int(x) for x in font.getbbox(name)[2:])
     image = Image.new("RGB", (max(right, 1), max(bottom + 2, _LINE)), "white")
     ImageDraw.Draw(image).text((0, 0), name, fill=_INK, font=font)
     return image
@@ -98,6 +98,7 @@ def _scale(page: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], he
     """The colour scale: share of the true class's samples, 1 at the top."""
     ramp = np.repeat(colour(np.linspace(1, 0, height))[:, None], _BAR, 1)
     page.paste(Image.fromarray(ramp), at)
+    page.paste(_text("share"), (at[0], at[1] - _LINE - 4))
     draw.rectangle((at[0] - 1, at[1] - 1, at[0] + _BAR, at[1] + height), outline=_INK)
     for mark in (1.0, 0.5, 0.0):
         place = at[1] + round((1 - mark) * (height - 1)) - _LINE // 2

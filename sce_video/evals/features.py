@@ -105,4 +105,5 @@ def forward(
         x = normalise(chunk.to(device).float() / 255, *stats)
         for name, trunk in trunks.items():
             parts[name].append(trunk(x).float().cpu())
-    return {name: torch.cat(part).unflatten(0, (-1, len(views))) for name, part in parts.items()}
+    shape = (len(views[0]), len(views), -1)
+    return {name: torch.cat(part).view(shape) for name, part in parts.items()}
