@@ -16,9 +16,9 @@ CLASSES = ("Archery", "Bowling", "Diving")
 SPEC = EncoderSpec(
     trunk="r2plus1d_18_small",
     width=4,
-    frames=4,
+    frames=2,
     seconds=0.6,
-    size=28,
+    size=16,
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
 )
@@ -45,7 +45,7 @@ def random_encoder(folder: Path, seed: int = 0) -> Path:
     trunk.train()
     with torch.no_grad():
         for _ in range(10):
-            trunk(torch.randn(4, 3, 4, 32, 32))
+            trunk(torch.randn(4, 3, 2, 18, 18))
     folder.mkdir(parents=True, exist_ok=True)
     save_encoder(folder / "encoder.safetensors", trunk, SPEC)
     return folder
@@ -60,7 +60,7 @@ def random_run(
     save_classifier(folder / CLASSIFIER_NAME, module, SPEC, list(classes))
     data = {"shards": str(shards), "split": split}
     config = Config.model_validate(
-        {"data": data, "clip": {"frames": 4, "seconds": 0.6, "size": 28}}
+        {"data": data, "clip": {"frames": 2, "seconds": 0.6, "size": 16}}
     )
     (folder / "config.yaml").write_text(dump_config(config))
     return folder

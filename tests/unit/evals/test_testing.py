@@ -16,7 +16,7 @@ from PIL import Image
 from sce_video.augment.ops import normalise
 from sce_video.cli import main
 from sce_video.evals.views import eval_views
-from sce_video.model.classifier import load_classifier
+from sce_video.model.classifier import load_classifier, save_classifier
 from sce_video.shard.format import open_shards, sha256_file
 from sce_video.stream.cut import make_clips
 from sce_video.stream.shards import ShardReader
@@ -117,8 +117,6 @@ def test_several_runs_give_their_mean_and_spread(
         torch.manual_seed(number)
         module, spec, classes = load_classifier(Path(run) / "classifier.safetensors")
         torch.nn.init.normal_(module.linear.weight)  # type: ignore[union-attr, arg-type]
-        from sce_video.model.classifier import save_classifier
-
         save_classifier(Path(run) / "classifier.safetensors", module, spec, classes)
     assert main(["test", *runs, *FEW, "--out", str(root / "mean")]) == 0
     top1 = [json.loads((Path(run) / "test/test.json").read_text())["top1"] for run in runs]
@@ -166,8 +164,6 @@ def test_scores_that_are_not_finite_are_an_error(
     run = random_run(root / "nan", root / "shards")
     module, _, classes = load_classifier(run / "classifier.safetensors")
     module.linear.bias.data[0] = float("nan")  # type: ignore[union-attr, operator, index]
-    from sce_video.model.classifier import save_classifier
-
     save_classifier(run / "classifier.safetensors", module, SPEC, classes)
     assert main(["test", str(run), *FEW]) == 1
     assert "its scores are not finite" in capsys.readouterr().err
