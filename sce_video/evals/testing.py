@@ -100,21 +100,20 @@ def open_test(run: Path, options: Options) -> ClassifierTest:
         raise UsageError(
             f"{run}: has no {CLASSIFIER_NAME}; give a finished run of task linear or finetune"
         )
-    module, spec, classes = load_classifier(run / CLASSIFIER_NAME)
     data = load_config(str(run / "config.yaml")).data
-    cache = Cache.at(data.cache, data.cache_gib)
-    index = open_set(options.shards or str(data.shards), cache)
-    check_media(index, spec, run)
-    if list(index.manifest.classes) != classes:
-        raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
+    index = open_set(options.shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
     split = _test_list(index, data.split, options.split)
     rows = index.rows(split)
-    unlabelled = int((index.numbers("label")[rows] < 0).sum())
-    if unlabelled:
-        raise UsageError(f"{index.name}: {unlabelled} samples of {split} have no label")
     seen = len(np.intersect1d(rows, _trained_on(index, data.split, options.shards)))
     if seen:
         raise UsageError(f"{run}: was trained on {seen} of the {len(rows)} samples of {split}")
+    unlabelled = int((index.numbers("label")[rows] < 0).sum())
+    if unlabelled:
+        raise UsageError(f"{index.name}: {unlabelled} samples of {split} have no label")
+    module, spec, classes = load_classifier(run / CLASSIFIER_NAME)
+    check_media(index, spec, run)
+    if list(index.manifest.classes) != classes:
+        raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
     views = eval_views(spec, options.clips, options.crops, options.size)
     return ClassifierTest(run, module, spec, index, split, rows, views, options.workers)
 

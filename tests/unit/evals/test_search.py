@@ -121,8 +121,9 @@ def test_damage_is_found_before_a_file_is_parsed(
 def test_wrong_questions_are_one_line(
     root: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = str(random_encoder(root / "other", seed=1))
-    texts = [{"OTHER": other}.get(a, str(root / a) if "." in a else a) for a in arguments]
+    other = random_encoder(root / "other") / "encoder.safetensors"
+    other.write_bytes(other.read_bytes() + b" ")
+    texts = [{"OTHER": str(other)}.get(a, str(root / a) if "." in a else a) for a in arguments]
     command = ["search", "query", "--index", str(root / "run/search"), *texts]
     try:
         code = main(command)
