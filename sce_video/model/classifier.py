@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,8 +20,9 @@ CLASSIFIER_NAME = "classifier.safetensors"
 class Classifier(nn.Module):
     """``[B,3,T,H,W]`` -> logits ``[B,C]``."""
 
-    def __init__(self, trunk: nn.Module, features: int, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, trunk: nn.Module, classes: int, *, dropout: float = 0.0) -> None:
         super().__init__()
+        features: int = trunk.features  # type: ignore[assignment]
         self.trunk, self.dropout = trunk, nn.Dropout(dropout)
         self.linear = nn.Linear(features, classes)
 
@@ -30,16 +32,20 @@ class Classifier(nn.Module):
         return logits
 
 
-def save_classifier(path: Path, module: nn.Module, spec: EncoderSpec, classes: list[str]) -> None:
+def save_classifier(
+    path: Path, classifier: Classifier, spec: EncoderSpec, classes: Sequence[str], task: str
+) -> None:
     """Write the classifier's state dict, with how to build it in the file's header; atomically."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
-    head = {"spec": spec.model_dump(mode="json"), "classes": classes}
+    tensors = {
+        name: tensor.detach().contiguous() for name, tensor in classifier.state_dict().items()
+    }
+    head = {"spec": spec.model_dump(mode="json"), "classes": list(classes), "task": task}
     partial = path.with_name(path.name + ".tmp")
     save_file(tensors, partial, metadata={"sce_video": json.dumps(head)})
     partial.replace(path)
 
 
-def load_classifier(path: Path) -> tuple[nn.Module, EncoderSpec, list[str]]:
+def load_classifier(path: Path) -> tuple[Classifier, EncoderSpec, list[str]]:
     """Open a classifier: the network in eval mode on the CPU, its spec and its classes' names.
 
     Raises:
@@ -55,7 +61,6 @@ def load_classifier(path: Path) -> tuple[nn.Module, EncoderSpec, list[str]]:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, ValidationError) as error:
         raise UsageError(f"{path}: not a classifier of sce-video: {error}") from error
-    trunk = build_encoder(spec)
-    module = Classifier(trunk, int(trunk.features), len(classes))  # type: ignore[arg-type]
+    module = Classifier(build_encoder(spec), len(classes))
     module.load_state_dict(tensors)
     return module.eval(), spec, classes

@@ -68,11 +68,11 @@ def random_run(
     """What ``test`` takes of a finished run: a classifier and the configuration."""
     random_encoder(folder)
     torch.manual_seed(seed)
-    module = Classifier(_trunk(), int(_trunk().features), len(classes), 0.5)  # type: ignore[arg-type]
+    module = Classifier(_trunk(), len(classes), dropout=0.5)
     torch.nn.init.normal_(module.linear.weight)
     if seed < 0:  # diverged
         module.linear.bias.data[0] = float("nan")
-    save_classifier(folder / CLASSIFIER_NAME, module, SPEC, list(classes))
+    save_classifier(folder / CLASSIFIER_NAME, module, SPEC, classes, "linear")
     clip = {"frames": 2, "seconds": 0.6, "size": 16}
     config = Config.model_validate({"data": {"shards": str(shards), "split": split}, "clip": clip})
     (folder / "config.yaml").write_text(dump_config(config))

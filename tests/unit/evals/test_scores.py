@@ -29,7 +29,7 @@ POOLS = {
 def test_ensemble_of_views_golden(case: dict[str, Any], dtype: str) -> None:
     given, views = case["inputs"], case["params"]["num_aug"]
     values = torch.tensor(given.get("values", given.get("logits")), dtype=getattr(torch, dtype))
-    found = POOLS[case["name"]](values.unflatten(0, (-1, views)))
+    found = POOLS[case["name"]](values.view(-1, views, values.shape[1]))
     torch.testing.assert_close(
         found,
         torch.tensor(case["expected"]["values"], dtype=found.dtype),
