@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sce_video.errors import SceVideoError, UsageError, first_line
@@ -103,7 +104,9 @@ def build(
         index = faiss.index_factory(width, f"HNSW{size},Flat", faiss.METRIC_INNER_PRODUCT)
         names, owner, most = ("links", "efSearch"), index.hnsw, count
     index.add(vectors[:start])
-    exact = faiss.knn(vectors[start:], vectors[:start], 10, metric=faiss.METRIC_INNER_PRODUCT)[1]
+    known, asked = (torch.from_numpy(part) for part in (vectors[:start], vectors[start:]))
+    # Several times as fast as FAISS's own exact search of a batch.
+    exact = torch.cat([(part @ known.T).topk(10).indices for part in asked.split(16)]).numpy()
     value, reached = 1, 0.0
     while True:
         setattr(owner, names[1], value)
@@ -132,8 +135,8 @@ def write_index(path: Path, index: Any) -> None:
 def read_index(path: Path) -> Any:
     """Read a FAISS index whose sha256 was checked.
 
-    FAISS's reader is C++ that runs nothing from the file, but takes sizes from it. They are held to
-    the file's own size here; still, only an index of one's own making should be opened.
+    FAISS's reader is C++ that believes the sizes in a file (held to the file's own size here) and
+    may open others that it names: only an index of one's own making should be opened.
 
     Raises:
         SceVideoError: not a FAISS index.

@@ -21,7 +21,7 @@ from sce_video.evals.nearest import Kind, Nearest, build, load_faiss, read_index
 from sce_video.evals.scores import mean_of_views
 from sce_video.evals.views import check_media, eval_views
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, load_encoder
-from sce_video.shard.format import ShardIndex, sha256_file, write_atomic
+from sce_video.shard.format import ShardIndex, sha256_file, write_atomic, write_index_table
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.decode import DecodeError
@@ -31,7 +31,6 @@ from sce_video.stream.shards import open_set
 PROTOCOL_NAME = "search.json"
 VECTORS_NAME = "index.faiss"
 ROWS_NAME = "rows.parquet"
-_COLUMNS = ("shard", "key", "label", "class", "path")
 
 
 class Protocol(BaseModel):
@@ -145,11 +144,10 @@ def _embed(
 
 def _write_rows(path: Path, index: ShardIndex, rows: NDArray[np.int64]) -> None:
     """One line a vector, in their order: the row of the set's index and what it says of it."""
-    table = index.table.select(_COLUMNS).take(rows).combine_chunks()
-    table = table.set_column(2, "label", table.column("label").cast(pa.int64()))
-    data = pa.BufferOutputStream()
-    pq.write_table(table.add_column(0, "row", pa.array(rows)), data, compression="zstd")
-    write_atomic(path, data.getvalue())
+    table = index.table.take(pa.array(rows))
+    columns = {name: table.column(name) for name in ("shard", "key", "label", "class", "path")}
+    columns["label"] = columns["label"].cast(pa.int64())
+    write_index_table(path, pa.table({"row": rows, **columns}))
 
 
 @dataclass(frozen=True)

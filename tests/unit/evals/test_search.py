@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from sce_video.cli import main
+from sce_video.evals import nearest
 from sce_video.shard.format import open_shards
 from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_encoder
 from tests.videos import moving_square, write_video
@@ -74,6 +75,28 @@ def test_an_image_is_a_still_clip(
     by_image = ask(root, capsys, str(tmp_path / "still.png"))
     by_video = ask(root, capsys, str(still))
     assert by_image[0]["score"] == pytest.approx(by_video[0]["score"], abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_an_approximate_index_names_the_same_samples(
+    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("_LEAST", 1), ("_HELD", 2), ("_PER_LIST", 1)):
+        monkeypatch.setattr(nearest, name, value)
+    out = str(root / kind)
+    command = ["search", "build", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
+    assert main([*command, "--split", "train", *FEW, "--kind", kind, "--out", out]) == 0
+    assert f"{kind}, l" in capsys.readouterr().out  # lists or links, and the rest
+    index = open_shards(root / "shards")
+    for row in index.rows("train")[[0, 7, 11]].tolist():  # those at the end changed places
+        video = str(root / "raw" / index.strings("path")[row])
+        for asked in ([video], ["--key", index.strings("key")[row]]):
+            exact = ask(root, capsys, *asked, "--top", "1")[0]
+            assert main(["search", "query", "--index", out, "--json", "--top", "1", *asked]) == 0
+            found = json.loads(capsys.readouterr().out)[0]
+            if asked == [video]:
+                assert found["row"] == row
+            assert found == {**exact, "score": pytest.approx(exact["score"], abs=1e-5)}
 
 
 def test_the_folder_and_the_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
