@@ -104,18 +104,31 @@ def build(
         index = faiss.index_factory(width, f"HNSW{size},Flat", faiss.METRIC_INNER_PRODUCT)
         names, owner, most = ("links", "efSearch"), index.hnsw, count
     index.add(vectors[:start])
-    known, asked = (torch.from_numpy(part) for part in (vectors[:start], vectors[start:]))
-    # Several times as fast as FAISS's own exact search of a batch.
-    exact = torch.cat([(part @ known.T).topk(10).indices for part in asked.split(16)]).numpy()
-    value, reached = 1, 0.0
-    while True:
-        setattr(owner, names[1], value)
-        reached = recall(index.search(vectors[start:], 10)[1], exact)
-        if reached >= TARGET or value == most:
-            break
-        value = min(2 * value, most)
+    value, reached = _tune(index, owner, names[1], most, vectors[:start], vectors[start:])
     index.add(vectors[start:])
     return Nearest(index, kind, {names[0]: size, names[1]: value, "recall@10": reached}), order
+
+
+def _tune(
+    index: Any,
+    owner: Any,
+    knob: str,
+    most: int,
+    known: NDArray[np.float32],
+    held: NDArray[np.float32],
+) -> tuple[int, float]:
+    """Set ``owner.knob`` to the least power of two that will do; returns it and the recall."""
+    bank = torch.from_numpy(known)
+    # Several times as fast as FAISS's own exact search of a batch.
+    parts = [(part @ bank.T).topk(10) for part in torch.split(torch.from_numpy(held), 16)]
+    exact = torch.cat([part.indices for part in parts]).numpy()
+    value = 1
+    while True:
+        setattr(owner, knob, value)
+        reached = recall(index.search(held, 10)[1], exact)
+        if reached >= TARGET or value == most:
+            return value, reached
+        value = min(2 * value, most)
 
 
 def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
