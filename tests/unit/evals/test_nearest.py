@@ -78,10 +78,12 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_index(file, build(mixture(20, 8, 2, 0))[0].index)
     good = file.read_bytes()
     limit = load_faiss().get_deserialization_vector_byte_limit()
-    huge = good[:4] + good[4:8] + (1 << 33).to_bytes(8, "little") + good[16:]
-    for bad in (b"", b"nonsense" * 9, good[: len(good) // 2], huge):
+    floats = (20 * 8).to_bytes(8, "little")
+    assert good.count(floats) == 1  # how many follow
+    huge = good.replace(floats, (1 << 28).to_bytes(8, "little"))
+    for bad, reason in ((b"", ""), (b"nonsense" * 9, ""), (good[:300], ""), (huge, ".*limit")):
         file.write_bytes(bad)
-        with pytest.raises(SceVideoError, match=r"index\.faiss: not a FAISS index"):
+        with pytest.raises(SceVideoError, match=rf"index\.faiss: not a FAISS index{reason}"):
             read_index(file)
     assert load_faiss().get_deserialization_vector_byte_limit() == limit
     monkeypatch.setitem(sys.modules, "faiss", None)
