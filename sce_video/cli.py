@@ -42,6 +42,18 @@ def _knn(arguments: Sequence[str]) -> int:
     return knn_main(arguments, f"{PROG} knn")
 
 
+def _test(arguments: Sequence[str]) -> int:
+    from sce_video.evals.verbs import main_of_test
+
+    return main_of_test(arguments, prog=f"{PROG} test")
+
+
+def _search(arguments: Sequence[str]) -> int:
+    from sce_video.evals.verbs import main_of_search
+
+    return main_of_search(arguments, prog=f"{PROG} search")
+
+
 def _report(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog=f"{PROG} report",
@@ -119,6 +131,8 @@ VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "embed": ("features of a shard set, extracted once and kept", _embed),
     "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
     "knn": ("k-nearest-neighbour accuracy", _knn),
+    "test": ("accuracy of a finished classifier on its test list", _test),
+    "search": ("the videos of a set that are nearest to one", _search),
     "bench": ("where the time goes on this machine", _bench),
     "export": ("the encoder of a run, for this package or torchvision", _export),
     "report": ("one page of a run, or of several side by side", _report),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sce_video.augment.ops import normalise
+from sce_video.evals.scores import mean_of_views
 from sce_video.progress import Progress
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import UniformClips
-from sce_video.stream.loader import ClipBatch, ClipDataset, load
+from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.shards import ShardReader
 
@@ -57,6 +58,7 @@ def extract_batches(
     std: Colour,
     workers: int = 0,
     device: torch.device | None = None,
+    pool: Callable[[Tensor], Tensor] = mean_of_views,
 ) -> Iterator[dict[str, Features]]:
     """Features of each batch of rows from several trunks, in one pass over the videos.
 
@@ -69,6 +71,7 @@ def extract_batches(
         std: of the pixels in [0,1].
         workers: processes that decode.
         device: where to compute; None = the CPU.
+        pool: views ``[B,V,F]`` -> samples ``[B,F]``.
 
     Yields:
         Name -> features, batch by batch.
@@ -78,7 +81,10 @@ def extract_batches(
     dataset = ClipDataset(ShardReader(index), views)
     positions = [[Position(0, i, int(row)) for i, row in enumerate(batch)] for batch in batches]
     for clips in load(dataset, positions, workers=workers):
-        found = _forward(trunks, clips, mean, std, device)
+        found: dict[str, Tensor] = dict.fromkeys(trunks, torch.zeros(0, 0))
+        if len(clips.rows):
+            views_of = forward(trunks, clips.views, mean, std, device)
+            found = {name: pool(values) for name, values in views_of.items()}
         yield {
             name: Features(values, clips.rows, clips.labels, clips.bad)
             for name, values in found.items()
@@ -94,14 +100,26 @@ def extract(
     mean: Colour,
     std: Colour,
     workers: int = 0,
+    device: torch.device | None = None,
     title: str = "videos",
+    pool: Callable[[Tensor], Tensor] = mean_of_views,
 ) -> dict[str, Features]:
     """Features of ``rows``, ascending; arguments as :func:`extract_batches`."""
     found: dict[str, list[Features]] = {name: [] for name in trunks}
     batches = cut(rows, views)
     done = 0
     with Progress(len(rows), title) as bar:
-        passes = extract_batches(trunks, index, batches, views, mean=mean, std=std, workers=workers)
+        passes = extract_batches(
+            trunks,
+            index,
+            batches,
+            views,
+            mean=mean,
+            std=std,
+            workers=workers,
+            device=device,
+            pool=pool,
+        )
         for batch, features in zip(batches, passes, strict=True):
             for name, part in features.items():
                 found[name].append(part)
@@ -125,18 +143,20 @@ def join(parts: Sequence[Features]) -> Features:
 
 
 @torch.no_grad()
-def _forward(
-    trunks: dict[str, nn.Module], clips: ClipBatch, mean: Colour, std: Colour, device: torch.device
+def forward(
+    trunks: dict[str, nn.Module],
+    views: Sequence[Tensor],
+    mean: Colour,
+    std: Colour,
+    device: torch.device,
 ) -> dict[str, Tensor]:
-    """Name -> mean feature over the views ``[B,F]``."""
-    if not len(clips.rows):
-        return {name: torch.zeros(0, 0) for name in trunks}
-    views = torch.stack(clips.views, 1)  # [B,V,T,3,S,S]
+    """Name -> what its network makes of each view ``[B,V,F]``, of V views ``[B,T,3,S,S]`` uint8."""
+    flat = torch.stack(list(views), 1).flatten(0, 1)
     parts: dict[str, list[Tensor]] = {name: [] for name in trunks}
     stats = [torch.tensor(colour, device=device) for colour in (mean, std)]
-    for chunk in torch.split(views.flatten(0, 1), _CLIPS_AT_ONCE):
+    for chunk in torch.split(flat, _CLIPS_AT_ONCE):
         x = normalise(chunk.to(device).float() / 255, *stats)
         for name, trunk in trunks.items():
             parts[name].append(trunk(x).float().cpu())
-    shape = (len(views), views.shape[1], -1)
-    return {name: torch.cat(part).view(shape).mean(1) for name, part in parts.items()}
+    samples = len(views[0])
+    return {name: torch.cat(part).view(samples, len(views), -1) for name, part in parts.items()}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from sce_video.errors import UsageError
 from sce_video.model.encoder import EncoderSpec
+from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import UniformClips
 
 
@@ -15,3 +19,14 @@ def eval_views(spec: EncoderSpec, clips: int | None, crops: int, size: int | Non
     if spec.seconds == 0:
         return UniformClips(1, 1, 1, 0.0, size or spec.size, short=8 / 7)
     return UniformClips(clips, crops, spec.frames, spec.seconds, size or round(spec.size * 8 / 7))
+
+
+def check_media(index: ShardIndex, spec: EncoderSpec, file: Path) -> None:
+    """Refuse videos for an encoder of images, and images for one of clips.
+
+    Raises:
+        UsageError: the set holds the other kind.
+    """
+    if index.images != (spec.seconds == 0):
+        has, wants = ("images", "clips") if index.images else ("videos", "images")
+        raise UsageError(f"{index.name}: holds {has}; {file} was trained on {wants}")

@@ -1,0 +1,165 @@
+"""Nearest vectors by cosine, through FAISS (https://github.com/facebookresearch/faiss)."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sce_video.errors import SceVideoError, UsageError, first_line
+from sce_video.shard.format import PARTIAL
+
+Kind = Literal["flat", "ivf", "hnsw"]
+
+EXACT_BELOW = 1_000_000
+"""Vectors that are compared one by one where nothing else is asked for."""
+TARGET = 0.97
+"""recall@10 that an approximate index is set to on a sample; 0.95 is what others may count on."""
+
+_LEAST = 1000  # vectors of an approximate index
+_HELD = 256  # vectors that recall is measured with
+_PER_LIST = 40  # vectors a list that k-means sees; FAISS warns below 39
+_LINKS = 32  # of a vector in the graph of HNSW
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """A FAISS index of normalised vectors, and how it was set."""
+
+    index: Any
+    kind: Kind
+    settings: dict[str, float]
+    """Of ``ivf``: lists, nprobe, recall@10; of ``hnsw``: links, efSearch, recall@10."""
+
+    def search(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
+        """Rows and cosines of the k nearest of one vector ``[F]``, nearest first."""
+        unit = query[None] / max(float(np.linalg.norm(query)), 1e-12)
+        cosines, rows = self.index.search(unit.astype(np.float32), k)
+        kept = rows[0] >= 0  # fewer than k were found: FAISS fills up with -1
+        return rows[0][kept].tolist(), cosines[0][kept].tolist()
+
+
+def load_faiss() -> Any:
+    """The ``faiss`` package.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise UsageError("search needs FAISS: pip install 'sce-video[faiss]'") from error
+
+
+def build(
+    vectors: NDArray[np.float32], kind: Kind | None = None
+) -> tuple[Nearest, NDArray[np.int64]]:
+    """Index vectors by cosine.
+
+    An approximate index is set by what it finds for vectors that are not in it: nprobe or efSearch
+    is the least power of two that reaches :data:`TARGET`; then they are added, too.
+
+    Args:
+        vectors: ``[N,F]`` float32, contiguous; normalised and reordered in place: there may be
+            gigabytes.
+        kind: None = ``flat`` (exact) below :data:`EXACT_BELOW` vectors, else ``ivf``, with
+            4 sqrt(N) lists, the least that FAISS's guidelines advise up to a million vectors.
+
+    Returns:
+        The index, and which of the given vectors each of its own is ``[N]``.
+
+    Raises:
+        UsageError: too few vectors for an approximate index.
+    """
+    faiss = load_faiss()
+    count, width = vectors.shape
+    kind = kind or ("flat" if count < EXACT_BELOW else "ivf")
+    order = np.arange(count)
+    faiss.normalize_L2(vectors)
+    if kind == "flat":
+        index = faiss.IndexFlatIP(width)
+        index.add(vectors)
+        return Nearest(index, kind, {}), order
+    if count < _LEAST:
+        raise UsageError(f"--kind {kind} is for large sets; of {count} samples take flat")
+    rng, start = np.random.default_rng(0), count - _HELD
+    held = rng.choice(count, _HELD, replace=False)
+    here, there = held[held < start], np.setdiff1d(order[start:], held)
+    for array in (vectors, order):  # the held ones go to the end
+        array[here], array[there] = array[there], array[here]
+    if kind == "ivf":
+        size = min(round(4 * math.sqrt(count)), start // _PER_LIST)
+        index = faiss.index_factory(width, f"IVF{size},Flat", faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors[np.sort(rng.choice(start, size * _PER_LIST, replace=False))])
+        names, owner, most = ("lists", "nprobe"), index, size
+    else:
+        size = _LINKS
+        index = faiss.index_factory(width, f"HNSW{size},Flat", faiss.METRIC_INNER_PRODUCT)
+        names, owner, most = ("links", "efSearch"), index.hnsw, count
+    index.add(vectors[:start])
+    value, reached = _tune(index, owner, names[1], most, vectors[:start], vectors[start:])
+    index.add(vectors[start:])
+    return Nearest(index, kind, {names[0]: size, names[1]: value, "recall@10": reached}), order
+
+
+def _tune(
+    index: Any,
+    owner: Any,
+    knob: str,
+    most: int,
+    known: NDArray[np.float32],
+    held: NDArray[np.float32],
+) -> tuple[int, float]:
+    """Set ``owner.knob`` to the least power of two that will do; returns it and the recall."""
+    bank = torch.from_numpy(known)
+    # Several times as fast as FAISS's own exact search of a batch.
+    parts = [(part @ bank.T).topk(10) for part in torch.split(torch.from_numpy(held), 16)]
+    exact = torch.cat([part.indices for part in parts]).numpy()
+    value = 1
+    while True:
+        setattr(owner, knob, value)
+        reached = recall(index.search(held, 10)[1], exact)
+        if reached >= TARGET or value == most:
+            return value, reached
+        value = min(2 * value, most)
+
+
+def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
+    """Share of the true neighbours' rows ``[Q,k]`` that are among those found ``[Q,k]``."""
+    return float((found[:, :, None] == exact[:, None, :]).any(1).mean())
+
+
+def write_index(path: Path, index: Any) -> None:
+    """Write a FAISS index under a temporary name, fsync, rename."""
+    partial = path.with_name(path.name + PARTIAL)
+    load_faiss().write_index(index, str(partial))
+    with partial.open("rb") as stream:
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def read_index(path: Path) -> Any:
+    """Read a FAISS index whose sha256 was checked.
+
+    FAISS's reader is C++ that believes the sizes in a file (held to the file's own size here) and
+    may open others that it names: only an index of one's own making should be opened.
+
+    Raises:
+        SceVideoError: not a FAISS index.
+    """
+    faiss = load_faiss()
+    limit = faiss.get_deserialization_vector_byte_limit()
+    faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+    try:
+        return faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise SceVideoError(f"{path}: not a FAISS index: {first_line(error)}") from error
+    finally:
+        faiss.set_deserialization_vector_byte_limit(limit)

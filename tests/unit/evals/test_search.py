@@ -1,0 +1,165 @@
+"""``sce-video search``: build, ask with files and keys, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sce_video.cli import main
+from sce_video.evals import nearest
+from sce_video.shard.format import open_shards
+from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_encoder
+from tests.videos import moving_square, write_video
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards, a run with an encoder, and its index of the train list."""
+    folder = tmp_path_factory.mktemp("search")
+    shards, run = make_set(folder), random_encoder(folder / "run")
+    command = ["search", "build", "--encoder", str(run), "--shards", str(shards)]
+    assert main([*command, "--split", "train", *FEW]) == 0
+    return folder
+
+
+def ask(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert main(["search", "query", "--index", str(root / "run/search"), "--json", *arguments]) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_video_finds_itself_by_its_file(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = open_shards(root / "shards")
+    row = int(index.rows("train")[5])
+    found = ask(root, capsys, str(root / "raw" / index.strings("path")[row]), "--top", "4")
+    assert [line["rank"] for line in found] == [1, 2, 3, 4]
+    assert found[0]["score"] == pytest.approx(1, abs=1e-5)
+    assert found[1]["score"] < 0.99999
+    scores = [line["score"] for line in found]
+    assert scores == sorted(scores, reverse=True)
+    names = ("shard", "key", "label", "class", "path")
+    assert {**found[0], "rank": 0, "score": 0} == {
+        **{name: index.table.column(name)[row].as_py() for name in names},
+        "row": row,
+        "rank": 0,
+        "score": 0,
+    }
+
+
+def test_a_key_finds_the_others(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = open_shards(root / "shards")
+    row = int(index.rows("train")[5])
+    by_file = ask(root, capsys, str(root / "raw" / index.strings("path")[row]), "--top", "4")
+    by_key = ask(root, capsys, "--key", index.strings("key")[row], "--top", "3")
+    assert [line["key"] for line in by_key] == [line["key"] for line in by_file[1:]]
+    test = int(index.rows("test")[1])  # not in the index: read from the set
+    by_file = ask(root, capsys, str(root / "raw" / index.strings("path")[test]))
+    by_key = ask(root, capsys, "--key", index.strings("key")[test])
+    assert [line["key"] for line in by_key] == [line["key"] for line in by_file]
+    assert len(by_key) == 10
+
+
+def test_an_image_is_a_still_clip(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = moving_square(1, seed=3)
+    Image.fromarray(frame[0]).save(tmp_path / "still.png")
+    still = write_video(tmp_path / "still.mp4", frame.repeat(24, 0), crf=1)
+    by_image = ask(root, capsys, str(tmp_path / "still.png"))
+    by_video = ask(root, capsys, str(still))
+    assert by_image[0]["score"] == pytest.approx(by_video[0]["score"], abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_an_approximate_index_names_the_same_samples(
+    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("_LEAST", 1), ("_HELD", 2), ("_PER_LIST", 1)):
+        monkeypatch.setattr(nearest, name, value)
+    out = str(root / kind)
+    command = ["search", "build", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
+    assert main([*command, "--split", "train", *FEW, "--kind", kind, "--out", out]) == 0
+    assert f"{kind}, l" in capsys.readouterr().out  # lists or links, and the rest
+    index = open_shards(root / "shards")
+    for row in index.rows("train")[[0, 7, 11]].tolist():  # those at the end changed places
+        video = str(root / "raw" / index.strings("path")[row])
+        for asked in ([video], ["--key", index.strings("key")[row]]):
+            exact = ask(root, capsys, *asked, "--top", "1")[0]
+            assert main(["search", "query", "--index", out, "--json", "--top", "1", *asked]) == 0
+            found = json.loads(capsys.readouterr().out)[0]
+            if asked == [video]:
+                assert found["row"] == row
+            assert found == {**exact, "score": pytest.approx(exact["score"], abs=1e-5)}
+
+
+def test_the_folder_and_the_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = root / "run/search"
+    protocol = json.loads((folder / "search.json").read_text())
+    assert (protocol["samples"], protocol["kind"], protocol["clips"]) == (12, "flat", 2)
+    assert (protocol["split"], protocol["size"]) == ("train", 18)
+    rows = pq.read_table(folder / "rows.parquet")
+    assert rows.column_names == ["row", "shard", "key", "label", "class", "path"]
+    assert rows.column("row").to_pylist() == open_shards(root / "shards").rows("train").tolist()
+    assert not list(folder.glob("*.tmp"))
+    assert main(["search", "query", "--index", str(folder), str(root / "raw/v4.mp4")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[0].split()[:3] == ["1", "1.0000", CLASSES[0]]
+
+
+@pytest.mark.parametrize("damaged", ["index.faiss", "rows.parquet", "search.json"])
+def test_damage_is_found_before_a_file_is_parsed(
+    root: Path, tmp_path: Path, damaged: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / "run/search", tmp_path / "index")
+    file = tmp_path / "index" / damaged
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    file.write_bytes(data)
+    command = ["search", "query", "--index", str(tmp_path / "index"), "--key", "v4"]
+    assert main(command) == 3
+    assert damaged in capsys.readouterr().err
+    file.unlink()
+    assert main(command) == (2 if damaged == "search.json" else 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--encoder", "OTHER", "raw/v0.mp4"], "not the encoder that"),
+        (["--encoder", "/nowhere.safetensors", "raw/v0.mp4"], "say where: --encoder"),
+        (["--key", "nothing"], "no sample with key 'nothing'"),
+        (["list.csv"], "list.csv: no readable"),
+        (["raw/v0.mp4", "--key", "v0"], "not allowed with"),
+        ([], "one of the arguments"),
+    ],
+)
+def test_wrong_questions_are_one_line(
+    root: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = random_encoder(root / "other") / "encoder.safetensors"
+    other.write_bytes(other.read_bytes() + b" ")
+    texts = [{"OTHER": str(other)}.get(a, str(root / a) if "." in a else a) for a in arguments]
+    command = ["search", "query", "--index", str(root / "run/search"), *texts]
+    try:
+        code = main(command)
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_another_set_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = make_set(tmp_path, each=3)
+    index = ["--index", str(root / "run/search")]
+    assert main(["search", "query", *index, "--key", "x", "--shards", str(shards)]) == 2
+    assert "not the set that" in capsys.readouterr().err

@@ -1,0 +1,168 @@
+"""``sce-video test``: figures, files, missing samples, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sce_video.augment.ops import normalise
+from sce_video.cli import main
+from sce_video.evals.testing import write_spread
+from sce_video.evals.views import eval_views
+from sce_video.model.classifier import load_classifier
+from sce_video.shard.format import open_shards, sha256_file
+from sce_video.stream.cut import make_clips
+from sce_video.stream.shards import ShardReader
+from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_run
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("test")
+    make_set(folder)
+    return folder
+
+
+def predictions(folder: Path) -> dict[str, dict[str, Any]]:
+    lines = (folder / "predictions.jsonl").read_text().splitlines()
+    return {line["key"]: line for line in map(json.loads, lines)}
+
+
+def test_figures_and_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = random_run(root / "run", root / "shards")
+    assert main(["test", str(run), *FEW]) == 0
+    shown = capsys.readouterr().out
+    out = run / "test"
+    result = json.loads((out / "test.json").read_text())
+    assert (result["samples"], result["missing"], result["missing_samples"]) == (6, 0, [])
+    protocol = result["protocol"]
+    assert protocol["split"] == "split:test"
+    assert protocol["views"] == "2 clips x 3 crops"
+    assert protocol["classifier_sha256"] == sha256_file(run / "classifier.safetensors")
+    index = open_shards(root / "shards")
+    assert protocol["manifest_sha256"] == index.digest
+    lines = predictions(out)
+    assert sorted(lines) == sorted(index.strings("key")[row] for row in index.rows("test"))
+    right = [line["predicted"] == line["label"] for line in lines.values()]
+    assert result["top1"] == pytest.approx(np.mean(right))
+    assert f"top1 {result['top1']:.4f}" in shown
+    assert result["top5"] == 1.0  # of three classes
+    with (out / "per_class.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["class"] for row in table] == list(CLASSES)
+    assert [row["samples"] for row in table] == ["2", "2", "2"]
+    assert sum(int(row["right"]) for row in table) == sum(right)
+    assert result["mean_class_accuracy"] == pytest.approx(
+        np.mean([float(r["top1"]) for r in table])
+    )
+    Image.open(out / "confusion.png").verify()
+
+
+def test_scores_are_the_mean_softmax_of_a_videos_own_views(root: Path) -> None:
+    run = root / "run"  # tested above
+    module, spec, _ = load_classifier(run / "classifier.safetensors")
+    reader = ShardReader(index := open_shards(root / "shards"))
+    views = eval_views(spec, 2, 3, None)
+    stats = [torch.tensor(x) for x in (spec.mean, spec.std)]
+    for row in index.rows("test").tolist():
+        total = np.zeros(3)
+        for clip in make_clips(reader.media(row), views(reader.video(row), 0, row)):
+            with torch.no_grad():
+                logits = module(normalise(clip[None].float() / 255, *stats))[0].double().numpy()
+            total += np.exp(logits) / np.exp(logits).sum()
+        line = predictions(run / "test")[index.strings("key")[row]]
+        found = dict(line["top5"])
+        np.testing.assert_allclose([found[c] for c in CLASSES], total / 6, atol=2e-5)
+        assert line["predicted"] == int(total.argmax())
+        assert line["class"] == index.strings("class")[row]
+
+
+def test_missing_samples_are_counted_and_strict_fails(root: Path) -> None:
+    run = random_run(root / "missing", root / "shards")
+    broken = root / "broken"
+    shutil.copytree(root / "shards", broken)
+    index = open_shards(broken)
+    row = int(index.rows("test")[2])
+    key = index.strings("key")[row]
+    tar = broken / index.strings("shard")[row]
+    data = bytearray(tar.read_bytes())
+    start = int(index.numbers("media_offset")[row])
+    data[start : start + int(index.numbers("media_size")[row])] = bytes(
+        int(index.numbers("media_size")[row])
+    )
+    tar.write_bytes(data)
+    command = ["test", str(run), *FEW, "--shards", str(broken), "--out", str(root / "out")]
+    assert main(command) == 0
+    result = json.loads((root / "out/test.json").read_text())
+    assert (result["samples"], result["missing"]) == (5, 1)
+    assert key in result["missing_samples"][0]
+    assert key not in predictions(root / "out")
+    assert not (run / "test").exists()
+    assert main([*command, "--strict"]) == 3
+
+
+def test_several_runs_give_their_mean_and_spread(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [str(random_run(root / f"s{seed}", root / "shards", seed=seed)) for seed in (1, 2)]
+    assert main(["test", *runs, *FEW, "--out", str(root / "mean")]) == 0
+    found = [json.loads((Path(run) / "test/test.json").read_text()) for run in runs]
+    result = json.loads((root / "mean/mean.json").read_text())
+    assert result["runs"] == found
+    assert result["top1"]["mean"] == pytest.approx(np.mean([one["top1"] for one in found]))
+    assert f"top1 {result['top1']['mean']:.4f} ± " in capsys.readouterr().out
+
+
+def test_the_spread_is_the_sample_standard_deviation(tmp_path: Path) -> None:
+    figures = [{"top1": x, "top5": 1.0, "mean_class_accuracy": x / 2} for x in (0.5, 0.7, 0.6)]
+    assert write_spread(figures, tmp_path)["top1"] == {
+        "mean": pytest.approx(0.6),
+        "std": pytest.approx(0.1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, ["--split", "train"], "was trained on 12 of the 12 samples of train"),
+        ({"split": None}, [], "was trained on 6 of the 6 samples of split:test"),
+        ({"split": "test"}, [], "was trained on 6 of the 6"),
+        ({}, ["--split", "2"], "no test or val list in column 'split2'; columns: split"),
+        ({"classes": ("a", "b", "c")}, [], "its classes are not those that"),
+    ],
+)
+def test_what_would_give_a_wrong_figure_is_refused(
+    root: Path,
+    change: dict[str, Any],
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = random_run(root / "wrong", root / "shards", **change)
+    assert main(["test", str(run), *FEW, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (run / "test").exists()
+
+
+def test_no_classifier_and_a_run_twice(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = random_run(root / "twice", root / "shards")
+    assert main(["test", str(run), str(run / "../twice")]) == 2
+    assert "a run is given twice" in capsys.readouterr().err
+    assert main(["test", str(root)]) == 2
+    assert "has no classifier.safetensors; give a finished run" in capsys.readouterr().err
+
+
+def test_scores_that_are_not_finite_are_an_error(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = random_run(root / "nan", root / "shards", seed=-1)
+    assert main(["test", str(run), *FEW]) == 1
+    assert "its scores are not finite" in capsys.readouterr().err
