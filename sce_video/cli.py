@@ -192,7 +192,7 @@ def _bench(arguments: Sequence[str]) -> int:
 VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "demo": ("the whole path on videos it makes itself, in minutes", _demo),
     "shard": ("raw data set -> WebDataset shards", _shard),
-    "train": ("pretrain an encoder on shards", _train),
+    "train": ("pretrain an encoder on shards, probe it, fine-tune it", _train),
     "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
     "knn": ("k-nearest-neighbour accuracy", _knn),
     "bench": ("where the time goes on this machine", _bench),
