@@ -87,11 +87,8 @@ def test_a_probe_and_fine_tuning_start_from_the_run(finished: Path) -> None:
     assert done.returncode == 0, done.stderr
     first = load_file(finished / "run/encoder.safetensors")
     for name, same in (("linear", True), ("tuned", False)):
-        encoder = (finished / name / "encoder.safetensors").read_bytes()
         weights = load_file(finished / name / "encoder.safetensors")
         assert all(torch.equal(weights[key], first[key]) for key in first) == same
-        assert sce_video("export", str(finished / name)).returncode == 0
-        assert (finished / name / "encoder.safetensors").read_bytes() == encoder
         net, spec, classes = load_classifier(finished / name)
         assert (spec.width, classes) == (4, ["class0", "class1"])
         assert net(torch.zeros(2, 3, 4, 32, 32)).shape == (2, 2)
