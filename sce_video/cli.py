@@ -127,7 +127,7 @@ def _bench(arguments: Sequence[str]) -> int:
 VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "demo": ("the whole path on videos it makes itself, in minutes", _demo),
     "shard": ("raw data set -> WebDataset shards", _shard),
-    "train": ("pretrain an encoder on shards", _train),
+    "train": ("pretrain an encoder on shards, probe it, fine-tune it", _train),
     "embed": ("features of a shard set, extracted once and kept", _embed),
     "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
     "knn": ("k-nearest-neighbour accuracy", _knn),

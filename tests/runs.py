@@ -33,26 +33,28 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def run(*command: str, cwd: Path = REPOSITORY, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command; its output is captured."""
+def run(
+    *command: str, cwd: Path = REPOSITORY, limit: float = 240, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, of ``limit`` seconds at most; its output is captured."""
     return subprocess.run(
         command,
         cwd=cwd,
         env=environment(**env),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=limit,
         check=False,
     )
 
 
 def sce_video(
-    *arguments: str, cwd: Path = REPOSITORY, **env: str
+    *arguments: str, cwd: Path = REPOSITORY, limit: float = 240, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """``sce-video`` from this checkout, installed or not."""
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sce_video.cli import main"
     start = [sys.executable, "-c", f"{code}; sys.exit(main())", str(REPOSITORY)]
-    return run(*start, *arguments, cwd=cwd, **env)
+    return run(*start, *arguments, cwd=cwd, limit=limit, **env)
 
 
 def make_shards(root: Path, videos: int = 36) -> Path:

@@ -176,7 +176,8 @@ def needs(config: AnyConfig, plan: Plan, *, bf16: bool, cuda: bool) -> Needs:
     allocator and workspaces come on top (README, "Configs", says how much). Collectives are counted
     as rings: an all-reduce of S bytes over n ranks sends 2 S (n - 1) / n, gathering or scattering
     them half of it. DeepSpeed's ZeRO-1 and 2 all-reduce the gradients, and gather the weights after
-    the step. LARS's norms, SNCLR's neighbours and SimCLR's gradients are left out.
+    the step. Of a frozen trunk nothing is kept; what passes through it is workspace. LARS's norms,
+    SNCLR's neighbours and SimCLR's gradients are left out.
 
     Args:
         config: of the run.

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import webdataset
+import yaml
+from safetensors.torch import load_file
 
+from sce_video.model.classifier import load_classifier
 from tests.conftest import REPOSITORY
-from tests.runs import BIN, TRAIN, make_shards, run, sce_video, write_config
+from tests.runs import BIN, TRAIN, free_port, make_shards, run, sce_video, write_config
 
 HERE = str(REPOSITORY)
 
@@ -57,6 +61,39 @@ def test_export_makes_the_same_encoder_again(finished: Path, tmp_path: Path) -> 
     assert done.stdout == f"{tmp_path / 'encoder.safetensors'}\n"
     again = (tmp_path / "encoder.safetensors").read_bytes()
     assert again == (finished / "run/encoder.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_probe_and_fine_tuning_start_from_the_run(finished: Path) -> None:
+    tree = {
+        "data": {"shards": str(finished / "shards"), "split": "train", "workers": 1},
+        "clip": {"frames": 4, "seconds": 0.6, "size": 32},
+        "augment": {"recipe": "video_finetune"},
+        "model": {"width": 4},
+        "optim": {"name": "sgd", "lr": 0.1, "warmup_epochs": 0},
+        "train": {"epochs": 2, "batch_size": 12},
+        "track": {"every": 1},
+    }
+    (finished / "labels.yaml").write_text(yaml.safe_dump({"task": "linear", **tree}))
+    start = f"run.init_from={finished / 'run'}"
+    command = [TRAIN, "--config", str(finished / "labels.yaml"), start]
+    launcher = [str(BIN / "deepspeed"), "--num_gpus", "2", "--master_port", free_port()]
+    done = run(*launcher, *command, f"run.dir={finished / 'linear'}")
+    assert done.returncode == 0, done.stderr
+    assert "(classifier.safetensors, encoder.safetensors, metrics.jsonl)" in done.stdout
+    assert "tensors of the trunk; 2 others start fresh" in done.stderr
+    tuned = [f"run.dir={finished / 'tuned'}", "task=finetune", "run.max_steps=1"]
+    done = run(sys.executable, *command, *tuned)
+    assert done.returncode == 0, done.stderr
+    first = load_file(finished / "run/encoder.safetensors")
+    for name, same in (("linear", True), ("tuned", False)):
+        weights = load_file(finished / name / "encoder.safetensors")
+        assert all(torch.equal(weights[key], first[key]) for key in first) == same
+        net, spec, classes = load_classifier(finished / name)
+        assert (spec.width, classes) == (4, ["class0", "class1"])
+        assert net(torch.zeros(2, 3, 4, 32, 32)).shape == (2, 2)
+        rows = (finished / name / "metrics.jsonl").read_text().splitlines()
+        assert {"train/loss", "train/top1"} <= set(json.loads(rows[0]))
 
 
 def test_retrieve_knn_and_report(finished: Path) -> None:

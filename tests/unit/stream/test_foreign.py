@@ -206,6 +206,13 @@ def test_wrong_settings_are_one_line(tmp_path: Path, settings: list[str], messag
     assert "\n" not in str(caught.value)
 
 
+def test_labels_want_an_index(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [])
+    given = [f"data.shards={tmp_path}/*.tar", "data.epoch_samples=999", "data.split=null"]
+    with pytest.raises(UsageError, match="task=linear: needs shards with an index"):
+        open_data(load_config("linear/k400_r3d_18.yaml", given), 0, 1)
+
+
 def test_evaluation_wants_an_index(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"for pretraining only; .* sce_video.shard webdataset$"):
         open_set(str(tmp_path / "*.tar"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -22,6 +24,7 @@ from sce_video.stream.decode import DecodeError, decode_frames
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan, Position, batch_plan
 from sce_video.stream.shards import ShardReader
+from sce_video.stream.source import open_data
 from tests.conftest import REPOSITORY
 from tests.videos import moving_square, write_video
 
@@ -194,3 +197,23 @@ def test_short_videos_may_be_left_out_and_grids_need_layered_shards(
         plan("clip.seconds=1", "data.on_short=drop")
     with pytest.raises(UsageError, match=r"clip\.grid=8 needs shards made with --encode layered"):
         plan("clip.frames=8", "clip.seconds=2.56", "clip.grid=8")
+
+
+def test_a_run_with_labels_wants_them_all(
+    index: ShardIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["data.split=null", "train.batch_size=2", "clip.seconds=0.6"]
+    config = load_config("linear/k400_r3d_18.yaml", [f"data.shards={index.folder}", *settings])
+    found, plan = open_data(config, 0, 1)
+    assert (plan.samples, plan.classes) == (6, 2)
+    assert found is not None
+    column = found.table.schema.get_field_index("label")
+    labels = pa.array([0, 1, -1, 0, -1, 1], pa.int32())
+    table = found.table.set_column(column, found.table.schema.field(column), labels)
+    other = replace(found, table=table)
+    monkeypatch.setattr("sce_video.stream.source.open_set", lambda *_: other)
+    key = other.strings("key")[2]
+    with pytest.raises(UsageError, match=f"2 of 6 samples have no label, such as {key}; give a"):
+        open_data(config, 0, 1)
+    unlabelled = [f"data.shards={index.folder}", "data.split=null", "train.batch_size=2"]
+    assert open_data(load_config("demo.yaml", unlabelled), 0, 1)[1].samples == 6
