@@ -32,7 +32,7 @@ class RunConfig(Section):
     seed: int = 0
     max_steps: Count | None = None  # stop early; the schedules keep train.epochs
     resume: bool = False  # continue the run in ``dir`` from its newest checkpoint
-    init_from: str | None = None  # a run's folder or its encoder: the trunk starts with its weights
+    init_from: str | None = None  # the trunk's first weights: a run, or what --encoder takes
 
 
 class DataConfig(Section):

@@ -18,13 +18,9 @@ from sce_video.engine.diagnostics import view_grid
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
-from sce_video.model.encoder import (
-    ENCODER_NAME,
-    EncoderSpec,
-    build_encoder,
-    load_encoder,
-    save_encoder,
-)
+from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
+from sce_video.model.foreign import Encoder as OpenedEncoder
+from sce_video.model.foreign import open_encoder
 from sce_video.shard.format import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.foreign import ForeignPlan
@@ -59,7 +55,7 @@ def fresh_trunk(config: Config) -> nn.Module:
     return build_encoder(encoder_spec(config))
 
 
-def find_start(config: Config) -> tuple[nn.Module, EncoderSpec] | None:
+def find_start(config: Config) -> OpenedEncoder | None:
     """The encoder that ``run.init_from`` names; None without one, and where a run is resumed.
 
     Raises:
@@ -68,7 +64,8 @@ def find_start(config: Config) -> tuple[nn.Module, EncoderSpec] | None:
     path = config.run.init_from
     if path is None or config.run.resume:
         return None
-    trunk, spec = load_encoder(path)
+    found = open_encoder(path)
+    spec = found.spec
     for name in ("trunk", "width", "colour"):
         its, ours = getattr(spec, name), getattr(encoder_spec(config), name)
         if its != ours:
@@ -76,7 +73,7 @@ def find_start(config: Config) -> tuple[nn.Module, EncoderSpec] | None:
                 f"run.init_from={path}: its trunk has {name} {its}, the run's {ours}; "
                 f"give the same model, or another encoder"
             )
-    return trunk, spec
+    return found
 
 
 def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -> None:
@@ -93,7 +90,7 @@ def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -
     found = find_start(config)
     if found is None:
         return
-    tensors = found[0].state_dict()
+    tensors = found.trunk.state_dict()
     trunk.load_state_dict(tensors)
     fresh = [f"{name}.{key}" for name, module in others.items() for key in module.state_dict()]
     named = ", ".join(fresh[:_NAMED]) + (", ..." if len(fresh) > _NAMED else "")
@@ -101,9 +98,11 @@ def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -
         "run.init_from=%s: loaded all %d tensors of the trunk; %d others start fresh: %s",
         *(config.run.init_from, len(tensors), len(fresh), named or "none"),
     )
-    ours = encoder_spec(config)
-    if (found[1].mean, found[1].std) != (ours.mean, ours.std):
-        log.warning("that trunk was fed with mean %s, std %s, here", found[1].mean, found[1].std)
+    if found.note:
+        log.info("%s", found.note)
+    its, ours = ((spec.mean, spec.std) for spec in (found.spec, encoder_spec(config)))
+    if its != ours:
+        log.warning("that trunk was fed with other mean and std: %s, here %s", its, ours)
 
 
 def view_recipe(config: Config) -> Recipe:

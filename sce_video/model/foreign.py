@@ -86,7 +86,7 @@ def open_encoder(location: str | Path, seed: int = 0) -> Encoder:
     if text.startswith(_LIBRARY):
         name, _, weights = text.removeprefix(_LIBRARY).partition("=")
         if name not in _NETWORKS:
-            raise UsageError(f"--encoder {text}: no such network; there are {', '.join(_NETWORKS)}")
+            raise UsageError(f"{text}: no such network; there are {', '.join(_NETWORKS)}")
         return _from_file(Path(weights), name) if weights else _fresh(name, seed)
     path = Path(location)
     file = path / ENCODER_NAME if path.is_dir() else path

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file, save_file
 
 from sce_video.config import PretrainConfig, SupervisedConfig
-from sce_video.engine.clip_task import encoder_spec, find_start, start_from
+from sce_video.engine.clip_task import encoder_spec, find_start, fresh_trunk, start_from
 from sce_video.engine.plan import describe, needs
 from sce_video.engine.pretrain import build_siamese
 from sce_video.engine.runtime import Runtime
@@ -107,7 +108,7 @@ def test_a_resumed_run_needs_no_encoder_and_other_colours_are_said(
     images: dict[str, Any] = {"augment": {"recipe": "imagenet_linear"}, "clip": None}
     config = supervised(init=encoder, **images)
     start_from(config, build_encoder(encoder_spec(config)), {})
-    assert "was fed with mean (0.45, 0.45, 0.45)" in caplog.text
+    assert "was fed with other mean and std: ((0.45, 0.45, 0.45)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,27 @@ def test_an_encoder_of_two_trunks_can_be_probed(tmp_path: Path) -> None:
     found = find_start(config)
     assert found is not None
     assert build_classifier(config, 3).linear.in_features == 2 * 16
+
+
+def test_weights_of_another_library_start_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18()
+    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
+    config = supervised(
+        run={"init_from": str(tmp_path / "resnet18.pth")},
+        model={"trunk": "resnet18"},
+        clip=None,
+        augment={"recipe": "imagenet_linear"},
+    )
+    trunk = fresh_trunk(config)
+    with caplog.at_level("INFO", logger="sce_video"):
+        start_from(config, trunk, {})
+    assert "left out: fc (2)" in caplog.text
+    weights = theirs.state_dict()
+    for name, tensor in trunk.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
 
 
 @pytest.mark.parametrize("task", ["linear", "finetune"])
