@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.pretrain import build_online, build_predictor
 from sce_video.engine.supervised import build_classifier
+from sce_video.model.recompute import checkpoint_activations
 from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.build import build_objective
 from sce_video.stream.foreign import ForeignPlan
@@ -55,6 +56,7 @@ class _Passes(NamedTuple):
     weights: int  # that are trained
     frozen: int  # that are not: the momentum branch, the trunk below a linear layer
     memory: int  # bytes of queue or bank
+    probe: int = 0  # bytes of its gradient
 
 
 @contextlib.contextmanager
@@ -102,19 +104,21 @@ def _pretraining(config: PretrainConfig, plan: Plan, *, bf16: bool) -> _Passes:
     part = plan.micro_batch / batch
     dim, shape, steps = config.model.projector.dim, config.shape, plan.steps_per_epoch
     online, predictor = build_online(config), build_predictor(config)
+    features: int = online.trunk.features  # type: ignore[assignment]
     objective = build_objective(
         config.objective, dim=dim, seed=0, samples=plan.samples, epoch_steps=steps
     )
     sides = [side for _, side in view_recipe(config).crops(shape.size)]
+    again = checkpoint_activations(online.trunk) if config.train.checkpoint_activations else []
     queries = range(0 if objective.symmetric else 1, len(sides))
     keys = range(objective.key_views if objective.momentum else 0)
     saved, flops = 0, 0
     for i, side in enumerate(sides):
         clip = torch.empty(batch, 3, shape.frames, side, side)
-        kept, forward, streams = _embed(online, predictor, clip, bf16=bf16)
+        kept, forward, streams = _embed(online, predictor, clip, bf16=bf16, again=again)
         saved += clip.nbytes + kept * (i in queries)
         # A backward pass takes the gradient of the input and that of the weights.
-        flops += forward * (3 * (i in queries) + (i in keys))
+        flops += forward * ((3 + bool(again)) * (i in queries) + (i in keys))
     embedded = range(streams) if streams > 1 else queries
     kept, remembered = _contrast(objective, embedded, keys, batch, dim)
     return _Passes(
@@ -126,13 +130,28 @@ def _pretraining(config: PretrainConfig, plan: Plan, *, bf16: bool) -> _Passes:
         weights=_count(online) + _count(predictor),
         frozen=_count(online) if objective.momentum else 0,
         memory=sum(x.nbytes for x in objective.buffers()),
+        probe=4 * (features + 1) * plan.classes if config.eval.linear else 0,
     )
 
 
 def _embed(
-    online: nn.Module, predictor: nn.Module, clip: Tensor, *, bf16: bool
+    online: nn.Module,
+    predictor: nn.Module,
+    clip: Tensor,
+    *,
+    bf16: bool,
+    again: Sequence[nn.Module] = (),
 ) -> tuple[int, int, int]:
-    """Of a view's forward pass: bytes kept, FLOP, and embeddings a sample (two of CMC)."""
+    """Of a view's forward pass: bytes kept, FLOP, and embeddings a sample (two of CMC).
+
+    ``again``: blocks that run again in the backward pass, of which the inputs alone are kept.
+    """
+    inputs: dict[int, int] = {}
+
+    def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs[arguments[0].untyped_storage()._cdata] = arguments[0].untyped_storage().nbytes()
+
+    hooks = [block.register_forward_pre_hook(note) for block in again]
     own = [clip, *online.parameters(), *online.buffers(), *predictor.parameters()]
     with (
         torch.autocast("cpu", torch.bfloat16, enabled=bf16),
@@ -141,7 +160,9 @@ def _embed(
     ):
         streams = online(clip)
         out = [predictor(x) for x in (streams if isinstance(streams, list) else [streams])]
-    return sum(sizes.values()), counter.get_total_flops(), len(out)
+    for hook in hooks:
+        hook.remove()
+    return sum((sizes | inputs).values()), counter.get_total_flops(), len(out)
 
 
 def _contrast(
@@ -207,6 +228,7 @@ def needs(config: AnyConfig, plan: Plan, *, bf16: bool, cuda: bool) -> Needs:
     sent = {
         "gradients and weights": P * units * around,
         "SyncBN": micro * 2 * own.statistics * around,
+        "linear probe": 2 * own.probe * around,
         "embeddings": micro * own.remembered * (n - 1.0),
     }
     return Needs(own.weights, own.flops * micro * n, memory, sent)
@@ -227,7 +249,9 @@ def describe(config: AnyConfig, plan: Plan, *, cuda: bool, note: str = "") -> st
     stage = config.deepspeed.zero_optimization.stage
     total = plan.steps_per_epoch * plan.epochs
     warmup = round(optim.warmup_epochs * plan.steps_per_epoch)
-    then = f"x 0.1 at epochs {list(optim.decay_epochs)}" if optim.decay_epochs else "cosine to 0"
+    then = f"cosine to {optim.final_lr:g}"
+    if optim.decay_epochs:
+        then = f"x 0.1 at epochs {list(optim.decay_epochs)}"
     steps = f"{total:,} = {plan.epochs} epochs x {plan.steps_per_epoch:,}"
     if config.run.max_steps and config.run.max_steps < total:
         steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
@@ -247,9 +271,10 @@ def describe(config: AnyConfig, plan: Plan, *, cuda: bool, note: str = "") -> st
         f"rate       {optim.name} lr {optim.lr:g}, {lr:g} after scaling ({optim.lr_scaling}), "
         f"warm-up {warmup:,} steps, {then}",
         f"memory     a rank: {_sum(need.memory, 2**30, 'GiB')}",
-        f"network    a rank and step: {_sum(need.sent, 1e6, 'MB')}",
+        *([f"network    a rank and step: {_sum(need.sent, 1e6, 'MB')}"] if plan.ranks > 1 else []),
         f"work       {need.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
-        f"all: {hours:,.{0 if hours > 10 else 2}f} GPU-hours at {_speed(bf16) / 1e12:.0f} TFLOP/s",
+        f"all: {f'{hours:.2g}' if hours < 10 else f'{hours:,.0f}'} GPU-hours at "
+        f"{_speed(bf16) / 1e12:.0f} TFLOP/s",
     ]
     if isinstance(config, PretrainConfig) and (queue := getattr(config.objective, "queue", None)):
         keys = config.objective.queued * plan.samples

@@ -14,17 +14,22 @@ from torchvision.models.video.resnet import BasicBlock as VideoBlock
 from sce_video.model.trunks.r3d import ResBlock
 
 
-def checkpoint_activations(trunk: nn.Module) -> None:
+def checkpoint_activations(trunk: nn.Module) -> list[nn.Module]:
     """Keep the inputs of the residual blocks alone; the backward pass computes the rest again.
 
     In place; parameters and buffers keep their names, results are the same bit for bit. SyncBN
     asks the other ranks again, in the order of the backward pass, which is that of all ranks.
+
+    Returns:
+        The blocks.
     """
-    for block in trunk.modules():
-        if isinstance(block, BasicBlock | Bottleneck | VideoBlock | ResBlock):
-            contexts = partial(_contexts, block)
-            again = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
-            setattr(block, "forward", again)  # noqa: B010  mypy: a method
+    kinds = BasicBlock | Bottleneck | VideoBlock | ResBlock
+    blocks = [module for module in trunk.modules() if isinstance(module, kinds)]
+    for block in blocks:
+        contexts = partial(_contexts, block)
+        again = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
+        setattr(block, "forward", again)  # noqa: B010  mypy: a method
+    return blocks
 
 
 def _contexts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,25 @@ def test_parameters_and_activations_are_those_of_real_tensors(overrides: tuple[s
     assert torch.isfinite(held.loss)
     expected = sum(kept.values()) + sum(view.nbytes for view in views)
     assert need.memory["activations"] == pytest.approx(expected, rel=0.02)
+
+
+def test_what_checkpointing_saves_and_costs() -> None:
+    """Inputs of 8 blocks are kept instead of all that is in them; the forward pass runs again."""
+    config = load_pretraining("demo.yaml", SMALL)
+    plan, _ = planned_data(config, 64, 1)
+    plain = needs(config, plan, bf16=False, cuda=False)
+    again = {"train": config.train.model_copy(update={"checkpoint_activations": True})}
+    less = needs(config.model_copy(update=again), plan, bf16=False, cuda=False)
+    assert 0.05 < less.memory["activations"] / plain.memory["activations"] < 0.4
+    assert less.flops / plain.flops == pytest.approx(5 / 4, rel=0.01)
+
+
+def test_a_probe_is_a_collective_of_its_own() -> None:
+    config = load_pretraining("demo.yaml", SMALL)
+    plan, _ = planned_data(config, 64, 2)
+    sent = needs(config, replace(plan, classes=10), bf16=False, cuda=False).sent
+    assert sent["linear probe"] == 4 * 10 * (8 * config.model.width + 1)
+    assert needs(config, plan, bf16=False, cuda=False).sent["linear probe"] == 0
 
 
 def test_work_is_that_of_the_published_trunk() -> None:
