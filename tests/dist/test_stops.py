@@ -8,6 +8,7 @@ import random
 import re
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from sce_video.engine import checkpoint
 from tests.jobs import LAUNCHERS, Job
-from tests.runs import BIN, TRAIN, free_port, make_shards, write_config
+from tests.runs import BIN, TRAIN, environment, free_port, make_shards, write_config
 
 INTERVAL = 2  # steps between checkpoints
 
@@ -237,6 +238,47 @@ def test_two_machines_make_one_run(config: Path, tmp_path: Path, launcher: str) 
         assert code == 0, printed[-3000:]
     assert jobs[0].status() == {"state": "done", "step": 3, "checkpoint": "step-00000003"}
     assert "rank 1" not in (tmp_path / "run" / "run.log").read_text()  # nothing went wrong there
+    assert "2 rank(s)" in (tmp_path / "run" / "run.log").read_text()
+
+
+TWO_NETWORKS = """
+ip link set lo up
+unshare --net sleep 300 & other=$!
+sleep 0.5
+ip link add node0 type veth peer name node1 netns $other
+ip addr add 10.99.0.1/24 dev node0; ip link set node0 up
+inside="nsenter --net=/proc/$other/ns/net"
+$inside ip addr add 10.99.0.2/24 dev node1; $inside ip link set node1 up; $inside ip link set lo up
+GLOO_SOCKET_IFNAME=node0 $LAUNCH 0 $JOB > node0.log 2>&1 & first=$!
+GLOO_SOCKET_IFNAME=node1 $inside $LAUNCH 1 $JOB > node1.log 2>&1; second=$?
+wait $first && exit $second
+"""
+"""Two network namespaces joined by one cable; a launcher in each."""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("launcher", ["deepspeed", "torchrun"])
+def test_two_networks_make_one_run(config: Path, tmp_path: Path, launcher: str) -> None:
+    """Each launcher has an address and interfaces of its own."""
+    apart = ["unshare", "--user", "--map-root-user", "--net", "--kill-child", "sh", "-c"]
+    if subprocess.run([*apart, "ip link"], capture_output=True, check=False).returncode:
+        pytest.skip("network namespaces are not allowed here")
+    (tmp_path / "hosts").write_text("10.99.0.1 slots=1\n10.99.0.2 slots=1\n")
+    ways = {
+        "deepspeed": "--hostfile hosts --no_ssh --master_addr 10.99.0.1 --node_rank",
+        "torchrun": "--nnodes 2 --nproc-per-node 1 --master-addr 10.99.0.1 --node-rank",
+    }
+    job = f"{TRAIN} --config {config} run.dir={tmp_path / 'run'} run.max_steps=3"
+    made = subprocess.run(
+        [*apart, TWO_NETWORKS],
+        env=environment(LAUNCH=f"{BIN / launcher} {ways[launcher]}", JOB=job),
+        cwd=tmp_path,
+        timeout=240,
+        check=False,
+    )
+    printed = "".join((tmp_path / f"node{n}.log").read_text()[-2000:] for n in (0, 1))
+    assert made.returncode == 0, printed
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
     assert "2 rank(s)" in (tmp_path / "run" / "run.log").read_text()
 
 
