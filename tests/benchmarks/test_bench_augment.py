@@ -10,6 +10,8 @@ import pytest
 from sce_video.bench import main
 from sce_video.cli import main as cli
 
+pytestmark = pytest.mark.slow
+
 
 def test_rows_beside_torchvision_clip_by_clip(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--sizes", "64", "--rounds", "1", "--batch", "4", "--json"]

@@ -13,6 +13,8 @@ from sce_video.bench import main
 from sce_video.bench.objective import OBJECTIVES, OURS, PEER, extra_memory, find_works
 from sce_video.cli import main as cli
 
+pytestmark = pytest.mark.slow
+
 
 def test_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["objective", "--queue", "32768", "--rounds", "3", "--json"], "bench") == 0

@@ -11,6 +11,8 @@ from sce_video.bench import main
 from sce_video.bench.videos import make_videos
 from sce_video.cli import main as cli
 
+pytestmark = pytest.mark.slow
+
 
 def test_little_is_spent_besides_decoding_and_encoding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -9,6 +9,8 @@ import pytest
 from sce_video.bench import main
 from sce_video.cli import main as cli
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_step_beside_its_parts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

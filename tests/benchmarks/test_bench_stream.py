@@ -26,6 +26,8 @@ from sce_video.stream.decode import decode_frames
 from tests.conftest import REPOSITORY
 from tests.ffmpeg_libraries import link_libraries
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("copy, grid 1", "layered, grid 1", "layered, grid 8")
 DECODE = ("bench", "decode", "--frames", "4", "--seconds", "1.28", "--rounds", "1", "--json")
 

@@ -118,7 +118,11 @@ def stop(job: Job, name: str) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize(
-    "launcher", ["torchrun", pytest.param("deepspeed", marks=pytest.mark.soak)]
+    "launcher",
+    [
+        pytest.param("torchrun", marks=pytest.mark.slow),
+        pytest.param("deepspeed", marks=pytest.mark.soak),
+    ],
 )
 def test_a_killed_rank_ends_the_others(
     config: Path, tmp_path: Path, launcher: str, record_property: Callable[[str, object], None]

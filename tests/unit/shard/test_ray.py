@@ -54,7 +54,7 @@ def work(verb: str) -> str:
     return verb
 
 
-@pytest.mark.parametrize("pool_type", [Pool, RayPool])
+@pytest.mark.parametrize("pool_type", [Pool, pytest.param(RayPool, marks=pytest.mark.slow)])
 def test_deaths_and_errors_mean_what_they_mean_locally(ray: Any, pool_type: type[Any]) -> None:
     def pool() -> Pool[str, str]:
         made: Pool[str, str] = pool_type(

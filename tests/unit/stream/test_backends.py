@@ -163,6 +163,7 @@ def test_without_a_gpu_decoding_there_is_refused() -> None:
         require_cuda()
 
 
+@pytest.mark.slow
 def test_torchcodec_with_the_libraries_of_pyav(tmp_path: Path) -> None:
     """torchcodec needs FFmpeg's shared libraries; where none are installed, PyAV's serve."""
     if link_libraries(tmp_path) is None:
