@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from sce_video.arguments import Parser
@@ -12,51 +13,23 @@ from sce_video.errors import EXIT_USAGE, run_command
 PROG = "sce-video"
 
 
-def _shard(arguments: Sequence[str]) -> int:
-    from sce_video.shard.__main__ import main as shard
-
-    return shard(arguments, prog=f"{PROG} shard")
+Verb = Callable[[Sequence[str], str], int]
+"""(arguments, name of the command) -> exit code."""
 
 
-def _train(arguments: Sequence[str]) -> int:
-    from sce_video.train import main as train
+def _in(module: str, name: str = "main") -> Verb:
+    """The verb that a module of ours has; imported when it is run."""
 
-    return train(arguments, prog=f"{PROG} train")
+    def run(arguments: Sequence[str], prog: str) -> int:
+        verb: Verb = getattr(import_module(f"sce_video.{module}"), name)
+        return verb(arguments, prog)
 
-
-def _embed(arguments: Sequence[str]) -> int:
-    from sce_video.evals.commands import embed_main
-
-    return embed_main(arguments, f"{PROG} embed")
+    return run
 
 
-def _retrieve(arguments: Sequence[str]) -> int:
-    from sce_video.evals.commands import retrieve_main
-
-    return retrieve_main(arguments, f"{PROG} retrieve")
-
-
-def _knn(arguments: Sequence[str]) -> int:
-    from sce_video.evals.commands import knn_main
-
-    return knn_main(arguments, f"{PROG} knn")
-
-
-def _test(arguments: Sequence[str]) -> int:
-    from sce_video.evals.verbs import main_of_test
-
-    return main_of_test(arguments, prog=f"{PROG} test")
-
-
-def _search(arguments: Sequence[str]) -> int:
-    from sce_video.evals.verbs import main_of_search
-
-    return main_of_search(arguments, prog=f"{PROG} search")
-
-
-def _report(arguments: Sequence[str]) -> int:
+def _report(arguments: Sequence[str], prog: str) -> int:
     parser = Parser(
-        prog=f"{PROG} report",
+        prog=prog,
         description="Write a page about a run, or several side by side: curves, tables, gallery.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
@@ -75,9 +48,9 @@ def _report(arguments: Sequence[str]) -> int:
     return run_command(command, verbose=args.verbose)
 
 
-def _export(arguments: Sequence[str]) -> int:
+def _export(arguments: Sequence[str], prog: str) -> int:
     parser = Parser(
-        prog=f"{PROG} export",
+        prog=prog,
         description="Write the encoder of a run, also of one that was stopped.",
     )
     parser.add_argument("run", type=Path, help="a run's folder")
@@ -112,28 +85,16 @@ def _export(arguments: Sequence[str]) -> int:
     return run_command(command, verbose=args.verbose)
 
 
-def _demo(arguments: Sequence[str]) -> int:
-    from sce_video.demo import main as demo
-
-    return demo(arguments, prog=f"{PROG} demo")
-
-
-def _bench(arguments: Sequence[str]) -> int:
-    from sce_video.bench import main as bench
-
-    return bench(arguments, prog=f"{PROG} bench")
-
-
-VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "demo": ("the whole path on videos it makes itself, in minutes", _demo),
-    "shard": ("raw data set -> WebDataset shards", _shard),
-    "train": ("pretrain an encoder on shards, probe it, fine-tune it", _train),
-    "embed": ("features of a shard set, extracted once and kept", _embed),
-    "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
-    "knn": ("k-nearest-neighbour accuracy", _knn),
-    "test": ("accuracy of a finished classifier on its test list", _test),
-    "search": ("the videos of a set that are nearest to one", _search),
-    "bench": ("where the time goes on this machine", _bench),
+VERBS: dict[str, tuple[str, Verb]] = {
+    "demo": ("the whole path on videos it makes itself, in minutes", _in("demo")),
+    "shard": ("raw data set -> WebDataset shards", _in("shard.__main__")),
+    "train": ("pretrain an encoder on shards, probe it, fine-tune it", _in("train")),
+    "embed": ("features of a shard set, extracted once and kept", _in("evals.commands", "embed")),
+    "retrieve": ("nearest videos of every query: R@k, mAP", _in("evals.commands", "retrieve")),
+    "knn": ("k-nearest-neighbour accuracy", _in("evals.commands", "knn")),
+    "test": ("accuracy of a finished classifier on its test list", _in("evals.commands", "test")),
+    "search": ("the videos of a set that are nearest to one", _in("evals.commands", "search")),
+    "bench": ("where the time goes on this machine", _in("bench")),
     "export": ("the encoder of a run, for this package or torchvision", _export),
     "report": ("one page of a run, or of several side by side", _report),
 }
@@ -169,4 +130,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.0)[0]
         print(f"{PROG}: unknown verb '{verb}'; did you mean '{near}'?", file=sys.stderr)
         return EXIT_USAGE
-    return VERBS[verb][1](rest)
+    return VERBS[verb][1](rest, f"{PROG} {verb}")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from sce_video.augment.ops import normalise
 from sce_video.cli import main
-from sce_video.evals.testing import write_spread
+from sce_video.evals.classification import write_spread
 from sce_video.evals.views import eval_views
 from sce_video.model.classifier import load_classifier
 from sce_video.shard.format import open_shards, sha256_file
