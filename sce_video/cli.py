@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from sce_video.arguments import Parser
-from sce_video.errors import EXIT_USAGE, run_command
+from sce_video.errors import EXIT_USAGE
 
 PROG = "sce-video"
 
@@ -28,31 +29,24 @@ def _in(module: str, name: str = "main") -> Verb:
 
 
 def _report(arguments: Sequence[str], prog: str) -> int:
-    parser = Parser(
-        prog=prog,
-        description="Write a page about a run, or several side by side: curves, tables, gallery.",
-    )
+    about = "Write a page about a run, or several side by side: curves, tables, gallery."
+    parser = Parser(prog=prog, description=about)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
     parser.add_argument(
         "--out", type=Path, help="file (default: RUN/report.html; of several: report.html here)"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(arguments)
 
-    def command() -> int:
+    def command(args: Namespace) -> None:
         from sce_video.report import write_report
 
         print(write_report(args.runs, args.out))
-        return 0
 
-    return run_command(command, verbose=args.verbose)
+    return parser.run(arguments, command)
 
 
 def _export(arguments: Sequence[str], prog: str) -> int:
-    parser = Parser(
-        prog=prog,
-        description="Write the encoder of a run, also of one that was stopped.",
-    )
+    about = "Write the encoder of a run, also of one that was stopped."
+    parser = Parser(prog=prog, description=about)
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--checkpoint", metavar="step-XXXXXXXX", help="default: the newest")
     parser.add_argument(
@@ -66,23 +60,15 @@ def _export(arguments: Sequence[str], prog: str) -> int:
         "library's own network loads strictly",
     )
     parser.add_argument("--out", type=Path, help="file or folder (default: the run's)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(arguments)
 
-    def command() -> int:
+    def command(args: Namespace) -> None:
         from sce_video.export import export_encoder
 
-        path = export_encoder(
-            args.run,
-            args.out,
-            checkpoint=args.checkpoint,
-            branch=args.branch,
-            library=None if args.format == "encoder" else args.format,
-        )
-        print(path)
-        return 0
+        library = None if args.format == "encoder" else args.format
+        options = {"checkpoint": args.checkpoint, "branch": args.branch, "library": library}
+        print(export_encoder(args.run, args.out, **options))
 
-    return run_command(command, verbose=args.verbose)
+    return parser.run(arguments, command)
 
 
 VERBS: dict[str, tuple[str, Verb]] = {

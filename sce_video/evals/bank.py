@@ -39,14 +39,28 @@ class Extracted:
         }
 
 
-def bank_and_queries(index: ShardIndex, split: str | None) -> tuple[str, str]:
-    """Split expressions for ``--split``: N means the N-th train and test list.
+def bank_and_queries(
+    index: ShardIndex, split: str | None, bank: str | None, queries: str | None
+) -> tuple[str, str]:
+    """Bank and queries as given, else those of ``split``: N = the N-th train and test list.
 
-    Without it: column ``split``'s train against its test or val.
+    Without either: column ``split``'s train against its test or val.
 
     Raises:
-        UsageError: the set has no such lists.
+        UsageError: the set has no such lists, or a sample is in both and would find itself.
     """
+    if bank is None or queries is None:
+        bank, queries = _lists(index, split)
+    common = len(np.intersect1d(index.rows(bank), index.rows(queries)))
+    if common:
+        raise UsageError(
+            f"{index.name}: {bank} and {queries} share {common} samples, "
+            "each of which would find itself; give disjoint splits, or knn --leave-one-out"
+        )
+    return bank, queries
+
+
+def _lists(index: ShardIndex, split: str | None) -> tuple[str, str]:
     columns = index.split_columns
     if split is not None:
         column = f"split{split}"
@@ -61,20 +75,6 @@ def bank_and_queries(index: ShardIndex, split: str | None) -> tuple[str, str]:
         f"{index.name}: cannot tell bank from queries; give --split N, or --bank and --queries "
         "(a set of your own has splits where it was made with --csv path,label,split)"
     )
-
-
-def check_disjoint(index: ShardIndex, bank: str, queries: str) -> None:
-    """A sample that is in both would find itself.
-
-    Raises:
-        UsageError: there are such samples.
-    """
-    common = len(set(index.rows(bank)) & set(index.rows(queries)))
-    if common:
-        raise UsageError(
-            f"{index.name}: {bank} and {queries} share {common} samples, "
-            "each of which would find itself; give disjoint splits, or knn --leave-one-out"
-        )
 
 
 def extract_for(requests: Sequence[Request], runtime: Runtime) -> Extracted | None:

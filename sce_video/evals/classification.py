@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sce_video.config import load_config
@@ -24,7 +23,7 @@ from sce_video.evals.scores import (
     mean_class_accuracy,
     top_k_accuracy,
 )
-from sce_video.evals.views import check_media, eval_views
+from sce_video.evals.views import check_media
 from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
 from sce_video.model.foreign import Encoder
 from sce_video.shard.format import ShardIndex, sha256_file, write_atomic
@@ -35,29 +34,14 @@ FIGURES = ("top1", "top5", "mean_class_accuracy")
 _WRITTEN = 5  # classes of a sample that are written down
 
 
-def open_test(
-    run: Path,
-    shards: str | None,
-    split: str | None,
-    clips: int,
-    crops: int,
-    size: int | None,
-    *,
-    device: torch.device,
-    workers: int,
-) -> Request:
-    """Open a run's last classifier and its test list; nothing is computed.
+def open_test(run: Path, shards: str | None, split: str | None) -> tuple[Encoder, ShardIndex, str]:
+    """Open a run's last classifier, the set, and the name of its test list there.
 
     Args:
         run: its folder.
         shards: where the set lies; None = where the run says.
         split: N = the test list of column ``splitN``, else a split's name; None = the test list
             beside the list that the run was trained on.
-        clips: of a video.
-        crops: of a clip.
-        size: side of a crop; None = 8/7 of training's.
-        device: where to compute.
-        workers: processes that decode.
 
     Raises:
         UsageError: no finished run with a classifier, no such list, other classes, samples
@@ -83,9 +67,7 @@ def open_test(
     if list(index.manifest.classes) != classes:
         raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
     identity = {"classifier": str(file), "classifier_sha256": sha256_file(file)}
-    classifier = Encoder(module, spec, identity, run)
-    views = eval_views(spec, clips, crops, size)
-    return Request(classifier, index, index.name, wanted, views, device, workers, scores=True)
+    return Encoder(module, spec, identity, run), index, wanted
 
 
 def _test_list(index: ShardIndex, trained: str | None, asked: str | None) -> str:

@@ -5,79 +5,75 @@ Nothing heavy is imported before the arguments are read.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, between, whole
-from sce_video.errors import UsageError, VerificationError, run_command
+from sce_video.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from sce_video.engine.runtime import Runtime
+    from sce_video.evals.bank import Extracted
     from sce_video.evals.embed import Request
     from sce_video.shard.format import ShardIndex
 
 _NO_LOSS = ("unlisted", "replaced")  # reasons of rejects.csv that take nothing from a list
 
 
-def _parser(prog: str, about: str, out: str) -> Parser:
+def _parser(prog: str, about: str) -> Parser:
     """What all evaluations of a shard set take."""
     parser = Parser(prog=prog, description=about)
-    parser.add_argument("--clips", type=whole(1), default=10, help="clips a video (default 10)")
-    parser.add_argument("--crops", type=int, choices=(1, 3), default=3, help="default 3")
-    parser.add_argument(
-        "--size", type=whole(1), help="crop side (default 8/7 of the training size)"
-    )
-    parser.add_argument("--workers", type=whole(0), default=2, help="decoding (default 2)")
-    parser.add_argument("--out", type=Path, help=out)
-    parser.add_argument(
-        "--strict", action="store_true", help="exit with 3 where a sample is missing"
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
+    add = parser.add_argument
+    add("--clips", type=whole(1), default=10, help="clips a video (default 10)")
+    add("--crops", type=int, choices=(1, 3), default=3, help="default 3")
+    add("--size", type=whole(1), help="crop side (default 8/7 of the training size)")
+    add("--workers", type=whole(0), default=2, help="decoding (default 2)")
+    add("--strict", action="store_true", help="exit with 3 where a sample is missing")
     return parser
 
 
 def _encoder_parser(prog: str, about: str) -> Parser:
-    """What all evaluations of an encoder on a shard set take."""
-    parser = _parser(prog, about, "folder (default: beside the encoder)")
-    parser.add_argument(
+    """What all evaluations of an encoder take."""
+    parser = _parser(prog, about)
+    add = parser.add_argument
+    add(
         "--encoder",
         required=True,
         help="a run's folder, an encoder file, torchvision:NAME (fresh weights), "
         "torchvision:NAME=FILE, or a state dict of torchvision, pytorchvideo or eztorch",
     )
-    parser.add_argument("--shards", required=True, help="shard set to evaluate on, folder or URL")
-    parser.add_argument("--frames", type=whole(1), help="of a clip (default: as in training)")
-    parser.add_argument(
-        "--seconds", type=between(1e-3, 1e4), help="span of a clip (default: as in training)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of fresh weights (default 0)")
+    add("--shards", required=True, help="shard set to evaluate on, folder or URL")
+    add("--frames", type=whole(1), help="of a clip (default: as in training)")
+    add("--seconds", type=between(1e-3, 1e4), help="span of a clip (default: as in training)")
+    add("--seed", type=int, default=0, help="of fresh weights (default 0)")
+    add("--out", type=Path, help="folder (default: beside the encoder)")
     return parser
 
 
-def _run(args: argparse.Namespace, command: Callable[[argparse.Namespace, Runtime], None]) -> int:
+def _run(
+    parser: Parser, arguments: Sequence[str], verb: Callable[[Namespace, Runtime], None]
+) -> int:
     """Run a verb as the rank that we are; only the main one prints errors."""
-    quiet = int(os.environ.get("RANK", "0")) > 0
 
-    def run() -> int:
+    def command(args: Namespace) -> None:
         from sce_video.engine.runtime import find_runtime
         from sce_video.engine.signals import watch_launcher
 
         watch_launcher()
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
-        command(args, find_runtime(args.workers if ranks > 1 else 0))
-        return 0
+        verb(args, find_runtime(args.workers if ranks > 1 else 0))
 
-    return run_command(run, verbose=args.verbose, quiet=quiet)
+    return parser.run(arguments, command, quiet=int(os.environ.get("RANK", "0")) > 0)
 
 
 def _requests(
-    args: argparse.Namespace,
+    args: Namespace,
     runtime: Runtime,
     splits: Callable[[ShardIndex], Sequence[str | None]],
 ) -> list[Request]:
@@ -105,7 +101,7 @@ def _requests(
     ]
 
 
-def _check(args: argparse.Namespace, index: ShardIndex, missing: Sequence[str]) -> None:
+def _check(args: Namespace, index: ShardIndex, missing: Sequence[str]) -> None:
     """Under ``--strict`` nothing may be missing, neither here nor when the set was made.
 
     Raises:
@@ -126,10 +122,10 @@ def embed(arguments: Sequence[str], prog: str) -> int:
     """``sce-video embed``; returns the exit code."""
     parser = _encoder_parser(prog, "Features of a shard set, extracted once and kept.")
     parser.add_argument("--split", help="e.g. train or split1:test (default: the whole set)")
-    return _run(parser.parse_args(arguments), _embed)
+    return _run(parser, arguments, _embed)
 
 
-def _embed(args: argparse.Namespace, runtime: Runtime) -> None:
+def _embed(args: Namespace, runtime: Runtime) -> None:
     requests = _requests(args, runtime, lambda _: [args.split])
     from sce_video.evals.embed import FEATURES_NAME, ROWS_NAME, embed, read_features
 
@@ -146,41 +142,46 @@ def _embed(args: argparse.Namespace, runtime: Runtime) -> None:
         _check(args, requests[0].index, found.missing_lines)
 
 
-def _add_lists(parser: Parser) -> None:
-    parser.add_argument("--split", help="N: bank = split N's train list, queries = its test list")
-    parser.add_argument("--bank", help="split of the bank, e.g. train or split1:train")
-    parser.add_argument("--queries", help="split of the queries")
+def _lists_parser(prog: str, about: str) -> Parser:
+    parser = _encoder_parser(prog, about)
+    add = parser.add_argument
+    add("--split", help="N: bank = split N's train list, queries = its test list")
+    add("--bank", help="split of the bank, e.g. train or split1:train")
+    add("--queries", help="split of the queries")
+    parser.set_defaults(leave_one_out=None)
+    return parser
 
 
-def _bank_and_queries(args: argparse.Namespace, runtime: Runtime) -> list[Request]:
+def _extract(args: Namespace, runtime: Runtime, name: str) -> tuple[Path, Extracted | None]:
+    """The folder for results, and the features of bank and queries; None on other ranks."""
+    alone = args.leave_one_out
     if (args.bank is None) != (args.queries is None):
         raise UsageError("--bank and --queries go together")
+    if alone is not None and (args.split or args.bank):
+        raise UsageError("--leave-one-out takes the place of --split, --bank and --queries")
+    from sce_video.evals.bank import bank_and_queries, extract_for
 
-    def splits(index: ShardIndex) -> Sequence[str]:
-        from sce_video.evals.bank import bank_and_queries, check_disjoint
+    def splits(index: ShardIndex) -> Sequence[str | None]:
+        if alone is not None:
+            return [alone or None]
+        return bank_and_queries(index, args.split, args.bank, args.queries)
 
-        lists = (args.bank, args.queries) if args.bank else bank_and_queries(index, args.split)
-        check_disjoint(index, *lists)
-        return lists
-
-    return _requests(args, runtime, splits)
+    requests = _requests(args, runtime, splits)
+    return args.out or requests[0].encoder.folder / name, extract_for(requests, runtime)
 
 
 def retrieve(arguments: Sequence[str], prog: str) -> int:
     """``sce-video retrieve``; returns the exit code."""
-    parser = _encoder_parser(prog, "Nearest videos of every query: R@k and mAP.")
-    _add_lists(parser)
-    return _run(parser.parse_args(arguments), _retrieve)
+    parser = _lists_parser(prog, "Nearest videos of every query: R@k and mAP.")
+    return _run(parser, arguments, _retrieve)
 
 
-def _retrieve(args: argparse.Namespace, runtime: Runtime) -> None:
-    requests = _bank_and_queries(args, runtime)
-    from sce_video.evals.bank import extract_for
+def _retrieve(args: Namespace, runtime: Runtime) -> None:
+    out, data = _extract(args, runtime, "retrieval")
+    if data is None:
+        return
     from sce_video.evals.retrieval import RANKS, write_retrieval
 
-    if (data := extract_for(requests, runtime)) is None:
-        return
-    out = args.out or requests[0].encoder.folder / "retrieval"
     summary = write_retrieval(out, data)
     print(f"{summary['samples']} queries against {summary['bank_samples']} videos, ", end="")
     print(f"{summary['missing']} unreadable: {out / 'retrieval.json'}")
@@ -191,36 +192,22 @@ def _retrieve(args: argparse.Namespace, runtime: Runtime) -> None:
 
 def knn(arguments: Sequence[str], prog: str) -> int:
     """``sce-video knn``; returns the exit code."""
-    parser = _encoder_parser(prog, "Weighted k-nearest-neighbour accuracy of frozen features.")
-    _add_lists(parser)
-    parser.add_argument(
-        "--leave-one-out",
-        nargs="?",
-        const="",
-        metavar="SPLIT",
-        help="instead: each sample of SPLIT (default: of the set) against its others",
-    )
-    parser.add_argument("--k", type=whole(1), default=20, help="neighbours (default 20)")
-    parser.add_argument(
-        "--temp", type=between(1e-6, 1e6), default=0.07, help="of the votes (default 0.07)"
-    )
-    return _run(parser.parse_args(arguments), _knn)
+    parser = _lists_parser(prog, "Weighted k-nearest-neighbour accuracy of frozen features.")
+    about = "instead: each sample of SPLIT (default: of the set) against its others"
+    add = parser.add_argument
+    add("--leave-one-out", nargs="?", const="", metavar="SPLIT", help=about)
+    add("--k", type=whole(1), default=20, help="neighbours (default 20)")
+    add("--temp", type=between(1e-6, 1e6), default=0.07, help="of the votes (default 0.07)")
+    return _run(parser, arguments, _knn)
 
 
-def _knn(args: argparse.Namespace, runtime: Runtime) -> None:
-    alone = args.leave_one_out is not None
-    if alone and (args.split or args.bank or args.queries):
-        raise UsageError("--leave-one-out takes the place of --split, --bank and --queries")
-    if alone:
-        requests = _requests(args, runtime, lambda _: [args.leave_one_out or None])
-    else:
-        requests = _bank_and_queries(args, runtime)
-    from sce_video.evals.bank import extract_for
+def _knn(args: Namespace, runtime: Runtime) -> None:
+    out, data = _extract(args, runtime, "knn")
+    if data is None:
+        return
     from sce_video.evals.knn import write_knn
 
-    if (data := extract_for(requests, runtime)) is None:
-        return
-    out = args.out or requests[0].encoder.folder / "knn"
+    alone = args.leave_one_out is not None
     summary = write_knn(out, data, args.k, args.temp, leave_one_out=alone)
     print(f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries: {out / 'knn.json'}")
     _check(args, data.index, data.missing)
@@ -232,32 +219,32 @@ def test(arguments: Sequence[str], prog: str) -> int:
         "Accuracy of finished linear or finetune runs on their test lists, last weights, 10 x 3 "
         "views a video. Of several runs also mean and standard deviation."
     )
-    out = "default RUN/test; of several runs, where their mean is written"
-    parser = _parser(prog, about, out)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--shards", help="the set, where it lies elsewhere than in training")
-    parser.add_argument(
+    parser = _parser(prog, about)
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
+    add("--shards", help="the set, where it lies elsewhere than in training")
+    add(
         "--split",
         help="N = test list of split N, or a split such as val (default: the test list beside the "
         "list trained on)",
     )
-    return _run(parser.parse_args(arguments), _test)
+    add("--out", type=Path, help="default RUN/test; of several runs, where their mean is written")
+    return _run(parser, arguments, _test)
 
 
-def _test(args: argparse.Namespace, runtime: Runtime) -> None:
+def _test(args: Namespace, runtime: Runtime) -> None:
     if len({run.resolve() for run in args.runs}) < len(args.runs):
         raise UsageError("a run is given twice")
     from sce_video.evals.classification import FIGURES, open_test, write_spread, write_test
-    from sce_video.evals.embed import features_of
+    from sce_video.evals.embed import Request, features_of
+    from sce_video.evals.views import eval_views
 
-    requests = [  # all of them before hours of work
-        open_test(
-            *(run, args.shards, args.split, args.clips, args.crops, args.size),
-            device=runtime.device,
-            workers=args.workers,
-        )
-        for run in args.runs
-    ]
+    requests = []  # all of them are checked before hours of work
+    for run in args.runs:
+        classifier, index, split = open_test(run, args.shards, args.split)
+        views = eval_views(classifier.spec, args.clips, args.crops, args.size)
+        where = (classifier, index, index.name, split, views, runtime.device, args.workers)
+        requests.append(Request(*where, scores=True))
     if (found := features_of(requests, runtime)) is None:
         return
     results, several = [], len(requests) > 1
@@ -279,18 +266,14 @@ def _test(args: argparse.Namespace, runtime: Runtime) -> None:
 
 def search(arguments: Sequence[str], prog: str) -> int:
     """``sce-video search build|query``; returns the exit code."""
-    about = (
-        "The samples of a set that are nearest to a video, an image or one of their own (FAISS)."
-    )
-    parser = Parser(
-        prog=prog, description=about, add_help=not arguments or arguments[0].startswith("-")
-    )
+    about = "The samples of a set nearest to a video, an image or one of their own (FAISS)."
+    asks = not arguments or arguments[0].startswith("-")
+    parser = Parser(prog=prog, description=about, add_help=asks)
     parser.add_argument("what", choices=("build", "query"), help="each has --help of its own")
     args, rest = parser.parse_known_args(arguments)
     if args.what == "build":
-        return _run(_build_parser(f"{prog} build").parse_args(rest), _build)
-    chosen = _query_parser(f"{prog} query").parse_args(rest)
-    return run_command(lambda: _query(chosen), verbose=chosen.verbose)
+        return _run(_build_parser(f"{prog} build"), rest, _build)
+    return _query_parser(f"{prog} query").run(rest, _query)
 
 
 def _build_parser(prog: str) -> Parser:
@@ -305,7 +288,7 @@ def _build_parser(prog: str) -> Parser:
     return parser
 
 
-def _build(args: argparse.Namespace, runtime: Runtime) -> None:
+def _build(args: Namespace, runtime: Runtime) -> None:
     from sce_video.evals.faiss_index import load_faiss
 
     load_faiss()  # missing? rather now than after hours
@@ -316,7 +299,7 @@ def _build(args: argparse.Namespace, runtime: Runtime) -> None:
     for found in features_of([request], runtime) or ():
         out = args.out or request.encoder.folder / "search"
         kind = None if args.kind == "auto" else args.kind
-        done = build_index(out, request, args.encoder, found, kind)
+        done = build_index(out, request, found, kind)
         settings = "".join(f", {name} {value:g}" for name, value in done.settings.items())
         print(f"{done.samples} samples, {len(done.missing_samples)} unreadable: {out}")
         print(f"{done.kind}{' (exact)' if done.kind == 'flat' else settings}")
@@ -333,11 +316,10 @@ def _query_parser(prog: str) -> Parser:
     parser.add_argument("--encoder", help="where the index's encoder lies now")
     parser.add_argument("--shards", help="where the index's set lies now")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
     return parser
 
 
-def _query(args: argparse.Namespace) -> int:
+def _query(args: Namespace) -> None:
     from sce_video.evals.search import SearchIndex
 
     index = SearchIndex.open(args.index)
@@ -347,8 +329,7 @@ def _query(args: argparse.Namespace) -> int:
         found = index.query_key(args.key, args.encoder, args.shards, args.top)
     if args.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
-        return 0
+        return
     for line in found:
         start = f"{line['rank']:>3}  {line['score']:.4f}  {line['class'] or '-':<24}"
         print(f"{start}  {line['shard']}/{line['key']}  {line['path']}")
-    return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from sce_video.evals.faiss_index import Kind, Nearest, build, load_faiss, read_i
 from sce_video.evals.features import Features, extract, forward
 from sce_video.evals.scores import mean_of_views
 from sce_video.evals.views import eval_views
-from sce_video.model.encoder import EncoderSpec
 from sce_video.model.foreign import Encoder, encoder_file, open_encoder
 from sce_video.shard.format import sha256_file, write_atomic, write_index_table
 from sce_video.stream.clips import UniformClips
@@ -61,15 +60,12 @@ class Protocol(BaseModel):
     files: dict[str, str]  # name -> sha256
 
 
-def build_index(
-    out: Path, request: Request, encoder: str, found: Features, kind: Kind | None
-) -> Protocol:
+def build_index(out: Path, request: Request, found: Features, kind: Kind | None) -> Protocol:
     """Index features; writes ``index.faiss``, ``rows.parquet`` and ``search.json`` into ``out``.
 
     Args:
         out: a folder, made if it is not there.
         request: what the features are of.
-        encoder: where their encoder was opened.
         found: the features; normalised and reordered in place.
         kind: None = by the number of samples.
 
@@ -86,11 +82,14 @@ def build_index(
     out.mkdir(parents=True, exist_ok=True)
     write_index(out / VECTORS_NAME, nearest.index)
     write_index_table(out / ROWS_NAME, sample_table(index, found.rows[order]))
+    identity: dict[str, Any] = dict(request.encoder.identity)
+    _, file = encoder_file(identity["encoder"])
+    if file:  # found from other folders, too
+        identity["encoder"] = str(file.resolve())
     protocol = Protocol(
         kind=nearest.kind,
         settings=nearest.settings,
-        encoder=_lasting(encoder),
-        **request.encoder.digest,
+        **identity,
         shards=request.shards,
         dataset=index.manifest.dataset,
         manifest_sha256=index.digest,
@@ -106,14 +105,6 @@ def build_index(
     )
     write_atomic(out / PROTOCOL_NAME, protocol.model_dump_json(indent=1).encode())
     return protocol
-
-
-def _lasting(location: str) -> str:
-    """An encoder's location as any folder would name it."""
-    network, file = encoder_file(location)
-    if file is None:
-        return location
-    return f"{location.partition('=')[0]}={file.resolve()}" if network else str(file.resolve())
 
 
 @dataclass(frozen=True)
@@ -153,16 +144,14 @@ class SearchIndex:
 
     def query_file(self, file: Path, encoder: str | None, top: int) -> list[dict[str, Any]]:
         """The nearest samples of a video's or an image's file; see :meth:`query_key`."""
-        opened = self._encoder(encoder)
-        spec = opened.spec
+        opened, views = self._encoder(encoder)
         try:
             data = file.read_bytes()
-            clips = make_clips(data, self._views(spec)(facts(data), 0, 0))
+            clips = make_clips(data, views(facts(data), 0, 0))
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error
-        views = [clip[None] for clip in clips]
-        cpu = torch.device("cpu")
-        found = forward({"": opened.trunk}, views, spec.mean, spec.std, cpu)[""]
+        trunks, spec, cpu = {"": opened.trunk}, opened.spec, torch.device("cpu")
+        found = forward(trunks, [clip[None] for clip in clips], spec.mean, spec.std, cpu)[""]
         return self._nearest(mean_of_views(found)[0].numpy(), top)
 
     def query_key(
@@ -195,16 +184,16 @@ class SearchIndex:
         row = pc.index(index.table.column("key"), key).as_py()
         if row < 0:
             raise UsageError(f"{index.name}: no sample with key '{key}'")
-        opened = self._encoder(encoder)
-        spec, views = opened.spec, self._views(opened.spec)
-        one = np.array([row])
-        found = extract({"": opened.trunk}, index, one, views, mean=spec.mean, std=spec.std)[""]
+        opened, views = self._encoder(encoder)
+        trunks, spec = {"": opened.trunk}, opened.spec
+        rows = np.array([row])
+        found = extract(trunks, index, rows, views, mean=spec.mean, std=spec.std)[""]
         if found.missing:
             raise SceVideoError(found.missing_lines[0])
         return self._nearest(found.values[0].numpy(), top)
 
-    def _encoder(self, given: str | None) -> Encoder:
-        """The index's encoder, with the clips that the index was made of."""
+    def _encoder(self, given: str | None) -> tuple[Encoder, UniformClips]:
+        """The index's encoder, and the views that it was made of."""
         location = given or self.protocol.encoder
         _, file = encoder_file(location)
         if file and not file.is_file():
@@ -218,11 +207,9 @@ class SearchIndex:
                 f"({which}); build again, or give that one"
             )
         encoder = open_encoder(location, self.protocol.encoder_seed or 0)
-        clip = {"frames": self.protocol.frames, "seconds": self.protocol.seconds}
-        return replace(encoder, spec=encoder.spec.model_copy(update=clip))
-
-    def _views(self, spec: EncoderSpec) -> UniformClips:
-        return eval_views(spec, self.protocol.clips, self.protocol.crops, self.protocol.size)
+        made = self.protocol
+        spec = encoder.spec.model_copy(update={"frames": made.frames, "seconds": made.seconds})
+        return encoder, eval_views(spec, made.clips, made.crops, made.size)
 
     def _nearest(
         self, vector: NDArray[np.float32], top: int, own: int | None = None
