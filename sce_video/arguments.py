@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from sce_video.errors import EXIT_USAGE
+from sce_video.errors import EXIT_OK, EXIT_USAGE, run_command
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,6 +25,23 @@ class Parser(argparse.ArgumentParser):
         hint = f"; did you mean {near[0]}?" if near else ""
         print(f"{self.prog}: {message}{hint} (--help tells more)", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+
+    def run(
+        self,
+        arguments: Sequence[str] | None,
+        command: Callable[[argparse.Namespace], None],
+        *,
+        quiet: bool = False,
+    ) -> int:
+        """Do ``command`` with what was read, ``-v`` too; the code of :func:`run_command`."""
+        self.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
+        args = self.parse_args(arguments)
+
+        def run() -> int:
+            command(args)
+            return EXIT_OK
+
+        return run_command(run, verbose=args.verbose, quiet=quiet)
 
 
 def whole(least: int) -> Callable[[str], int]:

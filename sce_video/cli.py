@@ -3,83 +3,50 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from sce_video.arguments import Parser
-from sce_video.errors import EXIT_USAGE, run_command
+from sce_video.errors import EXIT_USAGE
 
 PROG = "sce-video"
 
 
-def _shard(arguments: Sequence[str]) -> int:
-    from sce_video.shard.__main__ import main as shard
-
-    return shard(arguments, prog=f"{PROG} shard")
+Verb = Callable[[Sequence[str], str], int]
+"""(arguments, name of the command) -> exit code."""
 
 
-def _train(arguments: Sequence[str]) -> int:
-    from sce_video.train import main as train
+def _in(module: str, name: str = "main") -> Verb:
+    """The verb that a module of ours has; imported when it is run."""
 
-    return train(arguments, prog=f"{PROG} train")
+    def run(arguments: Sequence[str], prog: str) -> int:
+        verb: Verb = getattr(import_module(f"sce_video.{module}"), name)
+        return verb(arguments, prog)
 
-
-def _embed(arguments: Sequence[str]) -> int:
-    from sce_video.evals.commands import embed_main
-
-    return embed_main(arguments, f"{PROG} embed")
+    return run
 
 
-def _retrieve(arguments: Sequence[str]) -> int:
-    from sce_video.evals.commands import retrieve_main
-
-    return retrieve_main(arguments, f"{PROG} retrieve")
-
-
-def _knn(arguments: Sequence[str]) -> int:
-    from sce_video.evals.commands import knn_main
-
-    return knn_main(arguments, f"{PROG} knn")
-
-
-def _test(arguments: Sequence[str]) -> int:
-    from sce_video.evals.verbs import main_of_test
-
-    return main_of_test(arguments, prog=f"{PROG} test")
-
-
-def _search(arguments: Sequence[str]) -> int:
-    from sce_video.evals.verbs import main_of_search
-
-    return main_of_search(arguments, prog=f"{PROG} search")
-
-
-def _report(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        prog=f"{PROG} report",
-        description="Write a page about a run, or several side by side: curves, tables, gallery.",
-    )
+def _report(arguments: Sequence[str], prog: str) -> int:
+    about = "Write a page about a run, or several side by side: curves, tables, gallery."
+    parser = Parser(prog=prog, description=about)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
     parser.add_argument(
         "--out", type=Path, help="file (default: RUN/report.html; of several: report.html here)"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(arguments)
 
-    def command() -> int:
+    def command(args: Namespace) -> None:
         from sce_video.report import write_report
 
         print(write_report(args.runs, args.out))
-        return 0
 
-    return run_command(command, verbose=args.verbose)
+    return parser.run(arguments, command)
 
 
-def _export(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        prog=f"{PROG} export",
-        description="Write the encoder of a run, also of one that was stopped.",
-    )
+def _export(arguments: Sequence[str], prog: str) -> int:
+    about = "Write the encoder of a run, also of one that was stopped."
+    parser = Parser(prog=prog, description=about)
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("--checkpoint", metavar="step-XXXXXXXX", help="default: the newest")
     parser.add_argument(
@@ -93,47 +60,27 @@ def _export(arguments: Sequence[str]) -> int:
         "library's own network loads strictly",
     )
     parser.add_argument("--out", type=Path, help="file or folder (default: the run's)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(arguments)
 
-    def command() -> int:
+    def command(args: Namespace) -> None:
         from sce_video.export import export_encoder
 
-        path = export_encoder(
-            args.run,
-            args.out,
-            checkpoint=args.checkpoint,
-            branch=args.branch,
-            library=None if args.format == "encoder" else args.format,
-        )
-        print(path)
-        return 0
+        library = None if args.format == "encoder" else args.format
+        options = {"checkpoint": args.checkpoint, "branch": args.branch, "library": library}
+        print(export_encoder(args.run, args.out, **options))
 
-    return run_command(command, verbose=args.verbose)
+    return parser.run(arguments, command)
 
 
-def _demo(arguments: Sequence[str]) -> int:
-    from sce_video.demo import main as demo
-
-    return demo(arguments, prog=f"{PROG} demo")
-
-
-def _bench(arguments: Sequence[str]) -> int:
-    from sce_video.bench import main as bench
-
-    return bench(arguments, prog=f"{PROG} bench")
-
-
-VERBS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "demo": ("the whole path on videos it makes itself, in minutes", _demo),
-    "shard": ("raw data set -> WebDataset shards", _shard),
-    "train": ("pretrain an encoder on shards, probe it, fine-tune it", _train),
-    "embed": ("features of a shard set, extracted once and kept", _embed),
-    "retrieve": ("nearest videos of every query: R@k, mAP", _retrieve),
-    "knn": ("k-nearest-neighbour accuracy", _knn),
-    "test": ("accuracy of a finished classifier on its test list", _test),
-    "search": ("the videos of a set that are nearest to one", _search),
-    "bench": ("where the time goes on this machine", _bench),
+VERBS: dict[str, tuple[str, Verb]] = {
+    "demo": ("the whole path on videos it makes itself, in minutes", _in("demo")),
+    "shard": ("raw data set -> WebDataset shards", _in("shard.__main__")),
+    "train": ("pretrain an encoder on shards, probe it, fine-tune it", _in("train")),
+    "embed": ("features of a shard set, extracted once and kept", _in("evals.commands", "embed")),
+    "retrieve": ("nearest videos of every query: R@k, mAP", _in("evals.commands", "retrieve")),
+    "knn": ("k-nearest-neighbour accuracy", _in("evals.commands", "knn")),
+    "test": ("accuracy of a finished classifier on its test list", _in("evals.commands", "test")),
+    "search": ("the videos of a set that are nearest to one", _in("evals.commands", "search")),
+    "bench": ("where the time goes on this machine", _in("bench")),
     "export": ("the encoder of a run, for this package or torchvision", _export),
     "report": ("one page of a run, or of several side by side", _report),
 }
@@ -169,4 +116,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.0)[0]
         print(f"{PROG}: unknown verb '{verb}'; did you mean '{near}'?", file=sys.stderr)
         return EXIT_USAGE
-    return VERBS[verb][1](rest)
+    return VERBS[verb][1](rest, f"{PROG} {verb}")

@@ -173,9 +173,10 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     import torch
 
     from sce_video.engine.clip_task import fresh_trunk
+    from sce_video.evals.bank import Extracted
     from sce_video.evals.embed import Request
     from sce_video.evals.features import extract
-    from sce_video.evals.results import Extracted, write_retrieval
+    from sce_video.evals.retrieval import write_retrieval
     from sce_video.evals.views import eval_views
     from sce_video.model.foreign import open_encoder
     from sce_video.shard.format import open_shards

@@ -7,10 +7,10 @@ blur is spared the denormal weights (``torch.set_flush_denormal``) that slow it 
 
 from __future__ import annotations
 
-import json
+import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,7 @@ from sce_video.augment.apply import Augmenter
 from sce_video.augment.draw import ViewParams, draw
 from sce_video.augment.kernels import EAGER, compile_kernels
 from sce_video.augment.recipes import RECIPES, Recipe, ViewRecipe
-from sce_video.errors import run_command
+from sce_video.bench.sets import run_bench
 from sce_video.stream.crops import DRAWS, Box
 from sce_video.stream.cut import resize
 from sce_video.stream.draws import uniforms
@@ -171,14 +171,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument("--batch", type=whole(1), default=8, help="clips, default 8")
     parser.add_argument("--threads", type=whole(1), default=1, help="default 1")
     parser.add_argument("--sizes", type=whole(12), nargs="+", default=[112, 224], help="pixels")
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(argv)
 
-    def command() -> int:
+    def bench(args: argparse.Namespace) -> list[Row]:
         torch.set_num_threads(args.threads)
-        rows = bench_augment(args.sizes, rounds=args.rounds, batch=args.batch)
-        print(json.dumps([asdict(row) for row in rows], indent=1)) if args.json else _print(rows)
-        return 0
+        return bench_augment(args.sizes, rounds=args.rounds, batch=args.batch)
 
-    return run_command(command, verbose=args.verbose)
+    return run_bench(parser, argv, bench, _print)

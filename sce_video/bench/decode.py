@@ -5,10 +5,10 @@ CPU time of one core and one thread, of bytes in memory, to RGB frames: two rand
 
 from __future__ import annotations
 
-import json
+import argparse
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ import numpy as np
 from sce_video.arguments import Parser
 from sce_video.bench.chart import write_chart
 from sce_video.bench.peers import reason
-from sce_video.bench.sets import Machine, add_arguments, open_sets
+from sce_video.bench.sets import Machine, add_arguments, open_sets, run_bench
 from sce_video.bench.timing import (
     Prepare,
     Spent,
     Work,
+    at_least,
+    at_most,
     measure,
     one_thread,
     print_goals,
     print_table,
 )
 from sce_video.bench.ways import CLIPS, PLACES, Clips, Sample, Way, find_ways, ours, read_set
-from sce_video.errors import SceVideoError, UsageError, run_command
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.format import ShardIndex
 from sce_video.shard.packets import PacketIndex
 from sce_video.stream.cut import all_needed, make_clips
@@ -184,20 +186,13 @@ def _targets(
     cpu = {row["name"]: row["cpu_ms"] for row in rows}
     for fast, slow, least in TARGETS:
         if fast in cpu and slow in cpu:
-            value = cpu[slow] / cpu[fast]
-            name = f"{fast}: times {slow}"
-            targets.append({"name": name, "value": value, "least": least, "met": value >= least})
-    shares = [
-        (f"{row['name']}: Python's share", row["python"], MAX_PYTHON)
-        for row in rows
-        if "python" in row
-    ]
-    shares += [
-        (f"{part['name']}: reading the tar, of a sample", part["media"] + part["idx"], MAX_ACCESS)
-        for part in parts
-    ]
-    for name, value, most in shares:
-        targets.append({"name": name, "value": value, "most": most, "met": value <= most})
+            targets.append(at_least(f"{fast}: times {slow}", cpu[slow] / cpu[fast], least))
+    for row in rows:
+        if "python" in row:
+            targets.append(at_most(f"{row['name']}: Python's share", row["python"], MAX_PYTHON))
+    for part in parts:
+        name = f"{part['name']}: reading the tar, of a sample"
+        targets.append(at_most(name, part["media"] + part["idx"], MAX_ACCESS))
     return targets
 
 
@@ -219,23 +214,16 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser = Parser(prog=prog, description=__doc__)
     add_arguments(parser, rounds=5)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="bar chart, SVG")
-    args = parser.parse_args(argv)
 
-    def command() -> int:
+    def bench(args: argparse.Namespace) -> dict[str, Any]:
         if args.plot is not None and not args.plot.parent.is_dir():
             raise UsageError(f"--plot: no folder {args.plot.parent}")
         clips = Clips(args.frames, args.seconds, args.size)
         with open_sets(args) as sets, one_thread():
             result = bench_decode(sets, clips, count=args.count, rounds=args.rounds)
-        machine = Machine.here()
-        command = shlex.join([*prog.split(), *argv])
-        result = {"machine": asdict(machine), "command": command, **result}
         if args.plot is not None:
-            write_chart(args.plot, result["rows"], str(machine), command)
-        if args.json:
-            print(json.dumps(result, indent=1))
-        else:
-            _print({**result, "machine": machine})
-        return 0
+            command = shlex.join([*prog.split(), *argv])
+            write_chart(args.plot, result["rows"], str(Machine.here()), command)
+        return result
 
-    return run_command(command, verbose=args.verbose)
+    return run_bench(parser, argv, bench, _print)

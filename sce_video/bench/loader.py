@@ -6,14 +6,12 @@ flow, so that starting the workers does not count.
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
-import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,9 @@ import numpy as np
 
 from sce_video.arguments import Parser, between, whole
 from sce_video.bench.feeds import IN_PROCESS, Feed, find_feeds, image_feeds
-from sce_video.bench.sets import Machine, add_arguments, open_sets
-from sce_video.bench.timing import one_thread, print_goals, print_table
+from sce_video.bench.sets import add_arguments, open_sets, run_bench
+from sce_video.bench.timing import at_least, one_thread, print_goals, print_table
 from sce_video.bench.ways import CLIPS, Clips
-from sce_video.errors import run_command
 from sce_video.progress import Progress
 
 LEAST = 0.85
@@ -99,9 +96,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument("--workers", type=whole(1), default=2, help="default 2")
     parser.add_argument("--span", type=between(0.1, 600), default=3.0, help="seconds (default 3)")
     parser.add_argument("--images", type=whole(8), default=64, help="images (default 64)")
-    args = parser.parse_args(argv)
 
-    def command() -> int:
+    def bench(args: argparse.Namespace) -> dict[str, Any]:
         clips = Clips(args.frames, args.seconds, args.size)
         with open_sets(args) as sets, one_thread(), tempfile.TemporaryDirectory() as temporary:
             feeds, missing = find_feeds(sets, clips, args.workers, Path(temporary))
@@ -109,14 +105,11 @@ def main(argv: Sequence[str], prog: str) -> int:
             rows = bench_loader(feeds, rounds=args.rounds, seconds=args.span, workers=args.workers)
             videos = max(map(len, sets.values()))
         targets = [
-            {"name": row["name"], "value": value, "least": LEAST, "met": value >= LEAST}
+            at_least(row["name"], value, LEAST)
             for row in rows
             if (value := row.get("of_in_process")) is not None
         ]
-        machine, command = Machine.here(), shlex.join([*prog.split(), *argv])
-        result = {"machine": asdict(machine), "command": command, "videos": videos}
-        result |= {"images": args.images, "rows": rows, "targets": targets, "missing": missing}
-        print(json.dumps(result, indent=1)) if args.json else _print({**result, "machine": machine})
-        return 0
+        result = {"videos": videos, "images": args.images, "rows": rows}
+        return {**result, "targets": targets, "missing": missing}
 
-    return run_command(command, verbose=args.verbose)
+    return run_bench(parser, argv, bench, _print)

@@ -7,11 +7,9 @@ was there before, in units of the similarities ``[N,K]``.
 
 from __future__ import annotations
 
+import argparse
 import ctypes
-import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,9 +20,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sce_video.arguments import Parser, whole
-from sce_video.bench.sets import Machine
-from sce_video.bench.timing import Work, measure, one_thread, print_goals, print_table
-from sce_video.errors import first_line, run_command
+from sce_video.bench.sets import run_bench
+from sce_video.bench.timing import (
+    Work,
+    at_least,
+    at_most,
+    measure,
+    one_thread,
+    print_goals,
+    print_table,
+)
+from sce_video.errors import first_line
 from sce_video.objectives import Ring, info_nce_loss, ressl_loss, ring_loss, sce_loss
 from sce_video.objectives.base import PairLoss
 from sce_video.objectives.memory import Queue
@@ -135,21 +141,14 @@ def _always(work: Work) -> Callable[[int], Work]:
 
 def _targets(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What is aimed at, beside what was measured."""
-    value = rows["sce"]["x_bare"]
     name = "sce: time, times its bare products"
-    targets = [{"name": name, "value": value, "most": MOST_TIME, "met": value <= MOST_TIME}]
+    targets = [at_most(name, rows["sce"]["x_bare"], MOST_TIME)]
     for row in OBJECTIVES:
-        value = rows[row]["extra"]
         name = f"{row}: extra memory, times the similarities"
-        targets.append(
-            {"name": name, "value": value, "most": MOST_MEMORY, "met": value <= MOST_MEMORY}
-        )
+        targets.append(at_most(name, rows[row]["extra"], MOST_MEMORY))
     if PEER in rows:
         value = rows[PEER]["cpu_ms"] / rows[OURS]["cpu_ms"]
-        name = f"{OURS}: times as fast as {PEER}"
-        targets.append(
-            {"name": name, "value": value, "least": LEAST_SPEED, "met": value >= LEAST_SPEED}
-        )
+        targets.append(at_least(f"{OURS}: times as fast as {PEER}", value, LEAST_SPEED))
     return targets
 
 
@@ -166,15 +165,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument("--dim", type=whole(2), default=256, help="width (default 256)")
     parser.add_argument("--queue", type=whole(128), default=65536, help="keys (default 65536)")
     parser.add_argument("--rounds", type=whole(1), default=7, help="default 7")
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(argv)
 
-    def command() -> int:
-        result = bench_objective(args.n, args.dim, args.queue, rounds=args.rounds)
-        machine, command = Machine.here(), shlex.join([*prog.split(), *argv])
-        result = {"machine": asdict(machine), "command": command, **result}
-        print(json.dumps(result, indent=1)) if args.json else _print({**result, "machine": machine})
-        return 0
+    def bench(args: argparse.Namespace) -> dict[str, Any]:
+        return bench_objective(args.n, args.dim, args.queue, rounds=args.rounds)
 
-    return run_command(command, verbose=args.verbose)
+    return run_bench(parser, argv, bench, _print)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
 import platform
+import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sce_video.arguments import Parser, whole
 from sce_video.bench.videos import make_videos
@@ -43,8 +46,36 @@ def add_arguments(parser: Parser, *, rounds: int) -> None:
     parser.add_argument("--frames", type=whole(1), default=8, help="of a clip (default 8)")
     parser.add_argument("--seconds", type=float, default=2.56, help="of a clip (default 2.56)")
     parser.add_argument("--size", type=whole(1), default=112, help="of a view (default 112)")
+
+
+def run_bench(
+    parser: Parser,
+    argv: Sequence[str],
+    bench: Callable[[argparse.Namespace], Any],
+    show: Callable[[Any], None],
+) -> int:
+    """Run a bench; returns the exit code.
+
+    Args:
+        parser: gets ``--json`` and ``-v``.
+        argv: the arguments.
+        bench: what it measured: rows, or a dict, to which machine and command are added.
+        show: prints that for people.
+    """
     parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
+
+    def command(args: argparse.Namespace) -> None:
+        result, machine = bench(args), Machine.here()
+        plain: object
+        if isinstance(result, dict):
+            about = {"machine": machine, "command": shlex.join([*parser.prog.split(), *argv])}
+            result = {**about, **result}
+            plain = {**result, "machine": asdict(machine)}
+        else:
+            plain = [asdict(row) for row in result]
+        print(json.dumps(plain, indent=1)) if args.json else show(result)
+
+    return parser.run(argv, command)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ CPU seconds are what counts; wall time is told for whole conversions.
 
 from __future__ import annotations
 
+import argparse
 import io
-import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,8 +20,9 @@ import av
 from av.video.frame import PictureType
 
 from sce_video.arguments import Parser, whole
+from sce_video.bench.sets import run_bench
 from sce_video.bench.videos import make_videos
-from sce_video.errors import UsageError, run_command
+from sce_video.errors import UsageError
 from sce_video.shard.convert import Progress, convert
 from sce_video.shard.encode import FPS, Encoding, encoder_options
 from sce_video.shard.plan import Plan, Settings, make_plan
@@ -192,19 +193,14 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument("--rounds", type=whole(1), default=3, help="default 3")
     parser.add_argument("--workers", type=whole(1), default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeat", type=whole(1), default=8, help="whole conversion: times")
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(argv)
 
-    def command() -> int:
+    def bench(args: argparse.Namespace) -> list[Row]:
         if args.videos is not None and not args.videos.is_dir():
             raise UsageError(f"{args.videos}: no such folder")
         with tempfile.TemporaryDirectory() as made:
             folder = args.videos or Path(made)
             if args.videos is None:
                 make_videos(folder, 8)
-            rows = bench_shard(folder, rounds=args.rounds, workers=args.workers, repeat=args.repeat)
-        print(json.dumps([asdict(row) for row in rows], indent=1)) if args.json else _print(rows)
-        return 0
+            return bench_shard(folder, rounds=args.rounds, workers=args.workers, repeat=args.repeat)
 
-    return run_command(command, verbose=args.verbose)
+    return run_bench(parser, argv, bench, _print)

@@ -8,14 +8,13 @@ every step logged; each step is compared with the parts that follow it.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
-import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -27,8 +26,8 @@ from torch.nn import functional as F
 from sce_video.arguments import Parser, whole
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.recipes import RECIPES
-from sce_video.bench.sets import Machine, make_set
-from sce_video.bench.timing import print_goals, print_table
+from sce_video.bench.sets import make_set, run_bench
+from sce_video.bench.timing import at_least, at_most, print_goals, print_table
 from sce_video.bench.videos import make_videos
 from sce_video.config import PretrainConfig
 from sce_video.config.sections import TrunkName
@@ -37,7 +36,7 @@ from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import Runtime, start_runtime, stop_runtime
 from sce_video.engine.track import METRICS_NAME
 from sce_video.engine.trainer import Trainer, build_optimizer
-from sce_video.errors import UsageError, run_command
+from sce_video.errors import UsageError
 from sce_video.model.momentum import update_momentum
 from sce_video.objectives import sce_loss
 from sce_video.shard.format import ShardIndex
@@ -170,19 +169,11 @@ def bench_step(config: PretrainConfig) -> dict[str, Any]:
     for part in made[BARE][0]:
         rows.append(_row(f"  {part}", np.array([parts[part] for parts in made[BARE]]), bare))
     overhead = float(np.median(steps / bare)) - 1
-    targets = [
-        {
-            "name": "overhead of engine, loader and logging, of the bare parts",
-            "value": overhead,
-            "most": MOST_OVERHEAD,
-            "met": overhead <= MOST_OVERHEAD,
-        }
-    ]
+    name = "overhead of engine, loader and logging, of the bare parts"
+    targets = [at_most(name, overhead, MOST_OVERHEAD)]
     if BF16 in sums and config.model.trunk == "resnet18" and _multiplies_bf16():
         value = float(np.median(bare / sums[BF16]))
-        met = value >= LEAST_BF16
-        name = "bf16: times as fast as fp32"
-        targets.append({"name": name, "value": value, "least": LEAST_BF16, "met": met})
+        targets.append(at_least("bf16: times as fast as fp32", value, LEAST_BF16))
     result = {"threads": torch.get_num_threads(), "rows": rows, "data_wait": wait}
     return {**result, "targets": targets, "missing": task.missing}
 
@@ -216,21 +207,14 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument("--size", type=whole(16), default=112, help="of a view (default 112)")
     parser.add_argument("--videos", type=whole(2), default=8, help="a step (default 8)")
     parser.add_argument("--rounds", type=whole(1), default=10, help="pairs (default 10)")
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    args = parser.parse_args(argv)
 
-    def command() -> int:
+    def bench(args: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             for name in ("videos", "run"):
                 (folder / name).mkdir()
             make_videos(folder / "videos", args.videos, _SECONDS)
             make_set(folder / "videos", folder / "shards", None, args.videos)
-            result = bench_step(step_config(args, folder))
-        machine, command = Machine.here(), shlex.join([*prog.split(), *argv])
-        result = {"machine": asdict(machine), "command": command, **result}
-        print(json.dumps(result, indent=1)) if args.json else _print({**result, "machine": machine})
-        return 0
+            return bench_step(step_config(args, folder))
 
-    return run_command(command, verbose=args.verbose)
+    return run_bench(parser, argv, bench, _print)

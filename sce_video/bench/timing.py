@@ -85,6 +85,16 @@ def print_table(title: str, columns: Mapping[str, str], rows: list[dict[str, obj
         print(f"{row['name']:<36} {' '.join(cells)}".rstrip())
 
 
+def at_least(name: str, value: float, least: float) -> dict[str, Any]:
+    """A target: what ``value`` is to reach."""
+    return {"name": name, "value": value, "least": least, "met": value >= least}
+
+
+def at_most(name: str, value: float, most: float) -> dict[str, Any]:
+    """A target: what ``value`` is to stay within."""
+    return {"name": name, "value": value, "most": most, "met": value <= most}
+
+
 def print_goals(result: Mapping[str, Any], *, least: str, most: str = ".1%") -> None:
     """Print ``targets`` with the formats of what is to be at least or at most, and ``missing``."""
     print("\nwhat this package aims at, on this machine")

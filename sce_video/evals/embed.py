@@ -31,6 +31,7 @@ from torch import Tensor
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import VerificationError
 from sce_video.evals.features import Features, cut, extract_batches, join
+from sce_video.evals.scores import mean_of_views, mean_probability
 from sce_video.model.foreign import Encoder
 from sce_video.progress import Progress
 from sce_video.shard.format import PARTIAL, ShardIndex, write_index_table
@@ -42,19 +43,22 @@ _PARTS = "parts"
 _VERSION = 1  # raised when the same request gives other numbers than before
 _SAVE_EVERY = 20.0  # seconds of work that a kill may cost
 _POLL = 0.2  # seconds
+_FEATURES = {"features": "trunk after global average pooling"}
+_SCORES = {"scores": "softmax of each view, then mean over the views of a sample"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which samples' features, from which encoder and views."""
+    """Which samples' features or scores, from which network and views."""
 
-    encoder: Encoder
+    encoder: Encoder  # or a classifier
     index: ShardIndex
     shards: str  # where the set lies, for the protocol
     split: str | None  # of the set; None = all of it
     views: UniformClips
     device: torch.device
     workers: int = 0
+    scores: bool = False  # probabilities of a classifier's classes
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
@@ -64,10 +68,9 @@ class Request:
     @cached_property
     def folder(self) -> Path:
         """Where the features of exactly this request are kept."""
-        identity = {key: v for key, v in self.encoder.identity.items() if key != "encoder"}
         everything = {
             "version": _VERSION,
-            "encoder": identity,
+            "encoder": self.encoder.digest,
             "spec": self.encoder.spec.model_dump(),
             "manifest": self.index.digest,
             "rows": hashlib.sha256(self.rows.tobytes()).hexdigest(),
@@ -96,20 +99,21 @@ class Request:
 
     def protocol(self) -> dict[str, Any]:
         """The extraction spelled out, so that figures are compared like with like."""
+        pooled = "" if self.scores else ", features averaged"
         return {
             **self.encoder.identity,
             "shards": self.shards,
             "dataset": self.index.manifest.dataset,
             "manifest_sha256": self.index.digest,
             "not_in_shards": self.index.manifest.rejected,
-            "views": f"{self.views.clips} clips x {self.views.crops} crops, features averaged",
+            "views": f"{self.views.clips} clips x {self.views.crops} crops{pooled}",
             "frames": self.views.frames,
             "seconds": self.views.seconds,
             "size": self.views.size,
             "mean": self.encoder.spec.mean,
             "std": self.encoder.spec.std,
             "precision": self.precision,
-            "features": "trunk after global average pooling",
+            **(_SCORES if self.scores else _FEATURES),
         }
 
 
@@ -144,6 +148,22 @@ def read_features(folder: Path, request: Request) -> Features:
     return whole.at(np.flatnonzero(np.isin(rows, request.rows)))
 
 
+def features_of(requests: Sequence[Request], runtime: Runtime) -> list[Features] | None:
+    """Have and read the features of ``requests``; None on other ranks than the main one."""
+    folders = embed(requests, runtime)
+    if folders is None:
+        return None
+    return [read_features(*pair) for pair in zip(folders, requests, strict=True)]
+
+
+def sample_table(index: ShardIndex, rows: NDArray[np.int64]) -> pa.Table:
+    """One line a row of the set's index, in their order, and what it says of each."""
+    table = index.table.take(pa.array(rows))
+    columns = {name: table.column(name) for name in ("shard", "key", "label", "class", "path")}
+    columns["label"] = columns["label"].cast(pa.int64())
+    return pa.table({"row": rows, **columns})
+
+
 def _names(index: ShardIndex, rows: NDArray[np.int64]) -> set[str]:
     table = index.table.select(["shard", "key"]).take(pa.array(rows))
     return {f"{row['shard']}/{row['key']}" for row in table.to_pylist()}
@@ -171,6 +191,7 @@ def _do_share(request: Request, runtime: Runtime) -> None:
         std=spec.std,
         workers=request.workers,
         device=request.device,
+        pool=mean_probability if request.scores else mean_of_views,
     )
     found: list[Features] = []
     since = time.monotonic()
@@ -228,10 +249,7 @@ def _put_together(request: Request, paths: list[Path]) -> None:
         missing = [(name, why) for name, why in about["missing"]]
         parts.append(Features(tensors["features"], rows.numpy(), torch.zeros_like(rows), missing))
     whole = join(parts)
-    table = request.index.table.take(pa.array(whole.rows))
-    columns = {name: table.column(name) for name in ("shard", "key", "label", "class", "path")}
-    columns["label"] = columns["label"].cast(pa.int64())
-    write_index_table(request.folder / ROWS_NAME, pa.table({"row": whole.rows, **columns}))
+    write_index_table(request.folder / ROWS_NAME, sample_table(request.index, whole.rows))
     tensors = {"features": whole.values.contiguous(), "rows": torch.from_numpy(whole.rows)}
     about = {"split": request.split, "samples": len(whole.rows), "missing": whole.missing}
     _write(request.folder / FEATURES_NAME, tensors, {**request.protocol(), **about})

@@ -33,6 +33,11 @@ class Features:
     labels: Tensor  # [n] int64, -1 = none
     missing: list[tuple[str, str]]  # (shard/key, reason)
 
+    @property
+    def missing_lines(self) -> list[str]:
+        """``shard/key: reason`` of each sample that could not be read."""
+        return [f"{name}: {reason}" for name, reason in self.missing]
+
     def at(self, places: NDArray[np.int64]) -> Features:
         """Those at ``places``; what is missing stays."""
         chosen = torch.from_numpy(places)
@@ -100,32 +105,17 @@ def extract(
     mean: Colour,
     std: Colour,
     workers: int = 0,
-    device: torch.device | None = None,
     title: str = "videos",
-    pool: Callable[[Tensor], Tensor] = mean_of_views,
 ) -> dict[str, Features]:
-    """Features of ``rows``, ascending; arguments as :func:`extract_batches`."""
-    found: dict[str, list[Features]] = {name: [] for name in trunks}
+    """Features of ``rows``, ascending, on the CPU; arguments as :func:`extract_batches`."""
+    found = []
     batches = cut(rows, views)
-    done = 0
-    with Progress(len(rows), title) as bar:
-        passes = extract_batches(
-            trunks,
-            index,
-            batches,
-            views,
-            mean=mean,
-            std=std,
-            workers=workers,
-            device=device,
-            pool=pool,
-        )
-        for batch, features in zip(batches, passes, strict=True):
-            for name, part in features.items():
-                found[name].append(part)
-            done += len(batch)
-            bar.update(done)
-    return {name: join(parts) for name, parts in found.items()}
+    passes = extract_batches(trunks, index, batches, views, mean=mean, std=std, workers=workers)
+    with Progress(len(batches), f"{title}: batches") as bar:
+        for features in passes:
+            found.append(features)
+            bar.update(len(found))
+    return {name: join([features[name] for features in found]) for name in trunks}
 
 
 def join(parts: Sequence[Features]) -> Features:

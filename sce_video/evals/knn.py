@@ -1,14 +1,20 @@
-"""Weighted k-nearest-neighbour classification of features. Pure functions.
+"""Weighted k-nearest-neighbour classification of features.
 
 Shapes: Q queries, B bank items, F feature width.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sce_video.errors import UsageError
+from sce_video.evals.bank import Extracted
+from sce_video.evals.results import write_json
 from sce_video.evals.retrieval import rows_at_once
 
 
@@ -74,3 +80,24 @@ def knn_accuracy(
         query, bank, bank_labels, classes, k=k, temp=temp, leave_one_out=leave_one_out
     )
     return (scores.argmax(1) == query_labels).double().mean().item()
+
+
+def write_knn(
+    out: Path, data: Extracted, k: int, temp: float, *, leave_one_out: bool
+) -> dict[str, Any]:
+    """Weighted kNN accuracy; writes ``knn.json`` into ``out`` and returns its content."""
+    bank, queries = data.bank, data.queries
+    if leave_one_out and len(bank.rows) == 1:
+        raise UsageError(f"{data.index.name}: one sample alone has no neighbours")
+    summary: dict[str, Any] = {
+        "top1": knn_accuracy(
+            *(queries.values, queries.labels, bank.values, bank.labels),
+            k=k,
+            temp=temp,
+            leave_one_out=leave_one_out,
+        ),
+        "protocol": {**data.protocol, "k": k, "temp": temp, "votes": "exp(cosine / temp)"},
+        **data.counts(),
+    }
+    write_json(out / "knn.json", summary)
+    return summary

@@ -1,17 +1,25 @@
-"""Video retrieval: queries against a bank, by the published protocol. Pure functions.
+"""Video retrieval: queries against a bank, by the published protocol.
 
 Shapes: Q queries, B bank items, F feature width.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sce_video.evals.bank import Extracted
+from sce_video.evals.results import write_json, write_table
+from sce_video.shard.format import write_atomic
+
 RANKS = (1, 5, 10, 15, 20, 25, 50)
+_GALLERY = 10  # neighbours of a query that are written down
 _PAIRS_AT_ONCE = 2**22  # of a query and a bank item; some 40 bytes each
 
 
@@ -88,3 +96,52 @@ def _average_precision(hits: Tensor) -> Tensor:
     place = torch.arange(1, hits.shape[1] + 1, device=hits.device, dtype=torch.float64)
     precision = hits.cumsum(1) / place
     return (precision * hits).sum(1) / hits.sum(1).clamp(min=1)
+
+
+def write_retrieval(out: Path, data: Extracted) -> dict[str, Any]:
+    """Rank the bank for every query; returns the content of ``retrieval.json``.
+
+    Writes ``retrieval.json``, ``per_class.csv`` and ``neighbours.json`` into ``out``.
+    """
+    bank, queries = data.bank, data.queries
+    result = retrieve(queries.values, queries.labels, bank.values, bank.labels)
+    per_class = _per_class(result, data)
+    summary: dict[str, Any] = {
+        **{f"R@{k}": result.recall[k] for k in RANKS},
+        "mAP": result.mean_ap,
+        "protocol": {
+            **data.protocol,
+            "similarity": "dot product after subtracting each set's own mean and L2 normalisation",
+        },
+        **data.counts(),
+        "per_class": per_class,
+    }
+    rows = [(name, *row.values()) for name, row in per_class.items()]
+    write_table(out / "per_class.csv", ("class", "samples", "R@1", "mAP"), rows)
+    write_atomic(out / "neighbours.json", json.dumps(_neighbours(result, data)).encode())
+    write_json(out / "retrieval.json", summary)
+    return summary
+
+
+def _per_class(result: Retrieval, data: Extracted) -> dict[str, dict[str, float]]:
+    """Class -> its queries, the share of them whose nearest is right, and their mean AP."""
+    table = {}
+    for label in sorted(set(data.queries.labels.tolist())):
+        own = data.queries.labels == label
+        table[data.index.manifest.classes[label]] = {
+            "samples": int(own.sum()),
+            "R@1": result.first[own].double().mean().item(),
+            "mAP": result.precision[own].mean().item(),
+        }
+    return table
+
+
+def _neighbours(result: Retrieval, data: Extracted) -> list[dict[str, Any]]:
+    """A query's index row and its nearest bank rows with scores."""
+    rows = []
+    nearest, scores = result.nearest[:, :_GALLERY], result.scores[:, :_GALLERY]
+    for query, places, values in zip(data.queries.rows, nearest, scores, strict=True):
+        found = [int(row) for row in data.bank.rows[places.numpy()]]
+        rounded = [round(float(value), 4) for value in values]
+        rows.append({"query": int(query), "nearest": found, "scores": rounded})
+    return rows

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import nn
 
 from sce_video.errors import SceVideoError, UsageError, VerificationError
+from sce_video.evals.embed import Request, sample_table
+from sce_video.evals.faiss_index import Kind, Nearest, build, load_faiss, read_index, write_index
 from sce_video.evals.features import Features, extract, forward
-from sce_video.evals.nearest import Kind, Nearest, build, load_faiss, read_index, write_index
 from sce_video.evals.scores import mean_of_views
-from sce_video.evals.views import check_media, eval_views
-from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, load_encoder
-from sce_video.shard.format import ShardIndex, sha256_file, write_atomic, write_index_table
+from sce_video.evals.views import eval_views
+from sce_video.model.foreign import Encoder, encoder_file, open_encoder
+from sce_video.shard.format import sha256_file, write_atomic, write_index_table
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.decode import DecodeError
@@ -44,7 +44,8 @@ class Protocol(BaseModel):
     similarity: str = "cosine: inner product of L2-normalised features"
     features: str = "trunk after global average pooling, averaged over the views of a sample"
     encoder: str
-    encoder_sha256: str
+    encoder_sha256: str | None = None  # None = fresh weights
+    encoder_seed: int | None = None
     shards: str
     dataset: str
     manifest_sha256: str
@@ -59,45 +60,36 @@ class Protocol(BaseModel):
     files: dict[str, str]  # name -> sha256
 
 
-@dataclass(frozen=True)
-class BuildRequest:
-    """What to index."""
+def build_index(out: Path, request: Request, found: Features, kind: Kind | None) -> Protocol:
+    """Index features; writes ``index.faiss``, ``rows.parquet`` and ``search.json`` into ``out``.
 
-    encoder: Path
-    shards: str
-    split: str | None = None  # None = all samples
-    kind: Kind | None = None  # None = by the number of samples
-    clips: int = 10
-    crops: int = 3
-    size: int | None = None
-    workers: int = 2
-
-
-def build_index(request: BuildRequest, out: Path) -> Protocol:
-    """Index a set; writes ``index.faiss``, ``rows.parquet`` and ``search.json`` into ``out``.
+    Args:
+        out: a folder, made if it is not there.
+        request: what the features are of.
+        found: the features; normalised and reordered in place.
+        kind: None = by the number of samples.
 
     Raises:
-        UsageError: FAISS is missing, or encoder, set and split do not go together.
-        SceVideoError: no sample can be read, or the features are not finite.
+        UsageError: FAISS is missing, or too few samples for this kind.
+        SceVideoError: no sample could be read, or the features are not finite.
     """
-    load_faiss()  # missing? rather now than after hours
-    trunk, spec = load_encoder(request.encoder)
-    index = open_set(request.shards)
-    check_media(index, spec, request.encoder)
-    rows = index.rows(request.split)
-    views = eval_views(spec, request.clips, request.crops, request.size)
-    found = _embed(trunk, spec, index, rows, views, request.workers)
+    index, views = request.index, request.views
     if len(found.rows) == 0:
         raise SceVideoError(f"{index.name}: no sample can be read")
-    nearest, order = build(found.values.numpy(), request.kind)
+    if not found.values.isfinite().all():
+        raise SceVideoError(f"{index.name}: features that are not finite; is the encoder sound?")
+    nearest, order = build(found.values.numpy(), kind)
     out.mkdir(parents=True, exist_ok=True)
     write_index(out / VECTORS_NAME, nearest.index)
-    _write_rows(out / ROWS_NAME, index, found.rows[order])
+    write_index_table(out / ROWS_NAME, sample_table(index, found.rows[order]))
+    identity: dict[str, Any] = dict(request.encoder.identity)
+    _, file = encoder_file(identity["encoder"])
+    if file:  # found from other folders, too
+        identity["encoder"] = str(file.resolve())
     protocol = Protocol(
         kind=nearest.kind,
         settings=nearest.settings,
-        encoder=str(_file(request.encoder).resolve()),
-        encoder_sha256=sha256_file(_file(request.encoder)),
+        **identity,
         shards=request.shards,
         dataset=index.manifest.dataset,
         manifest_sha256=index.digest,
@@ -108,46 +100,11 @@ def build_index(request: BuildRequest, out: Path) -> Protocol:
         seconds=views.seconds,
         size=views.size,
         samples=len(found.rows),
-        missing_samples=tuple(f"{name}: {reason}" for name, reason in found.missing),
+        missing_samples=tuple(found.missing_lines),
         files={name: sha256_file(out / name) for name in (VECTORS_NAME, ROWS_NAME)},
     )
     write_atomic(out / PROTOCOL_NAME, protocol.model_dump_json(indent=1).encode())
     return protocol
-
-
-def _file(encoder: Path) -> Path:
-    return encoder / ENCODER_NAME if encoder.is_dir() else encoder
-
-
-def _embed(
-    trunk: nn.Module,
-    spec: EncoderSpec,
-    index: ShardIndex,
-    rows: NDArray[np.int64],
-    views: UniformClips,
-    workers: int,
-) -> Features:
-    found = extract(
-        {"encoder": trunk},
-        index,
-        rows,
-        views,
-        mean=spec.mean,
-        std=spec.std,
-        workers=workers,
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-    )["encoder"]
-    if not found.values.isfinite().all():
-        raise SceVideoError(f"{index.name}: features that are not finite; is the encoder sound?")
-    return found
-
-
-def _write_rows(path: Path, index: ShardIndex, rows: NDArray[np.int64]) -> None:
-    """One line a vector, in their order: the row of the set's index and what it says of it."""
-    table = index.table.take(pa.array(rows))
-    columns = {name: table.column(name) for name in ("shard", "key", "label", "class", "path")}
-    columns["label"] = columns["label"].cast(pa.int64())
-    write_index_table(path, pa.table({"row": rows, **columns}))
 
 
 @dataclass(frozen=True)
@@ -185,20 +142,20 @@ class SearchIndex:
         nearest = Nearest(read_index(folder / VECTORS_NAME), protocol.kind, protocol.settings)
         return cls(folder, protocol, nearest, pq.read_table(folder / ROWS_NAME))
 
-    def query_file(self, file: Path, encoder: Path | None, top: int) -> list[dict[str, Any]]:
+    def query_file(self, file: Path, encoder: str | None, top: int) -> list[dict[str, Any]]:
         """The nearest samples of a video's or an image's file; see :meth:`query_key`."""
-        trunk, spec = self._encoder(encoder)
+        opened, views = self._encoder(encoder)
         try:
             data = file.read_bytes()
-            clips = make_clips(data, self._views(spec)(facts(data), 0, 0))
+            clips = make_clips(data, views(facts(data), 0, 0))
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error
-        views = [clip[None] for clip in clips]
-        found = forward({"": trunk}, views, spec.mean, spec.std, torch.device("cpu"))[""]
+        trunks, spec, cpu = {"": opened.trunk}, opened.spec, torch.device("cpu")
+        found = forward(trunks, [clip[None] for clip in clips], spec.mean, spec.std, cpu)[""]
         return self._nearest(mean_of_views(found)[0].numpy(), top)
 
     def query_key(
-        self, key: str, encoder: Path | None, shards: str | None, top: int
+        self, key: str, encoder: str | None, shards: str | None, top: int
     ) -> list[dict[str, Any]]:
         """The nearest other samples of a sample of the set, indexed or not.
 
@@ -227,25 +184,32 @@ class SearchIndex:
         row = pc.index(index.table.column("key"), key).as_py()
         if row < 0:
             raise UsageError(f"{index.name}: no sample with key '{key}'")
-        trunk, spec = self._encoder(encoder)
-        found = _embed(trunk, spec, index, np.array([row]), self._views(spec), 0)
+        opened, views = self._encoder(encoder)
+        trunks, spec = {"": opened.trunk}, opened.spec
+        rows = np.array([row])
+        found = extract(trunks, index, rows, views, mean=spec.mean, std=spec.std)[""]
         if found.missing:
-            raise SceVideoError(f"{found.missing[0][0]}: {found.missing[0][1]}")
+            raise SceVideoError(found.missing_lines[0])
         return self._nearest(found.values[0].numpy(), top)
 
-    def _encoder(self, given: Path | None) -> tuple[nn.Module, EncoderSpec]:
-        file = _file(given or Path(self.protocol.encoder))
-        if not file.is_file():
+    def _encoder(self, given: str | None) -> tuple[Encoder, UniformClips]:
+        """The index's encoder, and the views that it was made of."""
+        location = given or self.protocol.encoder
+        _, file = encoder_file(location)
+        if file and not file.is_file():
             raise UsageError(f"{file}: the index's encoder is not there; say where: --encoder")
-        if sha256_file(file) != self.protocol.encoder_sha256:
+        sha256 = sha256_file(file) if file else None  # checked before the file is parsed
+        known = self.protocol.encoder_sha256
+        if sha256 != known or (file is None and location != self.protocol.encoder):
+            which = f"sha256 {known[:12]}..." if known else self.protocol.encoder
             raise UsageError(
-                f"{file}: not the encoder that {self.folder} was built with "
-                f"(sha256 {self.protocol.encoder_sha256[:12]}...); build again, or give that one"
+                f"{file or location}: not the encoder that {self.folder} was built with "
+                f"({which}); build again, or give that one"
             )
-        return load_encoder(file)
-
-    def _views(self, spec: EncoderSpec) -> UniformClips:
-        return eval_views(spec, self.protocol.clips, self.protocol.crops, self.protocol.size)
+        encoder = open_encoder(location, self.protocol.encoder_seed or 0)
+        made = self.protocol
+        spec = encoder.spec.model_copy(update={"frames": made.frames, "seconds": made.seconds})
+        return encoder, eval_views(spec, made.clips, made.crops, made.size)
 
     def _nearest(
         self, vector: NDArray[np.float32], top: int, own: int | None = None

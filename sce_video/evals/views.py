@@ -21,12 +21,13 @@ def eval_views(spec: EncoderSpec, clips: int | None, crops: int, size: int | Non
     return UniformClips(clips, crops, spec.frames, spec.seconds, size or round(spec.size * 8 / 7))
 
 
-def check_media(index: ShardIndex, spec: EncoderSpec, file: Path) -> None:
+def check_media(index: ShardIndex, spec: EncoderSpec, file: Path | str, hint: str = "") -> None:
     """Refuse videos for an encoder of images, and images for one of clips.
 
     Raises:
-        UsageError: the set holds the other kind.
+        UsageError: the set holds the other kind; of videos, ``hint`` says what to do.
     """
     if index.images != (spec.seconds == 0):
         has, wants = ("images", "clips") if index.images else ("videos", "images")
-        raise UsageError(f"{index.name}: holds {has}; {file} was trained on {wants}")
+        hint = "" if index.images else hint
+        raise UsageError(f"{index.name}: holds {has}; {file} was trained on {wants}{hint}")

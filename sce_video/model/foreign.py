@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -68,6 +69,27 @@ class Encoder:
     folder: Path  # where its results go
     note: str = ""  # what was taken of a foreign file
 
+    @property
+    def digest(self) -> dict[str, Any]:
+        """Its identity wherever it lies: sha256 or seed alone."""
+        return {k: v for k, v in self.identity.items() if k.endswith(("_sha256", "_seed"))}
+
+
+def encoder_file(location: str | Path) -> tuple[str, Path | None]:
+    """The network that a location names ("" = the file's own) and its file, None = fresh weights.
+
+    Raises:
+        UsageError: no such network.
+    """
+    text = str(location)
+    if text.startswith(_LIBRARY):
+        name, _, weights = text.removeprefix(_LIBRARY).partition("=")
+        if name not in _NETWORKS:
+            raise UsageError(f"{text}: no such network; there are {', '.join(_NETWORKS)}")
+        return name, Path(weights) if weights else None
+    path = Path(location)
+    return "", path / ENCODER_NAME if path.is_dir() else path
+
 
 def open_encoder(location: str | Path, seed: int = 0) -> Encoder:
     """Open an encoder of ours or of others.
@@ -82,18 +104,13 @@ def open_encoder(location: str | Path, seed: int = 0) -> Encoder:
         UsageError: no such encoder, a file that could run code when opened, or one that lacks a
             tensor of the trunk or has more layers.
     """
-    text = str(location)
-    if text.startswith(_LIBRARY):
-        name, _, weights = text.removeprefix(_LIBRARY).partition("=")
-        if name not in _NETWORKS:
-            raise UsageError(f"{text}: no such network; there are {', '.join(_NETWORKS)}")
-        return _from_file(Path(weights), name) if weights else _fresh(name, seed)
-    path = Path(location)
-    file = path / ENCODER_NAME if path.is_dir() else path
-    if file.is_file() and _is_foreign(file):
-        return _from_file(file)
-    trunk, spec = load_encoder(path)
-    identity = {"encoder": text, "encoder_sha256": sha256_file(file)}
+    name, file = encoder_file(location)
+    if file is None:
+        return _fresh(name, seed)
+    if name or (file.is_file() and _is_foreign(file)):
+        return _from_file(file, name)
+    trunk, spec = load_encoder(file)
+    identity = {"encoder": str(location), "encoder_sha256": sha256_file(file)}
     return Encoder(trunk, spec, identity, file.parent)
 
 
@@ -117,7 +134,7 @@ def _fresh(name: str, seed: int) -> Encoder:
     return Encoder(trunk, _spec(name, torchvision_video=True), identity, folder)
 
 
-def _from_file(file: Path, name: str | None = None) -> Encoder:
+def _from_file(file: Path, name: str) -> Encoder:
     if not file.is_file():
         raise UsageError(f"{file}: no such file of weights")
     tensors = _read(file)
@@ -175,7 +192,7 @@ def _shapes(name: str) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in _empty(name).state_dict().items()}
 
 
-def _recognise(tensors: dict[str, Tensor], file: str, name: str | None) -> tuple[str, str]:
+def _recognise(tensors: dict[str, Tensor], file: str, name: str) -> tuple[str, str]:
     """The trunk that most of whose tensors are there, and the prefix of their names.
 
     Raises:

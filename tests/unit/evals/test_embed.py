@@ -21,8 +21,8 @@ from sce_video.cli import main
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import UsageError, VerificationError
 from sce_video.evals import embed as room
+from sce_video.evals.bank import extract_for
 from sce_video.evals.embed import Request, embed, read_features
-from sce_video.evals.results import extract_for
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
 from sce_video.model.foreign import open_encoder

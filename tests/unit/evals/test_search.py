@@ -6,13 +6,15 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from sce_video.cli import main
-from sce_video.evals import nearest
+from sce_video.evals import embed
+from sce_video.evals import faiss_index as nearest
 from sce_video.shard.format import open_shards
 from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_encoder
 from tests.videos import moving_square, write_video
@@ -163,3 +165,38 @@ def test_another_set_is_refused(
     index = ["--index", str(root / "run/search")]
     assert main(["search", "query", *index, "--key", "x", "--shards", str(shards)]) == 2
     assert "not the set that" in capsys.readouterr().err
+
+
+def test_an_encoder_of_others_with_clips_of_its_own(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    common = ["--encoder", "torchvision:resnet18", "--shards", str(root / "shards"), *FEW]
+    assert main(["search", "build", *common, "--size", "32", "--seed", "3"]) == 2
+    assert "give --frames and --seconds" in capsys.readouterr().err
+    common += ["--size", "32", "--seed", "3", "--frames", "2", "--seconds", "0.6"]
+    assert main(["search", "build", *common]) == 0
+    folder = tmp_path / "runs/torchvision-resnet18-seed3/search"
+    protocol = json.loads((folder / "search.json").read_text())
+    assert (protocol["encoder"], protocol["encoder_seed"]) == ("torchvision:resnet18", 3)
+    assert (protocol["encoder_sha256"], protocol["frames"], protocol["size"]) == (None, 2, 32)
+    query = ["search", "query", "--index", str(folder), "--json", "--top", "1"]
+    monkeypatch.chdir(root)
+    capsys.readouterr()
+    assert main([*query, "raw/v4.mp4"]) == 0
+    found = json.loads(capsys.readouterr().out)[0]
+    assert found["path"] == "v4.mp4"
+    assert found["score"] == pytest.approx(1, abs=1e-5)
+    assert main([*query, "raw/v4.mp4", "--encoder", "torchvision:resnet50"]) == 2
+    assert "not the encoder that" in capsys.readouterr().err
+
+
+def test_an_index_takes_the_features_that_are_kept(root: Path, tmp_path: Path) -> None:
+    run = random_encoder(tmp_path / "run")
+    common = ["--encoder", str(run), "--shards", str(root / "shards"), *FEW]
+    assert main(["embed", *common]) == 0
+    with patch.object(embed, "extract_batches", side_effect=AssertionError("decoded")):
+        assert main(["search", "build", *common, "--split", "train"]) == 0
+    for name in ("rows.parquet", "index.faiss"):
+        ours, theirs = ((one / "search" / name).read_bytes() for one in (run, root / "run"))
+        assert ours == theirs

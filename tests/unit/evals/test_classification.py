@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from PIL import Image
 
 from sce_video.augment.ops import normalise
 from sce_video.cli import main
-from sce_video.evals.testing import write_spread
+from sce_video.evals import embed
+from sce_video.evals.classification import write_spread
 from sce_video.evals.views import eval_views
 from sce_video.model.classifier import load_classifier
 from sce_video.shard.format import open_shards, sha256_file
@@ -107,6 +109,24 @@ def test_missing_samples_are_counted_and_strict_fails(root: Path) -> None:
     assert key not in predictions(root / "out")
     assert not (run / "test").exists()
     assert main([*command, "--strict"]) == 3
+
+
+def test_scores_are_kept_and_shared_by_ranks(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = random_run(root / "ranks", root / "shards")
+    monkeypatch.setattr(embed, "cut", lambda rows, _: [rows[i : i + 2] for i in (0, 2, 4)])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")  # takes two batches of three
+    assert main(["--local_rank=1", "test", str(run), *FEW]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert not (run / "test").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert main(["--local_rank=0", "test", str(run), *FEW]) == 0
+    assert predictions(run / "test") == predictions(root / "run/test")  # tested above
+    monkeypatch.delenv("WORLD_SIZE")
+    with patch.object(embed, "extract_batches", side_effect=AssertionError("decoded")):
+        assert main(["test", str(run), *FEW]) == 0
 
 
 def test_several_runs_give_their_mean_and_spread(

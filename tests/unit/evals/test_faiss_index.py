@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sce_video.errors import SceVideoError, UsageError
-from sce_video.evals.nearest import Nearest, build, load_faiss, read_index, recall, write_index
+from sce_video.evals.faiss_index import Nearest, build, load_faiss, read_index, recall, write_index
 
 
 def mixture(n: int, width: int, clusters: int, seed: int) -> NDArray[np.float32]:

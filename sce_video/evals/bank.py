@@ -1,0 +1,106 @@
+"""Bank and queries of a shard set: which lists, their features, and what results say of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sce_video.engine.runtime import Runtime
+from sce_video.errors import UsageError
+from sce_video.evals.embed import Request, features_of
+from sce_video.evals.features import Features
+from sce_video.shard.format import ShardIndex
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Features of bank and queries, and all that describes how they came about."""
+
+    index: ShardIndex
+    bank: Features
+    queries: Features
+    protocol: dict[str, Any]
+
+    @property
+    def missing(self) -> list[str]:
+        """``shard/key: reason`` of each sample that could not be read, once."""
+        return list(dict.fromkeys(self.bank.missing_lines + self.queries.missing_lines))
+
+    def counts(self) -> dict[str, Any]:
+        """What every result says of the samples."""
+        return {
+            "samples": len(self.queries.rows),
+            "bank_samples": len(self.bank.rows),
+            "missing": len(self.missing),
+            "missing_samples": self.missing,
+        }
+
+
+def bank_and_queries(
+    index: ShardIndex, split: str | None, bank: str | None, queries: str | None
+) -> tuple[str, str]:
+    """Bank and queries as given, else those of ``split``: N = the N-th train and test list.
+
+    Without either: column ``split``'s train against its test or val.
+
+    Raises:
+        UsageError: the set has no such lists, or a sample is in both and would find itself.
+    """
+    if bank is None or queries is None:
+        bank, queries = _lists(index, split)
+    common = len(np.intersect1d(index.rows(bank), index.rows(queries)))
+    if common:
+        raise UsageError(
+            f"{index.name}: {bank} and {queries} share {common} samples, "
+            "each of which would find itself; give disjoint splits, or knn --leave-one-out"
+        )
+    return bank, queries
+
+
+def _lists(index: ShardIndex, split: str | None) -> tuple[str, str]:
+    columns = index.split_columns
+    if split is not None:
+        column = f"split{split}"
+        if column not in columns:
+            raise UsageError(f"{index.name}: no {column}; it has {', '.join(columns) or 'none'}")
+        return f"{column}:train", f"{column}:test"
+    values = index.manifest.splits.get("split", {})
+    for name in ("test", "val"):
+        if "train" in values and name in values:
+            return "train", name
+    raise UsageError(
+        f"{index.name}: cannot tell bank from queries; give --split N, or --bank and --queries "
+        "(a set of your own has splits where it was made with --csv path,label,split)"
+    )
+
+
+def extract_for(requests: Sequence[Request], runtime: Runtime) -> Extracted | None:
+    """Labelled features of bank and queries; of one request it is both, leaving one out.
+
+    None on other ranks than the main one.
+
+    Raises:
+        UsageError: no sample can be read, or none has a class.
+    """
+    everything = features_of(requests, runtime)
+    if everything is None:
+        return None
+    parts, unlabelled = [], 0
+    for request, found in zip(requests, everything, strict=True):
+        labelled = np.flatnonzero(found.labels.numpy() >= 0)
+        unlabelled += len(found.rows) - len(labelled)
+        if not len(labelled):
+            what = "has a class" if len(found.rows) else "can be read"
+            raise UsageError(f"{request.shards}: no sample of {request.split or 'it'} {what}")
+        parts.append(found.at(labelled))
+    bank, queries = requests[0].split or "all", requests[-1].split or "all"
+    protocol = {
+        **requests[0].protocol(),
+        "bank": bank if len(requests) > 1 else f"{bank}, without the query",
+        "queries": queries,
+        "unlabelled": unlabelled,
+    }
+    return Extracted(requests[0].index, parts[0], parts[-1], protocol)

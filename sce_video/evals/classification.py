@@ -1,0 +1,172 @@
+"""``test``: finished classifiers on the test list of the set that they were trained on."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sce_video.config import load_config
+from sce_video.errors import SceVideoError, UsageError
+from sce_video.evals.confusion import confusion_png
+from sce_video.evals.embed import Request
+from sce_video.evals.features import Features
+from sce_video.evals.results import write_json, write_table
+from sce_video.evals.scores import (
+    best,
+    class_accuracy,
+    confusion_matrix,
+    mean_class_accuracy,
+    top_k_accuracy,
+)
+from sce_video.evals.views import check_media
+from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
+from sce_video.model.foreign import Encoder
+from sce_video.shard.format import ShardIndex, sha256_file, write_atomic
+from sce_video.stream.cache import Cache
+from sce_video.stream.shards import open_set
+
+FIGURES = ("top1", "top5", "mean_class_accuracy")
+_WRITTEN = 5  # classes of a sample that are written down
+
+
+def open_test(run: Path, shards: str | None, split: str | None) -> tuple[Encoder, ShardIndex, str]:
+    """Open a run's last classifier, the set, and the name of its test list there.
+
+    Args:
+        run: its folder.
+        shards: where the set lies; None = where the run says.
+        split: N = the test list of column ``splitN``, else a split's name; None = the test list
+            beside the list that the run was trained on.
+
+    Raises:
+        UsageError: no finished run with a classifier, no such list, other classes, samples
+            without a label, or samples that the run was trained on.
+    """
+    file = run / CLASSIFIER_NAME
+    if not file.is_file():
+        raise UsageError(
+            f"{run}: has no {CLASSIFIER_NAME}; give a finished run of task linear or finetune"
+        )
+    data = load_config(str(run / "config.yaml")).data
+    index = open_set(shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
+    wanted = _test_list(index, data.split, split)
+    rows = index.rows(wanted)
+    seen = len(np.intersect1d(rows, _trained_on(index, data.split, shards)))
+    if seen:
+        raise UsageError(f"{run}: was trained on {seen} of the {len(rows)} samples of {wanted}")
+    unlabelled = int((index.numbers("label")[rows] < 0).sum())
+    if unlabelled:
+        raise UsageError(f"{index.name}: {unlabelled} samples of {wanted} have no label")
+    module, spec, classes = load_classifier(file)
+    check_media(index, spec, run)
+    if list(index.manifest.classes) != classes:
+        raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
+    identity = {"classifier": str(file), "classifier_sha256": sha256_file(file)}
+    return Encoder(module, spec, identity, run), index, wanted
+
+
+def _test_list(index: ShardIndex, trained: str | None, asked: str | None) -> str:
+    """What ``--split`` asks for, else the test list beside the list that the run was trained on."""
+    if asked and not asked.isdecimal():
+        return asked
+    column = f"split{asked}" if asked else (trained or "").rpartition(":")[0] or "split"
+    for value in ("test", "val"):
+        if value in index.manifest.splits.get(column, {}):
+            return f"{column}:{value}"
+    has = ", ".join(index.split_columns) or "none"
+    raise UsageError(f"{index.name}: no test or val list in column '{column}'; columns: {has}")
+
+
+def _trained_on(index: ShardIndex, split: str | None, elsewhere: str | None) -> NDArray[np.int64]:
+    """Rows that the run was trained on, as far as ``index`` can be the set it was trained on."""
+    if split is None and elsewhere is None:
+        return index.rows(None)
+    column, _, value = (split or "").rpartition(":")
+    known = value in index.manifest.splits.get(column or "split", {})
+    return index.rows(split) if known else np.zeros(0, np.int64)
+
+
+def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
+    """Figures of a classifier from its scores.
+
+    Writes ``test.json``, ``per_class.csv``, ``confusion.png`` and ``predictions.jsonl`` into
+    ``out``; a sample that cannot be read is counted and named, and nothing stands in for it.
+
+    Returns:
+        The content of ``test.json``.
+
+    Raises:
+        SceVideoError: no sample could be read, or the scores are not finite.
+    """
+    index, values, labels = request.index, scores.values, scores.labels
+    if len(scores.rows) == 0:
+        raise SceVideoError(f"{index.name}: no sample of {request.split} can be read")
+    if not values.isfinite().all():
+        file = request.encoder.identity["classifier"]
+        raise SceVideoError(f"{file}: its scores are not finite")
+    classes = index.manifest.classes
+    confusion = confusion_matrix(labels, best(values, 1)[:, 0], len(classes))
+    summary: dict[str, Any] = {
+        "top1": top_k_accuracy(values, labels, 1),
+        "top5": top_k_accuracy(values, labels, 5),
+        "mean_class_accuracy": mean_class_accuracy(confusion),
+        "protocol": {
+            **request.protocol(),
+            "checkpoint": "the last, whatever it scored on the way",
+            "split": request.split,
+        },
+        "samples": len(scores.rows),
+        "missing": len(scores.missing),
+        "missing_samples": scores.missing_lines,
+    }
+    counts, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
+    shares = ["" if x.isnan() else f"{x:.4f}" for x in class_accuracy(confusion)]
+    rows = zip(classes, counts, right, shares, strict=True)
+    title = f"{index.manifest.dataset} {request.split}: top-1 {summary['top1']:.3f}"
+    write_table(out / "per_class.csv", ("class", "samples", "right", "top1"), rows)
+    write_atomic(out / "confusion.png", confusion_png(confusion.numpy(), classes, title))
+    write_atomic(out / "predictions.jsonl", _predictions(request, scores).encode())
+    write_json(out / "test.json", summary)
+    return summary
+
+
+def _predictions(request: Request, scores: Features) -> str:
+    """A line a sample: its key, class and the classes of the highest scores."""
+    keys, order = request.index.table.column("key"), best(scores.values, _WRITTEN)
+    classes = request.index.manifest.classes
+    lines = []
+    for i, (row, label) in enumerate(zip(scores.rows, scores.labels.tolist(), strict=True)):
+        places = order[i].tolist()
+        line = {
+            "key": keys[int(row)].as_py(),
+            "label": label,
+            "predicted": places[0],
+            "class": classes[label],
+            "top5": [[classes[c], round(float(scores.values[i, c]), 6)] for c in places],
+        }
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    return "".join(lines)
+
+
+def write_spread(results: list[dict[str, Any]], out: Path) -> dict[str, Any]:
+    """Write ``mean.json`` into ``out``: several runs' mean figures and sample standard deviations.
+
+    Args:
+        results: of :func:`write_test`, two or more.
+        out: a folder, made if it is not there.
+
+    Returns:
+        The content of ``mean.json``: figure -> ``{mean, std}``, and the results themselves.
+    """
+    summary: dict[str, Any] = {}
+    for name in FIGURES:
+        values = [float(result[name]) for result in results]
+        summary[name] = {"mean": statistics.fmean(values), "std": statistics.stdev(values)}
+    summary["runs"] = results
+    write_json(out / "mean.json", summary)
+    return summary
