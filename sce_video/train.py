@@ -94,8 +94,9 @@ def train(config: AnyConfig) -> None:
             log.info("this run\n%s", header, extra={"file_only": True})
         Trainer(config, task, runtime, plan.digest, evaluation).run()
         if runtime.main:
-            weights = sorted(path.name for path in Path(config.run.dir).glob("*.safetensors"))
-            print(f"done: {config.run.dir} ({', '.join(weights)}, metrics.jsonl)", flush=True)
+            log.info("done", extra={"file_only": True})
+            weights = "encoder" if isinstance(config, PretrainConfig) else "classifier, encoder"
+            print(f"done: {config.run.dir} ({weights}, metrics.jsonl)", flush=True)
     finally:
         stop_runtime()
 

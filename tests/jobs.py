@@ -78,11 +78,12 @@ class Job:
         return max(pid for pid in self.processes() if parent(pid) in servers)
 
     def memory(self) -> int:
-        """Bytes that all processes have to themselves, their share of what is shared included."""
+        """Bytes of data that all processes hold; a library's pages are shared with other jobs."""
         total = 0
         for process in self.processes():
             rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-            total += int(rollup.partition("Pss:")[2].split()[0]) * 1024
+            for kind in ("Pss_Anon:", "Pss_Shmem:"):
+                total += int(rollup.partition(kind)[2].split()[0]) * 1024
         return total
 
     def wait_for_step(self, step: int, limit: float = 200) -> None:

@@ -4,6 +4,7 @@ Sections are in ``sections.py``, what a task has of them in ``tasks.py``.
 """
 
 from sce_video.config.load import (
+    changed_keys,
     check_run_folder,
     configs_folder,
     dump_config,
@@ -33,6 +34,7 @@ __all__ = [
     "PretrainConfig",
     "SupervisedConfig",
     "TrackConfig",
+    "changed_keys",
     "check_run_folder",
     "configs_folder",
     "dump_config",

@@ -168,6 +168,23 @@ def dump_config(config: Config) -> str:
     return text
 
 
+def changed_keys(before: str, now: Config) -> list[str]:
+    """``key: old -> new`` of what differs from a run's earlier ``config.yaml``; not ``run``'s."""
+    old, new = _flat(yaml.load(before, _UniqueKeyLoader)), _flat(now.model_dump(mode="json"))  # noqa: S506
+    keys = [key for key in {**old, **new} if not key.startswith("run.")]
+    return [f"{k}: {old.get(k)} -> {new.get(k)}" for k in keys if old.get(k) != new.get(k)]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
+
+
 def check_run_folder(config: Config) -> None:
     """Refuse to write into another run, or to resume nothing.
 

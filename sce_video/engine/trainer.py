@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from sce_video.config import Config, OptimConfig, dump_config
+from sce_video.config import Config, OptimConfig, changed_keys, dump_config
 from sce_video.engine import checkpoint
 from sce_video.engine.diagnostics import save_picture
 from sce_video.engine.ds_config import deepspeed_config, initialize
@@ -351,7 +351,11 @@ class Trainer:
         log.info("resumed from %s", path)
 
     def _open(self) -> Tracker:
-        (self.folder / "config.yaml").write_text(dump_config(self.config))
+        path = self.folder / "config.yaml"
+        if self.config.run.resume:
+            for change in changed_keys(path.read_text(), self.config):
+                log.warning("from step %d on %s", self.step + 1, change)
+        path.write_text(dump_config(self.config))
         (self.folder / "deepspeed.json").write_text(json.dumps(self._ds_config, indent=1))
         run_config = self.config.model_dump(mode="json")
         return Tracker(self.folder, self.config.track, run_config, self.run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 import tarfile
@@ -157,4 +158,4 @@ def print_summary(folder: Path, *, worked: bool, seconds: float) -> None:
         splits = [f"{c}:{v}" for c, counts in facts["splits"].items() for v in sorted(counts)]
         train = next((split for split in splits if split.endswith(":train")), "null")
         split = "" if train == "split:train" else f" data.split={train}"
-        print(f"next: deepspeed sce_video/train.py data.shards={folder}{split}")
+        print(f"next: deepspeed sce_video/train.py data.shards={shlex.quote(str(folder))}{split}")

@@ -37,7 +37,7 @@ def main() -> None:
 
     from sce_video.config import load_config
     from sce_video.engine import trainer
-    from sce_video.engine.plan import needs
+    from sce_video.engine.needs import needs
     from sce_video.stream.source import planned_data
     from sce_video.train import train
 

@@ -12,8 +12,8 @@ import yaml
 from sce_video.config import configs_folder, load_pretraining
 from sce_video.config.objectives import SCEConfig
 from sce_video.engine.clip_task import view_recipe
+from sce_video.engine.needs import gpu_hours, needs
 from sce_video.engine.optim.schedules import scaled_lr
-from sce_video.engine.plan import gpu_hours, needs
 from sce_video.stream.source import TRAINING_SAMPLES, planned_data
 
 FILES = sorted((configs_folder() / "pretrain").glob("*.yaml"))

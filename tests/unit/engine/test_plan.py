@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from sce_video.config import load_pretraining
-from sce_video.engine.plan import describe, needs
+from sce_video.engine.needs import needs
+from sce_video.engine.plan import describe
 from sce_video.engine.pretrain import build_siamese
 from sce_video.stream.source import planned_data
 from tests.runs import TRAIN, run
@@ -147,3 +148,10 @@ def test_a_dry_run_needs_no_shards_and_leaves_nothing(tmp_path: Path) -> None:
     assert code == 2
     assert "--gpus and --samples go with --dry-run" in text
     assert not any(tmp_path.iterdir())
+
+
+def test_a_warm_up_beyond_the_end_is_a_warning() -> None:
+    config = load_pretraining("demo.yaml", [*SMALL, "optim.warmup_epochs=50", "train.epochs=2"])
+    plan, _ = planned_data(config, 64, 1)
+    told = describe(config, plan, cuda=False)
+    assert "warning    the learning rate warms up for 50 epochs, and the run has 2" in told
