@@ -352,7 +352,7 @@ class Trainer:
 
     def _open(self) -> Tracker:
         path = self.folder / "config.yaml"
-        if self.config.run.resume:
+        if self.config.run.resume and path.is_file():
             for change in changed_keys(path.read_text(), self.config):
                 log.warning("from step %d on %s", self.step + 1, change)
         path.write_text(dump_config(self.config))
