@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sce_video.report.inputs import RunFiles
-from sce_video.report.tables import RESULTS, facts, figures, parsed_config, percent
+from sce_video.report.tables import RESULTS, facts, figures, heading, parsed_config, percent
 
 _OWN = ("encoder", "encoder_sha256", "classifier", "classifier_sha256")
 """What a protocol says of the run itself; all else must agree before figures are compared."""
@@ -33,6 +33,9 @@ def compare(names: Sequence[str], runs: Sequence[RunFiles]) -> dict[str, Any]:
             notes.append(
                 f"{about}: measured in different ways, so no best is marked ({differing})."
             )
+        else:
+            measured = [found for run in runs if (found := run.results.get(kind))]
+            notes += [heading(found, kind) for found in measured[:1]]
         for name in dict.fromkeys(name for each in given for name in each):
             rows.append({"name": name, "cells": _cells([g.get(name) for g in given], differing)})
     settings = [_flat(parsed_config(run.config)) for run in runs]

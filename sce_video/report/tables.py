@@ -101,12 +101,26 @@ def result_table(
         per_class: figures of each class, where the summary has none.
     """
     return {
-        "title": RESULTS[kind],
+        "title": heading(summary, kind),
         "figures": [[name, percent(value)] for name, value in figures(summary, kind).items()],
         "protocol": [*_MEANING[kind], *_protocol(summary)],
         **_missing(summary),
         "classes": _classes(summary.get("per_class") or per_class),
     }
+
+
+def heading(summary: Mapping[str, Any], kind: str) -> str:
+    """A result's name and what it was measured on, e.g. ``Test: ucf101, split1:test (3,783)``."""
+    p = _part(summary, "protocol")
+    queries = _counted(p.get("queries") or p.get("split"), summary.get("samples"))
+    bank = _counted(p.get("bank"), summary.get("bank_samples"))
+    lists = _joined(queries, bank, separator=" in ")
+    where = _joined(p.get("dataset"), lists, separator=", ")
+    return _joined(RESULTS[kind], where, separator=": ")
+
+
+def _counted(split: str | None, samples: object) -> str | None:
+    return f"{split} ({samples:,})" if split and isinstance(samples, int) else split
 
 
 def _classes(classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

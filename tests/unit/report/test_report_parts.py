@@ -140,6 +140,19 @@ def test_protocol_is_spelled_out() -> None:
     assert found["missing_samples"] == ["a: x", "b: y"]
 
 
+def test_heading_names_set_split_and_numbers() -> None:
+    protocol = {"dataset": "ucf101", "queries": "split1:test", "bank": "split1:train"}
+    summary = {"R@1": 0.0, "samples": 50, "bank_samples": 1117, "protocol": protocol}
+    title = "Retrieval: ucf101, split1:test (50) in split1:train (1,117)"
+    assert result_table(summary, "retrieval", {})["title"] == title
+    runs = [side(0.5, **protocol), side(0.25, **protocol)]
+    assert compare(["a", "b"], runs)["notes"] == [
+        "Retrieval: ucf101, split1:test (4) in split1:train"
+    ]
+    test = {"samples": 3, "protocol": {"dataset": "hmdb51", "split": "split2:test"}}
+    assert result_table(test, "test", {})["title"] == "Test: hmdb51, split2:test (3)"
+
+
 def test_knn_says_how_votes_are_weighted() -> None:
     words = dict(result_table(SUMMARY, "knn", {})["protocol"])
     assert "20 nearest" in words["kNN"]
