@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from sce_video.report.inputs import RunFiles
+from sce_video.shard.format import listed
 
 _STATES = {
     "done": "finished",
@@ -169,7 +170,7 @@ def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
                 _digest(take("manifest_sha256", None), "manifest "),
             ),
         ),
-        ("Not in the shards", absent and f"{absent} (listed by the data set, never compared)"),
+        ("Not in the shards", absent and f"{absent} (of the whole data set, never compared)"),
         *((n, _digest(v) if n.endswith("sha256") else v) for n, v in p.items()),
     ]
     return [[name, str(value)] for name, value in pairs if value is not None and value != ""]
@@ -181,17 +182,22 @@ def _videos(summary: Mapping[str, Any], count: str, split: str | None) -> str | 
 
 
 def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Videos that could not be read, counted in words and listed."""
+    """Videos that could not be read, or are not in the shards: counted in words, and listed."""
     count = summary.get("missing", 0)
     text = (
-        "Every video was read."
+        "Every video in the shards was read"
         if not count
         else (
             f"{count:,} video{'s' if count > 1 else ''} could not be read and "
-            f"{'are' if count > 1 else 'is'} left out of the figures:"
+            f"{'are' if count > 1 else 'is'} left out of the figures"
         )
     )
-    return {"missing": text, "missing_samples": summary.get("missing_samples", [])}
+    lost = sum(listed(_part(summary, "protocol").get("not_in_shards", {})).values())
+    where = lost and f"{lost:,} of the lists {'are' if lost > 1 else 'is'} not in the shards"
+    return {
+        "missing": f"{_joined(text, where, separator='; ')}.",
+        "missing_samples": summary.get("missing_samples", []),
+    }
 
 
 def _views(p: dict[str, Any]) -> str:

@@ -140,6 +140,18 @@ def test_protocol_is_spelled_out() -> None:
     assert found["missing_samples"] == ["a: x", "b: y"]
 
 
+def test_listed_videos_that_are_not_in_the_shards_are_counted() -> None:
+    def said(unread: int, **rejected: int) -> Any:
+        summary = {"missing": unread, "protocol": {"not_in_shards": rejected}}
+        return result_table(summary, "test", {})["missing"]
+
+    assert said(0) == said(0, unlisted=4, replaced=1) == "Every video in the shards was read."
+    assert said(0, missing=13203, unlisted=2, corrupt=1).endswith(
+        "read; 13,204 of the lists are not in the shards."
+    )
+    assert said(1, missing=1).endswith("figures; 1 of the lists is not in the shards.")
+
+
 def test_heading_names_set_split_and_numbers() -> None:
     protocol = {"dataset": "ucf101", "queries": "split1:test", "bank": "split1:train"}
     summary = {"R@1": 0.0, "samples": 50, "bank_samples": 1117, "protocol": protocol}
