@@ -84,10 +84,16 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def figures(summary: Mapping[str, Any] | None, kind: str) -> dict[str, float]:
-    """The figures of a result by the name that is shown; shares in [0,1]."""
+    """The figures of a result by the name that is shown; shares in [0,1].
+
+    R@k beyond the bank is left out: the whole bank is near there.
+    """
     if not summary:
         return {}
-    names = {name: name for name in summary if name.startswith("R@")} | _FIGURES[kind]
+    bank = summary.get("bank_samples")
+    most = bank if isinstance(bank, int) else math.inf
+    ranks = [n for n in summary if n.startswith("R@") and n[2:].isdecimal() and int(n[2:]) <= most]
+    names = {name: name for name in ranks} | _FIGURES[kind]
     return {text: summary[name] for name, text in names.items() if _is_share(summary.get(name))}
 
 

@@ -152,6 +152,12 @@ def test_listed_videos_that_are_not_in_the_shards_are_counted() -> None:
     assert said(1, missing=1).endswith("figures; 1 of the lists is not in the shards.")
 
 
+def test_ranks_beyond_the_bank_are_not_shown() -> None:
+    ranks = {f"R@{k}": 0.5 for k in (1, 5, 10, 20)}
+    found = result_table({**ranks, "bank_samples": 10}, "retrieval", {})["figures"]
+    assert [name for name, _ in found] == ["R@1", "R@5", "R@10"]
+
+
 def test_heading_names_set_split_and_numbers() -> None:
     protocol = {"dataset": "ucf101", "queries": "split1:test", "bank": "split1:train"}
     summary = {"R@1": 0.0, "samples": 50, "bank_samples": 1117, "protocol": protocol}
