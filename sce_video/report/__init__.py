@@ -15,6 +15,7 @@ from sce_video.report.curves import curves
 from sce_video.report.gallery import galleries
 from sce_video.report.inputs import RunFiles, read_run
 from sce_video.report.page import picture_uri, render
+from sce_video.report.spread import means, spread_table
 from sce_video.report.tables import RESULTS, facts, headline, result_table
 from sce_video.shard.format import write_atomic
 
@@ -50,6 +51,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     document = {
         "title": " · ".join(names),
         "runs": described,
+        "means": means(names, files),
         "comparison": compare(names, files) if len(files) > 1 else None,
         "curves": curves([each.metrics for each in files]),
         "videos": videos,
@@ -76,6 +78,7 @@ def _run(files: RunFiles) -> dict[str, Any]:
         part(f"{kind}/{kind}.json", result_table, files.results.get(kind), kind, classes)
         for kind, classes in zip(RESULTS, ({}, {}, files.per_class), strict=True)
     ]
+    results.append(part("test/mean.json", spread_table, files.spread))
     return {
         **facts(files),
         "headline": part("results.json", headline, files.comparison),

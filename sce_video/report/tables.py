@@ -19,7 +19,7 @@ _STATES = {
 }
 _SHORT = 12  # digits of a sha256 that are shown
 RESULTS = {"retrieval": "Retrieval", "knn": "Nearest neighbours", "test": "Test"}
-_FIGURES = {
+FIGURES = {
     "retrieval": {"mAP": "mAP"},
     "knn": {"top1": "kNN top-1"},
     "test": {"top1": "Top-1", "top5": "Top-5", "mean_class_accuracy": "Mean class accuracy"},
@@ -93,7 +93,7 @@ def figures(summary: Mapping[str, Any] | None, kind: str) -> dict[str, float]:
     bank = summary.get("bank_samples")
     most = bank if isinstance(bank, int) else math.inf
     ranks = [n for n in summary if n.startswith("R@") and n[2:].isdecimal() and int(n[2:]) <= most]
-    names = {name: name for name in ranks} | _FIGURES[kind]
+    names = {name: name for name in ranks} | FIGURES[kind]
     return {text: summary[name] for name, text in names.items() if _is_share(summary.get(name))}
 
 
@@ -119,14 +119,15 @@ def result_table(
 def heading(summary: Mapping[str, Any], kind: str) -> str:
     """A result's name and what it was measured on, e.g. ``Test: ucf101, split1:test (3,783)``."""
     p = _part(summary, "protocol")
-    queries = _counted(p.get("queries") or p.get("split"), summary.get("samples"))
-    bank = _counted(p.get("bank"), summary.get("bank_samples"))
+    queries = counted(p.get("queries") or p.get("split"), summary.get("samples"))
+    bank = counted(p.get("bank"), summary.get("bank_samples"))
     lists = _joined(queries, bank, separator=" in ")
     where = _joined(p.get("dataset"), lists, separator=", ")
     return _joined(RESULTS[kind], where, separator=": ")
 
 
-def _counted(split: str | None, samples: object) -> str | None:
+def counted(split: str | None, samples: object) -> str | None:
+    """A list with its number of samples, where that is known: ``split1:test (3,783)``."""
     return f"{split} ({samples:,})" if split and isinstance(samples, int) else split
 
 

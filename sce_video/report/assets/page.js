@@ -57,7 +57,7 @@ function results() {
     el("h3", {}, "Confusion"), el("div", { class: "scroll" },
       el("img", { class: "confusion", src: run.confusion, alt: "Confusion matrix of the test" }))]]);
   const empty = "No results yet. They come from sce-video retrieve, knn and test.";
-  section("results", "Results", shown.flat().length ? shown : note(empty));
+  section("results", "Results", shown.flat().length ? [data.means.map(result), shown] : note(empty));
 }
 
 function curves(drawn) {
