@@ -13,7 +13,7 @@ OWN = ("encoder", "encoder_sha256", "encoder_seed", "classifier", "classifier_sh
 
 
 def compare(names: Sequence[str], runs: Sequence[RunFiles]) -> dict[str, Any]:
-    """Facts and figures, and in what the configurations differ.
+    """Facts and figures, and in what the configurations differ, of runs that have one.
 
     The best figure of a row is marked where all runs that have one were measured alike; what
     differs in the protocols is said.
@@ -38,13 +38,15 @@ def compare(names: Sequence[str], runs: Sequence[RunFiles]) -> dict[str, Any]:
             notes += [heading(found, kind) for found in measured[:1]]
         for name in dict.fromkeys(name for each in given for name in each):
             rows.append({"name": name, "cells": _cells([g.get(name) for g in given], differing)})
-    settings = [flat(parsed_config(run.config)) for run in runs]
+    configured = [i for i, run in enumerate(runs) if run.config is not None]
+    settings = [flat(parsed_config(runs[i].config)) for i in configured]
     keys = [key for key in dict.fromkeys(k for each in settings for k in each) if key != "run.dir"]
     texts = {key: [str(each.get(key, "-")) for each in settings] for key in keys}
     return {
         "columns": list(names),
         "rows": rows,
         "notes": notes,
+        "configured": [names[i] for i in configured],
         "differences": [
             {"name": key, "cells": [{"text": text} for text in row]}
             for key, row in texts.items()

@@ -54,10 +54,13 @@ def facts(files: RunFiles) -> dict[str, Any]:
         ("Checkpoint", status.get("checkpoint")),
     ]
     state = str(status.get("state", "unknown"))
+    trained = files.config is not None or status or files.metrics
+    ended = _STATES.get(state, "how it ended is unknown")
     return {
         "state": state,
         "subtitle": _joined(
-            _STATES.get(state, "how it ended is unknown"), f"{files.written:%-d %B %Y, %H:%M} UTC"
+            ended if trained else "weights of others, not trained here",
+            f"{files.written:%-d %B %Y, %H:%M} UTC",
         ),
         "last": files.last if state != "done" else None,
         "facts": [[name, str(value)] for name, value in pairs if value],

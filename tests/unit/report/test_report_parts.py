@@ -195,7 +195,7 @@ def test_classes_keep_numbers_to_sort_by() -> None:
     }
 
 
-def side(r1: float | None, text: str = "optim: {lr: 1}", **protocol: Any) -> RunFiles:
+def side(r1: float | None, text: str | None = "optim: {lr: 1}", **protocol: Any) -> RunFiles:
     """A run with a retrieval result, if any."""
     summary = {"R@1": r1, "samples": 4, "protocol": {"encoder_sha256": str(r1), **protocol}}
     results: dict[str, Any] = {} if r1 is None else {"retrieval": summary}
@@ -213,6 +213,17 @@ def test_best_of_several_runs_and_what_differs() -> None:
     [difference] = found["differences"]
     assert difference["name"] == "optim.lr"
     assert [cell["text"] for cell in difference["cells"]] == ["1", "2", "1"]
+
+
+def test_weights_of_others_have_no_configuration_to_differ_in() -> None:
+    runs = [side(0.5), side(0.25, None), side(0.75, "optim: {lr: 2}")]
+    found = compare(["a", "foreign", "b"], runs)
+    assert found["configured"] == ["a", "b"]
+    [difference] = found["differences"]
+    assert [cell["text"] for cell in difference["cells"]] == ["1", "2"]
+    states = [cell["text"].partition(" ·")[0] for cell in found["rows"][0]["cells"]]
+    assert states[:2] == ["how it ended is unknown", "weights of others, not trained here"]
+    assert compare(["a", "foreign"], runs[:2])["differences"] == []
 
 
 def test_figures_of_other_protocols_have_no_best() -> None:
