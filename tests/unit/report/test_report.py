@@ -218,6 +218,19 @@ def test_folder_that_is_no_run_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_page_without_a_place_is_one_line_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sce_video.report.galleries", None)
+    gone = tmp_path / "gone"
+    for out, said in ((gone / "a.html", f"no folder {gone};"), (tmp_path, f"{tmp_path}: a folder")):
+        assert main(["report", str(run), "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert said in error
+    assert not gone.exists()
+
+
 def test_same_run_twice_is_an_error(run: Path) -> None:
     with pytest.raises(UsageError, match="given twice"):
         write_report([run, run / ".." / run.name])
