@@ -203,9 +203,9 @@ def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
         )
     )
     lost = sum(listed(_part(summary, "protocol").get("not_in_shards", {})).values())
-    where = lost and f"{lost:,} of the lists {'are' if lost > 1 else 'is'} not in the shards"
+    where = f"{lost:,} of the lists {'are' if lost > 1 else 'is'} not in the shards"
     return {
-        "missing": f"{_joined(text, where, separator='; ')}.",
+        "missing": f"{_joined(text, where if lost else None, separator='; ')}.",
         "missing_samples": summary.get("missing_samples", []),
     }
 
