@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sce_video.evals.embed import Request
     from sce_video.shard.format import ShardIndex
 
-_NO_LOSS = ("unlisted", "replaced")  # reasons of rejects.csv that take nothing from a list
-
 
 def _parser(prog: str, about: str) -> Parser:
     """What all evaluations of a shard set take."""
@@ -109,7 +107,9 @@ def _check(args: Namespace, index: ShardIndex, missing: Sequence[str]) -> None:
     """
     if not args.strict:
         return
-    lost = {why: n for why, n in index.manifest.rejected.items() if why not in _NO_LOSS}
+    from sce_video.shard.format import listed
+
+    lost = listed(index.manifest.rejected)
     for line in missing:
         print(f"missing: {line}", file=sys.stderr)
     if missing or lost:

@@ -5,6 +5,7 @@ The page holds its data as JSON and builds itself in the browser; nothing is loa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sce_video.report.curves import curves
 from sce_video.report.gallery import galleries
 from sce_video.report.inputs import RunFiles, read_run
 from sce_video.report.page import picture_uri, render
+from sce_video.report.spread import means, spread_table
 from sce_video.report.tables import RESULTS, facts, headline, result_table
 from sce_video.shard.format import write_atomic
 
@@ -32,12 +34,13 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
             in the working folder).
 
     Raises:
-        UsageError: a folder is no run's, or is given twice.
+        UsageError: a folder is no run's, or is given twice, or the page cannot be written there.
     """
     folders = [run.resolve() for run in runs]
     if len(set(folders)) < len(folders):
         raise UsageError("a run is given twice")
     files = [read_run(run) for run in runs]
+    path = _writable(out or (runs[0] if len(runs) == 1 else Path()) / REPORT_NAME)
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
@@ -50,12 +53,27 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     document = {
         "title": " · ".join(names),
         "runs": described,
+        "means": means(names, files),
         "comparison": compare(names, files) if len(files) > 1 else None,
         "curves": curves([each.metrics for each in files]),
         "videos": videos,
     }
-    path = out or (runs[0] if len(runs) == 1 else Path()) / REPORT_NAME
     write_atomic(path, render(document, clips).encode())
+    return path
+
+
+def _writable(path: Path) -> Path:
+    """``path``, where a page can be written.
+
+    Raises:
+        UsageError: it is a folder, or its folder is not there or cannot be written in.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder; give the page's file, e.g. {path / REPORT_NAME}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path}: {path.parent} cannot be written in; give another file by --out")
     return path
 
 
@@ -76,6 +94,7 @@ def _run(files: RunFiles) -> dict[str, Any]:
         part(f"{kind}/{kind}.json", result_table, files.results.get(kind), kind, classes)
         for kind, classes in zip(RESULTS, ({}, {}, files.per_class), strict=True)
     ]
+    results.append(part("test/mean.json", spread_table, files.spread))
     return {
         **facts(files),
         "headline": part("results.json", headline, files.comparison),

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sce_video.report.inputs import RunFiles
-from sce_video.report.tables import RESULTS, facts, figures, parsed_config, percent
+from sce_video.report.tables import RESULTS, facts, figures, heading, parsed_config, percent
 
-_OWN = ("encoder", "encoder_sha256", "classifier", "classifier_sha256")
+OWN = ("encoder", "encoder_sha256", "encoder_seed", "classifier", "classifier_sha256")
 """What a protocol says of the run itself; all else must agree before figures are compared."""
 
 
 def compare(names: Sequence[str], runs: Sequence[RunFiles]) -> dict[str, Any]:
-    """Facts and figures, and in what the configurations differ.
+    """Facts and figures, and in what the configurations differ, of runs that have one.
 
     The best figure of a row is marked where all runs that have one were measured alike; what
     differs in the protocols is said.
@@ -33,15 +33,20 @@ def compare(names: Sequence[str], runs: Sequence[RunFiles]) -> dict[str, Any]:
             notes.append(
                 f"{about}: measured in different ways, so no best is marked ({differing})."
             )
+        else:
+            measured = [found for run in runs if (found := run.results.get(kind))]
+            notes += [heading(found, kind) for found in measured[:1]]
         for name in dict.fromkeys(name for each in given for name in each):
             rows.append({"name": name, "cells": _cells([g.get(name) for g in given], differing)})
-    settings = [_flat(parsed_config(run.config)) for run in runs]
+    configured = [i for i, run in enumerate(runs) if run.config is not None]
+    settings = [flat(parsed_config(runs[i].config)) for i in configured]
     keys = [key for key in dict.fromkeys(k for each in settings for k in each) if key != "run.dir"]
     texts = {key: [str(each.get(key, "-")) for each in settings] for key in keys}
     return {
         "columns": list(names),
         "rows": rows,
         "notes": notes,
+        "configured": [names[i] for i in configured],
         "differences": [
             {"name": key, "cells": [{"text": text} for text in row]}
             for key, row in texts.items()
@@ -58,8 +63,8 @@ def _cells(values: Sequence[float | None], differing: str) -> list[dict[str, Any
 
 def _protocols(summaries: Sequence[Mapping[str, Any] | None]) -> str:
     """In what the protocols differ, e.g. ``size: 112 / 128``; empty where they agree."""
-    given = [_flat(s.get("protocol")) | _counts(s) for s in summaries if s]
-    keys = [key for key in dict.fromkeys(k for p in given for k in p) if key not in _OWN]
+    given = [flat(s.get("protocol")) | _counts(s) for s in summaries if s]
+    keys = [key for key in dict.fromkeys(k for p in given for k in p) if key not in OWN]
     differing = []
     for key in keys:
         values = [str(p.get(key, "-")) for p in given]
@@ -72,11 +77,11 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {key: summary[key] for key in ("samples", "bank_samples") if key in summary}
 
 
-def _flat(value: object, name: str = "") -> dict[str, Any]:
+def flat(value: object, name: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
     if not isinstance(value, dict):
         return {name: value} if name else {}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
-        flat |= _flat(inner, f"{name}.{key}" if name else str(key))
-    return flat
+        found |= flat(inner, f"{name}.{key}" if name else str(key))
+    return found

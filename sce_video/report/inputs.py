@@ -46,6 +46,8 @@ class RunFiles:
     """Of the test: class -> figures."""
     confusion: Path | None
     comparison: dict[str, Any] | None
+    spread: dict[str, Any] | None = None
+    """Of tests of several runs, this one's among them."""
     problems: list[str] = field(default_factory=list)
     """What is damaged or missing, a sentence each."""
 
@@ -80,6 +82,7 @@ def read_run(folder: Path) -> RunFiles:
         per_class=_per_class(folder / "test" / "per_class.csv", problems),
         confusion=_file(folder / "test" / "confusion.png"),
         comparison=_json(folder / "results.json", dict, problems),
+        spread=_json(folder / "test" / "mean.json", dict, problems),
         problems=problems,
     )
 

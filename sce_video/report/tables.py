@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from sce_video.report.inputs import RunFiles
+from sce_video.shard.format import listed
 
 _STATES = {
     "done": "finished",
@@ -18,7 +19,7 @@ _STATES = {
 }
 _SHORT = 12  # digits of a sha256 that are shown
 RESULTS = {"retrieval": "Retrieval", "knn": "Nearest neighbours", "test": "Test"}
-_FIGURES = {
+FIGURES = {
     "retrieval": {"mAP": "mAP"},
     "knn": {"top1": "kNN top-1"},
     "test": {"top1": "Top-1", "top5": "Top-5", "mean_class_accuracy": "Mean class accuracy"},
@@ -53,10 +54,13 @@ def facts(files: RunFiles) -> dict[str, Any]:
         ("Checkpoint", status.get("checkpoint")),
     ]
     state = str(status.get("state", "unknown"))
+    trained = files.config is not None or status or files.metrics
+    ended = _STATES.get(state, "how it ended is unknown")
     return {
         "state": state,
         "subtitle": _joined(
-            _STATES.get(state, "how it ended is unknown"), f"{files.written:%-d %B %Y, %H:%M} UTC"
+            ended if trained else "weights of others, not trained here",
+            f"{files.written:%-d %B %Y, %H:%M} UTC",
         ),
         "last": files.last if state != "done" else None,
         "facts": [[name, str(value)] for name, value in pairs if value],
@@ -83,10 +87,16 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def figures(summary: Mapping[str, Any] | None, kind: str) -> dict[str, float]:
-    """The figures of a result by the name that is shown; shares in [0,1]."""
+    """The figures of a result by the name that is shown; shares in [0,1].
+
+    R@k beyond the bank is left out: the whole bank is near there.
+    """
     if not summary:
         return {}
-    names = {name: name for name in summary if name.startswith("R@")} | _FIGURES[kind]
+    bank = summary.get("bank_samples")
+    most = bank if isinstance(bank, int) else math.inf
+    ranks = [n for n in summary if n.startswith("R@") and n[2:].isdecimal() and int(n[2:]) <= most]
+    names = {name: name for name in ranks} | FIGURES[kind]
     return {text: summary[name] for name, text in names.items() if _is_share(summary.get(name))}
 
 
@@ -101,12 +111,27 @@ def result_table(
         per_class: figures of each class, where the summary has none.
     """
     return {
-        "title": RESULTS[kind],
+        "title": heading(summary, kind),
         "figures": [[name, percent(value)] for name, value in figures(summary, kind).items()],
         "protocol": [*_MEANING[kind], *_protocol(summary)],
         **_missing(summary),
         "classes": _classes(summary.get("per_class") or per_class),
     }
+
+
+def heading(summary: Mapping[str, Any], kind: str) -> str:
+    """A result's name and what it was measured on, e.g. ``Test: ucf101, split1:test (3,783)``."""
+    p = _part(summary, "protocol")
+    queries = counted(p.get("queries") or p.get("split"), summary.get("samples"))
+    bank = counted(p.get("bank"), summary.get("bank_samples"))
+    lists = _joined(queries, bank, separator=" in ")
+    where = _joined(p.get("dataset"), lists, separator=", ")
+    return _joined(RESULTS[kind], where, separator=": ")
+
+
+def counted(split: str | None, samples: object) -> str | None:
+    """A list with its number of samples, where that is known: ``split1:test (3,783)``."""
+    return f"{split} ({samples:,})" if split and isinstance(samples, int) else split
 
 
 def _classes(classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -155,7 +180,7 @@ def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
                 _digest(take("manifest_sha256", None), "manifest "),
             ),
         ),
-        ("Not in the shards", absent and f"{absent} (listed by the data set, never compared)"),
+        ("Not in the shards", absent and f"{absent} (of the whole data set, never compared)"),
         *((n, _digest(v) if n.endswith("sha256") else v) for n, v in p.items()),
     ]
     return [[name, str(value)] for name, value in pairs if value is not None and value != ""]
@@ -167,17 +192,22 @@ def _videos(summary: Mapping[str, Any], count: str, split: str | None) -> str | 
 
 
 def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Videos that could not be read, counted in words and listed."""
+    """Videos that could not be read, or are not in the shards: counted in words, and listed."""
     count = summary.get("missing", 0)
     text = (
-        "Every video was read."
+        "Every video in the shards was read"
         if not count
         else (
             f"{count:,} video{'s' if count > 1 else ''} could not be read and "
-            f"{'are' if count > 1 else 'is'} left out of the figures:"
+            f"{'are' if count > 1 else 'is'} left out of the figures"
         )
     )
-    return {"missing": text, "missing_samples": summary.get("missing_samples", [])}
+    lost = sum(listed(_part(summary, "protocol").get("not_in_shards", {})).values())
+    where = f"{lost:,} of the lists {'are' if lost > 1 else 'is'} not in the shards"
+    return {
+        "missing": f"{_joined(text, where if lost else None, separator='; ')}.",
+        "missing_samples": summary.get("missing_samples", []),
+    }
 
 
 def _views(p: dict[str, Any]) -> str:

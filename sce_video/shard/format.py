@@ -13,7 +13,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,11 @@ class Manifest(BaseModel):
     rejected: dict[str, int]
     index_sha256: str
     shards: tuple[ShardEntry, ...]
+
+
+def listed(rejected: Mapping[str, int]) -> dict[str, int]:
+    """Of :attr:`Manifest.rejected` the reasons that take samples from the data set's lists."""
+    return {why: n for why, n in rejected.items() if why not in ("unlisted", "replaced")}
 
 
 def index_schema(split_columns: Sequence[str]) -> pa.Schema:

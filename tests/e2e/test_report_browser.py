@@ -272,6 +272,27 @@ def test_runs_side_by_side(browser: Browser, both: str) -> None:
     assert browser.js(ROWS) == 3
 
 
+def test_mean_of_splits_and_weights_of_others(browser: Browser, root: Path, url: str) -> None:
+    runs = []
+    for i, name in enumerate(("first", "second", "foreign")):
+        runs.append(Path(shutil.copytree(root / "run", root / name)))
+        path = runs[-1] / "test" / "test.json"
+        test = json.loads(path.read_text())
+        test["protocol"] |= {"dataset": "ucf101", "split": f"split{i}:test"}
+        path.write_text(json.dumps(test | {"top1": 0.25 + i / 2}))
+    for name in ("metrics.jsonl", "status.json", "config.yaml"):
+        (runs[2] / name).unlink()
+    shutil.rmtree(runs[2] / "test")
+    browser.open(write_report(runs, root / "means.html").as_uri(), PHONE)
+    text = browser.js("document.getElementById('results').innerText")
+    assert "Mean of 2 tests: ucf101, split0:test (3), split1:test (3)" in text
+    assert "50.0 ± 35.4 %" in text
+    assert browser.js(SIDEWAYS) <= 0
+    text = browser.js("document.getElementById('comparison').innerText")
+    assert "weights of others, not trained here" in text
+    assert text.endswith("All the same.")
+
+
 def test_nothing_yet_is_said(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text('{"state": "running", "step": 0, "checkpoint": null}')
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/l')

@@ -34,9 +34,10 @@ function headline(table) {
 function comparison() {
   const given = data.comparison;
   if (given) {
+    const few = given.configured.length < 2;
     const settings = given.differences.length
-      ? grid("In what the configurations differ", given.columns, given.differences, "sides")
-      : note("All the same.");
+      ? grid("In what the configurations differ", given.configured, given.differences, "sides")
+      : note(few ? "Fewer than two of them have a configuration." : "All the same.");
     section("comparison", "Comparison", grid("Runs", given.columns, given.rows, "sides"),
       given.notes.map(note), el("h3", {}, "Differences of the configurations"), settings,
       each((run) => (run.headline ? headline(run.headline) : [])));
@@ -57,7 +58,7 @@ function results() {
     el("h3", {}, "Confusion"), el("div", { class: "scroll" },
       el("img", { class: "confusion", src: run.confusion, alt: "Confusion matrix of the test" }))]]);
   const empty = "No results yet. They come from sce-video retrieve, knn and test.";
-  section("results", "Results", shown.flat().length ? shown : note(empty));
+  section("results", "Results", shown.flat().length ? [data.means.map(result), shown] : note(empty));
 }
 
 function curves(drawn) {

@@ -17,6 +17,7 @@ from PIL import Image
 
 from sce_video.cli import main
 from sce_video.errors import UsageError
+from sce_video.evals.classification import write_spread
 from sce_video.report import write_report
 from sce_video.report.gallery import galleries
 from sce_video.report.inputs import read_run
@@ -217,6 +218,19 @@ def test_folder_that_is_no_run_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_page_without_a_place_is_one_line_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sce_video.report.galleries", None)
+    gone = tmp_path / "gone"
+    for out, said in ((gone / "a.html", f"no folder {gone};"), (tmp_path, f"{tmp_path}: a folder")):
+        assert main(["report", str(run), "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert said in error
+    assert not gone.exists()
+
+
 def test_same_run_twice_is_an_error(run: Path) -> None:
     with pytest.raises(UsageError, match="given twice"):
         write_report([run, run / ".." / run.name])
@@ -236,6 +250,7 @@ def test_half_a_line_of_metrics_is_left_out(run: Path) -> None:
 DAMAGED = [
     *("status.json", "results.json", "retrieval/retrieval.json", "retrieval/neighbours.json"),
     *("knn/knn.json", "test/test.json", "test/per_class.csv", "test/confusion.png"),
+    "test/mean.json",
     *("config.yaml", "run.log", "samples/views.png"),
 ]
 
@@ -258,6 +273,18 @@ def test_damaged_file_is_named_and_the_rest_is_shown(
         assert name.rpartition("/")[2] in told or quiet, (content, told)
         assert len(whole - {result["title"] for result in shown["results"]}) <= 1
     assert Page(write_report([run, finished], tmp_path / "two.html").read_text()).document()
+
+
+def test_mean_over_runs_is_shown(run: Path, tmp_path: Path) -> None:
+    point_to(run, tmp_path / "gone")  # no clips: faster
+    write_results(run)
+    test = json.loads((run / "test" / "test.json").read_text())
+    protocol = {"dataset": "ucf101", "split": "split1:test", "classifier": "runs/a"}
+    results = [{**test, "top1": share, "protocol": protocol} for share in (0.25, 0.75)]
+    write_spread(results, run / "test")
+    found = page(run).run()["results"][-1]
+    assert found["title"].startswith("Mean of 2 tests: ucf101")
+    assert found["figures"][0] == ["Top-1", "50.0 ± 35.4 %"]
 
 
 def test_log_tells_plan_environment_and_end(run: Path) -> None:

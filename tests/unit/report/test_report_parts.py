@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from sce_video.report.compare import compare
 from sce_video.report.curves import POINTS, curves, thin
 from sce_video.report.gallery import choose
 from sce_video.report.inputs import RunFiles
+from sce_video.report.spread import means
 from sce_video.report.tables import headline, result_table
 from sce_video.report.thumbnails import LARGE, SMALL, Size, small_size, thumbnail_frames
 from sce_video.stream.clips import Video
@@ -140,6 +142,37 @@ def test_protocol_is_spelled_out() -> None:
     assert found["missing_samples"] == ["a: x", "b: y"]
 
 
+def test_listed_videos_that_are_not_in_the_shards_are_counted() -> None:
+    def said(unread: int, **rejected: int) -> Any:
+        summary = {"missing": unread, "protocol": {"not_in_shards": rejected}}
+        return result_table(summary, "test", {})["missing"]
+
+    assert said(0) == said(0, unlisted=4, replaced=1) == "Every video in the shards was read."
+    assert said(0, missing=13203, unlisted=2, corrupt=1).endswith(
+        "read; 13,204 of the lists are not in the shards."
+    )
+    assert said(1, missing=1).endswith("figures; 1 of the lists is not in the shards.")
+
+
+def test_ranks_beyond_the_bank_are_not_shown() -> None:
+    ranks = {f"R@{k}": 0.5 for k in (1, 5, 10, 20)}
+    found = result_table({**ranks, "bank_samples": 10}, "retrieval", {})["figures"]
+    assert [name for name, _ in found] == ["R@1", "R@5", "R@10"]
+
+
+def test_heading_names_set_split_and_numbers() -> None:
+    protocol = {"dataset": "ucf101", "queries": "split1:test", "bank": "split1:train"}
+    summary = {"R@1": 0.0, "samples": 50, "bank_samples": 1117, "protocol": protocol}
+    title = "Retrieval: ucf101, split1:test (50) in split1:train (1,117)"
+    assert result_table(summary, "retrieval", {})["title"] == title
+    runs = [side(0.5, **protocol), side(0.25, **protocol)]
+    assert compare(["a", "b"], runs)["notes"] == [
+        "Retrieval: ucf101, split1:test (4) in split1:train"
+    ]
+    test = {"samples": 3, "protocol": {"dataset": "hmdb51", "split": "split2:test"}}
+    assert result_table(test, "test", {})["title"] == "Test: hmdb51, split2:test (3)"
+
+
 def test_knn_says_how_votes_are_weighted() -> None:
     words = dict(result_table(SUMMARY, "knn", {})["protocol"])
     assert "20 nearest" in words["kNN"]
@@ -162,7 +195,7 @@ def test_classes_keep_numbers_to_sort_by() -> None:
     }
 
 
-def side(r1: float | None, text: str = "optim: {lr: 1}", **protocol: Any) -> RunFiles:
+def side(r1: float | None, text: str | None = "optim: {lr: 1}", **protocol: Any) -> RunFiles:
     """A run with a retrieval result, if any."""
     summary = {"R@1": r1, "samples": 4, "protocol": {"encoder_sha256": str(r1), **protocol}}
     results: dict[str, Any] = {} if r1 is None else {"retrieval": summary}
@@ -180,6 +213,17 @@ def test_best_of_several_runs_and_what_differs() -> None:
     [difference] = found["differences"]
     assert difference["name"] == "optim.lr"
     assert [cell["text"] for cell in difference["cells"]] == ["1", "2", "1"]
+
+
+def test_weights_of_others_have_no_configuration_to_differ_in() -> None:
+    runs = [side(0.5), side(0.25, None), side(0.75, "optim: {lr: 2}")]
+    found = compare(["a", "foreign", "b"], runs)
+    assert found["configured"] == ["a", "b"]
+    [difference] = found["differences"]
+    assert [cell["text"] for cell in difference["cells"]] == ["1", "2"]
+    states = [cell["text"].partition(" ·")[0] for cell in found["rows"][0]["cells"]]
+    assert states[:2] == ["how it ended is unknown", "weights of others, not trained here"]
+    assert compare(["a", "foreign"], runs[:2])["differences"] == []
 
 
 def test_figures_of_other_protocols_have_no_best() -> None:
@@ -219,3 +263,29 @@ def test_thumbnail_is_small_even_and_never_enlarged(
     size: tuple[int, int], small: tuple[int, int]
 ) -> None:
     assert small_size(*size, LARGE.side) == small
+
+
+def on_split(split: str, top1: float, *, lr: int = 1) -> RunFiles:
+    """A run with a test on a split of its own."""
+    protocol = {"dataset": "ucf101", "split": f"{split}:test", "classifier_sha256": split}
+    figures = {"top1": top1, "top5": 1.0, "mean_class_accuracy": top1}
+    counts: dict[str, Any] = {"samples": 50, "missing": 0, "missing_samples": []}
+    settings = {"task": "linear", "data": {"split": f"{split}:train"}, "run": {"dir": split}}
+    found = side(None, json.dumps({**settings, "optim": {"lr": lr}}))
+    found.results["test"] = {**figures, **counts, "protocol": protocol}
+    return found
+
+
+def test_mean_over_splits_is_of_runs_that_differ_in_nothing_else() -> None:
+    others = [on_split("split3", 0.1, lr=9), side(0.5)]
+    runs = [on_split("split1", 0.5), others[0], on_split("split2", 0.7), others[1]]
+    [found] = means(["a", "x", "b", "y"], runs)
+    assert found["title"] == "Mean of 2 tests: ucf101, split1:test (50), split2:test (50)"
+    assert found["figures"] == [
+        ["Top-1", "60.0 ± 14.1 %"],
+        ["Top-5", "100.0 ± 0.0 %"],
+        ["Mean class accuracy", "60.0 ± 14.1 %"],
+    ]
+    assert [text.rpartition(": ")[2] for _, text in found["protocol"][1:]] == ["a", "b"]
+    assert means(["a", "b"], [on_split("split1", 0.5), on_split("split1", 0.7)]) == []
+    assert means(["a"], runs[:1]) == []
