@@ -272,6 +272,34 @@ def test_missing_samples_are_counted_named_and_never_replaced(
         assert "2 samples unreadable" in error
 
 
+def test_what_was_missing_is_there_once_the_shards_are_repaired(
+    lossy: Path, made: Path, whole: tuple[Path, tuple[bytes, bytes]]
+) -> None:
+    request = request_for(lossy)
+    bad = [int(request.index.rows(split)[2]) for split in ("train", "test")]
+    [folder] = embed([request], rank(0, 1)) or []
+    before = bits(folder)
+    request, trunk = counted(request_for(lossy))
+    embed([request], rank(0, 1))
+    assert trunk.seen == 2  # those beside the lost ones in their batches of two
+    assert bits(folder) == before
+    for tar in (made / "shards").glob("*.tar"):
+        shutil.copyfile(tar, lossy / "shards" / tar.name)
+    train, trunk = counted(request_for(lossy, "train"))
+    [again] = embed([train], rank(0, 1)) or []
+    assert (again, trunk.seen) == (folder, 2)  # what is missing of the test list is not asked for
+    assert read_features(folder, train).rows.tolist() == train.rows.tolist()
+    found = read_features(folder, request)
+    assert sorted(set(request.rows) - set(found.rows)) == bad[1:]
+    assert len(found.missing) == 1
+    embed([request_for(lossy)], rank(0, 1))
+    assert same_but_for_the_place(bits(folder), whole[1], lossy)
+    assert read_features(folder, request).missing == []
+    request, trunk = counted(request_for(lossy))
+    embed([request], rank(0, 1))
+    assert trunk.seen == 0
+
+
 def test_what_never_came_into_the_shards_is_missing_too(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
