@@ -25,13 +25,13 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import VerificationError
 from sce_video.evals.features import Features, cut, extract_batches, join
 from sce_video.evals.scores import mean_of_views, mean_probability
+from sce_video.model.encoder import save_tensors
 from sce_video.model.foreign import Encoder
 from sce_video.progress import Progress
 from sce_video.shard.format import PARTIAL, ShardIndex, write_index_table
@@ -303,7 +303,7 @@ def _keep(request: Request, whole: Features) -> None:
 
 def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     partial = path.with_name(f"{uuid.uuid4().hex}{PARTIAL}")  # others may write the same
-    save_file(tensors, partial, metadata={"sce_video": json.dumps(about)})
+    save_tensors(tensors, partial, {"sce_video": json.dumps(about)})
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(path)

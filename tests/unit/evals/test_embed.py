@@ -220,6 +220,14 @@ def test_the_folder_is_of_all_that_the_numbers_depend_on(root: Path) -> None:
     assert same.folder == request.folder
 
 
+def test_the_group_may_read_features(root: Path, for_the_group: int) -> None:
+    command = ["embed", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
+    command += ["--split", "test", "--clips", "1", "--crops", "1", "--workers", "0"]
+    assert main([*command, "--out", str(root / "out")]) == 0
+    files = [*root.glob("run/features/*/*"), *root.glob("out/*")]
+    assert [path.stat().st_mode & 0o777 for path in files] == [for_the_group] * 4
+
+
 def test_a_damaged_file_is_said(root: Path) -> None:
     request = request_for(root, "test")
     [folder] = embed([request], rank(0, 1)) or []
