@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     (config.rootpath / "soak.json").write_text(json.dumps(table, indent=1) + "\n")
     terminalreporter.write_line(f"{len(table)} rows in soak.json")
+
+
+@pytest.fixture
+def for_the_group() -> Iterator[int]:
+    """The mode of a new file under the umask that is set meanwhile."""
+    before = os.umask(0o027)
+    yield 0o640
+    os.umask(before)

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sce_video.engine.zero_layout import Segment, gathered
 from sce_video.errors import SceVideoError, first_line
+from sce_video.model.encoder import save_tensors
 from sce_video.shard.format import sha256_file, write_atomic
 
 _MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
@@ -139,8 +140,8 @@ def _write(
         shutil.rmtree(left)
     partial = folder / f".tmp-{final.name}"
     partial.mkdir(parents=True)
-    save_file(model, partial / _MODEL)
-    save_file(optimizer, partial / _OPTIMIZER)
+    save_tensors(model, partial / _MODEL)
+    save_tensors(optimizer, partial / _OPTIMIZER)
     (partial / _STATE).write_text(json.dumps(state, indent=1))
     for name in (_MODEL, _OPTIMIZER, _STATE):
         _fsync(partial / name)

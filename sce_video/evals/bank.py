@@ -77,6 +77,16 @@ def _lists(index: ShardIndex, split: str | None) -> tuple[str, str]:
     )
 
 
+def lists_protocol(requests: Sequence[Request]) -> dict[str, Any]:
+    """What is known of bank and queries before they are extracted."""
+    bank, queries = requests[0].split or "all", requests[-1].split or "all"
+    return {
+        **requests[0].protocol(),
+        "bank": bank if len(requests) > 1 else f"{bank}, without the query",
+        "queries": queries,
+    }
+
+
 def extract_for(requests: Sequence[Request], runtime: Runtime) -> Extracted | None:
     """Labelled features of bank and queries; of one request it is both, leaving one out.
 
@@ -96,11 +106,5 @@ def extract_for(requests: Sequence[Request], runtime: Runtime) -> Extracted | No
             what = "has a class" if len(found.rows) else "can be read"
             raise UsageError(f"{request.shards}: no sample of {request.split or 'it'} {what}")
         parts.append(found.at(labelled))
-    bank, queries = requests[0].split or "all", requests[-1].split or "all"
-    protocol = {
-        **requests[0].protocol(),
-        "bank": bank if len(requests) > 1 else f"{bank}, without the query",
-        "queries": queries,
-        "unlabelled": unlabelled,
-    }
+    protocol = {**lists_protocol(requests), "unlabelled": unlabelled}
     return Extracted(requests[0].index, parts[0], parts[-1], protocol)

@@ -91,6 +91,15 @@ def _trained_on(index: ShardIndex, split: str | None, elsewhere: str | None) -> 
     return index.rows(split) if known else np.zeros(0, np.int64)
 
 
+def test_protocol(request: Request) -> dict[str, Any]:
+    """What a result says of how it came about."""
+    return {
+        **request.protocol(),
+        "checkpoint": "the last, whatever it scored on the way",
+        "split": request.split,
+    }
+
+
 def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
     """Figures of a classifier from its scores.
 
@@ -115,11 +124,7 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
         "top1": top_k_accuracy(values, labels, 1),
         "top5": top_k_accuracy(values, labels, 5),
         "mean_class_accuracy": mean_class_accuracy(confusion),
-        "protocol": {
-            **request.protocol(),
-            "checkpoint": "the last, whatever it scored on the way",
-            "split": request.split,
-        },
+        "protocol": test_protocol(request),
         "samples": len(scores.rows),
         "missing": len(scores.missing),
         "missing_samples": scores.missing_lines,

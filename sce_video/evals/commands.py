@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,14 +152,21 @@ def _lists_parser(prog: str, about: str) -> Parser:
     return parser
 
 
-def _extract(args: Namespace, runtime: Runtime, name: str) -> tuple[Path, Extracted | None]:
-    """The folder for results, and the features of bank and queries; None on other ranks."""
+def _extract(
+    args: Namespace, runtime: Runtime, result: str, settings: Mapping[str, object]
+) -> tuple[Path, Extracted | None]:
+    """The folder for results, and the features of bank and queries; None on other ranks.
+
+    ``result`` is the path of the result beside the encoder; what is there may be of the same
+    evaluation only.
+    """
     alone = args.leave_one_out
     if (args.bank is None) != (args.queries is None):
         raise UsageError("--bank and --queries go together")
     if alone is not None and (args.split or args.bank):
         raise UsageError("--leave-one-out takes the place of --split, --bank and --queries")
-    from sce_video.evals.bank import bank_and_queries, extract_for
+    from sce_video.evals.bank import bank_and_queries, extract_for, lists_protocol
+    from sce_video.evals.results import check_replaces
 
     def splits(index: ShardIndex) -> Sequence[str | None]:
         if alone is not None:
@@ -167,7 +174,10 @@ def _extract(args: Namespace, runtime: Runtime, name: str) -> tuple[Path, Extrac
         return bank_and_queries(index, args.split, args.bank, args.queries)
 
     requests = _requests(args, runtime, splits)
-    return args.out or requests[0].encoder.folder / name, extract_for(requests, runtime)
+    beside = requests[0].encoder.folder / result
+    if not args.out:
+        check_replaces(beside, {**lists_protocol(requests), **settings})
+    return args.out or beside.parent, extract_for(requests, runtime)
 
 
 def retrieve(arguments: Sequence[str], prog: str) -> int:
@@ -177,7 +187,7 @@ def retrieve(arguments: Sequence[str], prog: str) -> int:
 
 
 def _retrieve(args: Namespace, runtime: Runtime) -> None:
-    out, data = _extract(args, runtime, "retrieval")
+    out, data = _extract(args, runtime, "retrieval/retrieval.json", {})
     if data is None:
         return
     from sce_video.evals.retrieval import RANKS, write_retrieval
@@ -202,11 +212,11 @@ def knn(arguments: Sequence[str], prog: str) -> int:
 
 
 def _knn(args: Namespace, runtime: Runtime) -> None:
-    out, data = _extract(args, runtime, "knn")
+    from sce_video.evals.knn import votes, write_knn
+
+    out, data = _extract(args, runtime, "knn/knn.json", votes(args.k, args.temp))
     if data is None:
         return
-    from sce_video.evals.knn import write_knn
-
     alone = args.leave_one_out is not None
     summary = write_knn(out, data, args.k, args.temp, leave_one_out=alone)
     print(f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries: {out / 'knn.json'}")
@@ -232,19 +242,32 @@ def test(arguments: Sequence[str], prog: str) -> int:
     return _run(parser, arguments, _test)
 
 
-def _test(args: Namespace, runtime: Runtime) -> None:
+def _test_requests(args: Namespace, runtime: Runtime) -> list[Request]:
+    """What is to be scored; all of it is checked before hours of work."""
     if len({run.resolve() for run in args.runs}) < len(args.runs):
         raise UsageError("a run is given twice")
-    from sce_video.evals.classification import FIGURES, open_test, write_spread, write_test
-    from sce_video.evals.embed import Request, features_of
+    from sce_video.evals.classification import open_test, test_protocol
+    from sce_video.evals.embed import Request
+    from sce_video.evals.results import check_replaces
     from sce_video.evals.views import eval_views
 
-    requests = []  # all of them are checked before hours of work
+    requests, several = [], len(args.runs) > 1
     for run in args.runs:
         classifier, index, split = open_test(run, args.shards, args.split)
         views = eval_views(classifier.spec, args.clips, args.crops, args.size)
         where = (classifier, index, index.name, split, views, runtime.device, args.workers)
-        requests.append(Request(*where, scores=True))
+        requests.append(request := Request(*where, scores=True))
+        if several or not args.out:
+            hint = "move or " if several else "give --out, or "
+            check_replaces(classifier.folder / "test/test.json", test_protocol(request), hint)
+    return requests
+
+
+def _test(args: Namespace, runtime: Runtime) -> None:
+    requests = _test_requests(args, runtime)
+    from sce_video.evals.classification import FIGURES, write_spread, write_test
+    from sce_video.evals.embed import features_of
+
     if (found := features_of(requests, runtime)) is None:
         return
     results, several = [], len(requests) > 1

@@ -25,13 +25,13 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import VerificationError
 from sce_video.evals.features import Features, cut, extract_batches, join
 from sce_video.evals.scores import mean_of_views, mean_probability
+from sce_video.model.encoder import save_tensors
 from sce_video.model.foreign import Encoder
 from sce_video.progress import Progress
 from sce_video.shard.format import PARTIAL, ShardIndex, write_index_table
@@ -120,6 +120,8 @@ class Request:
 def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
     """Have the features of ``requests``; only what no folder holds yet is extracted.
 
+    Samples that an older folder lacks are tried again: their shards may have been repaired.
+
     Returns:
         On the main rank the folder of each, holding ``features.safetensors`` and ``rows.parquet``;
         None on the others, which have done their share.
@@ -128,9 +130,16 @@ def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
         SceVideoError: a shard cannot be read.
         VerificationError: a part is damaged.
     """
+    older = [request.kept() for request in requests]
     for request in requests:
         _do_share(request, runtime)
-    return [_finished(request) for request in requests] if runtime.main else None
+    if not runtime.main:
+        return None
+    folders = [_finished(request) for request in requests]
+    for request, folder in zip(requests, older, strict=True):
+        if folder:
+            _try_again(request, folder)
+    return folders
 
 
 def read_features(folder: Path, request: Request) -> Features:
@@ -181,11 +190,28 @@ def _do_share(request: Request, runtime: Runtime) -> None:
         return
     parts.mkdir(parents=True, exist_ok=True)
     todo = [number for number in share if number not in done]
-    spec, written = request.encoder.spec, 0
+    found: list[Features] = []
+    written, since = 0, time.monotonic()
+    title = f"{request.split or 'all'}: batches"
+    first = len(share) - len(todo)
+    with Progress(len(share), title, start=first, shown=runtime.main) as bar:
+        batches = [request.batches[number] for number in todo]
+        for done_now, features in enumerate(_passes(request, batches), 1):
+            found.append(features)
+            last = done_now == len(todo)
+            if last or time.monotonic() - since >= _SAVE_EVERY:
+                _write_part(parts, found, todo[written:done_now])
+                found, written, since = [], done_now, time.monotonic()
+            bar.update(first + done_now)
+
+
+def _passes(request: Request, batches: list[NDArray[np.int64]]) -> Iterator[Features]:
+    """The features of each of the batches."""
+    spec = request.encoder.spec
     passes = extract_batches(
         {"": request.encoder.trunk},
         request.index,
-        [request.batches[number] for number in todo],
+        batches,
         request.views,
         mean=spec.mean,
         std=spec.std,
@@ -193,18 +219,8 @@ def _do_share(request: Request, runtime: Runtime) -> None:
         device=request.device,
         pool=mean_probability if request.scores else mean_of_views,
     )
-    found: list[Features] = []
-    since = time.monotonic()
-    title = f"{request.split or 'all'}: batches"
-    first = len(share) - len(todo)
-    with Progress(len(share), title, start=first, shown=runtime.main) as bar:
-        for done_now, features in enumerate(passes if todo else (), 1):
-            found.append(features[""])
-            last = done_now == len(todo)
-            if last or time.monotonic() - since >= _SAVE_EVERY:
-                _write_part(parts, found, todo[written:done_now])
-                found, written, since = [], done_now, time.monotonic()
-            bar.update(first + done_now)
+    for features in passes if batches else ():
+        yield features[""]
 
 
 def _write_part(folder: Path, found: list[Features], numbers: list[int]) -> None:
@@ -242,32 +258,64 @@ def _finished(request: Request) -> Path:
 
 
 def _put_together(request: Request, paths: list[Path]) -> None:
-    parts = []
-    for path in paths:
-        tensors, about = _read(path)
-        rows = tensors["rows"]
-        missing = [(name, why) for name, why in about["missing"]]
-        parts.append(Features(tensors["features"], rows.numpy(), torch.zeros_like(rows), missing))
-    whole = join(parts)
+    _keep(request, join([_part(path) for path in paths]))
+    shutil.rmtree(request.folder / _PARTS)
+
+
+def _try_again(request: Request, folder: Path) -> None:
+    """Extract what ``folder`` lacks of the request's rows, with the rest of their batches."""
+    there, about = _read(folder / FEATURES_NAME, ("rows",))
+    lost = np.setdiff1d(request.rows, there["rows"].numpy())
+    if not (len(lost) and about["missing"]):
+        return
+    # What others computed in a batch without the lost sample may differ in its last bits.
+    made = request if folder == request.folder else replace(request, split=None)
+    batches = [batch for batch in made.batches if np.isin(batch, lost).any()]
+    with Progress(len(batches), "missing before: batches") as bar:
+        found = []
+        for features in _passes(made, batches):
+            found.append(features)
+            bar.update(len(found))
+    new, old = join(found), _part(folder / FEATURES_NAME)
+    if not np.isin(lost, new.rows).any():
+        return
+    whole = join([new, old])  # of two the first counts
+    names = _names(request.index, whole.rows)
+    reasons = {**dict(old.missing), **dict(new.missing)}
+    missing = sorted((name, why) for name, why in reasons.items() if name not in names)
+    _keep(made, replace(whole, missing=missing))
+
+
+def _part(path: Path) -> Features:
+    """What a file of ours holds; without labels."""
+    tensors, about = _read(path)
+    rows = tensors["rows"]
+    missing = [(name, why) for name, why in about["missing"]]
+    return Features(tensors["features"], rows.numpy(), torch.zeros_like(rows), missing)
+
+
+def _keep(request: Request, whole: Features) -> None:
     write_index_table(request.folder / ROWS_NAME, sample_table(request.index, whole.rows))
     tensors = {"features": whole.values.contiguous(), "rows": torch.from_numpy(whole.rows)}
     about = {"split": request.split, "samples": len(whole.rows), "missing": whole.missing}
     _write(request.folder / FEATURES_NAME, tensors, {**request.protocol(), **about})
-    shutil.rmtree(request.folder / _PARTS)
 
 
 def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     partial = path.with_name(f"{uuid.uuid4().hex}{PARTIAL}")  # others may write the same
-    save_file(tensors, partial, metadata={"sce_video": json.dumps(about)})
+    save_tensors(tensors, partial, {"sce_video": json.dumps(about)})
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(path)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(
+    path: Path, names: Sequence[str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Those tensors of a file of ours, None = all, and its header."""
     try:
         with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            tensors = {name: stream.get_tensor(name) for name in names or stream.keys()}
             return tensors, json.loads(stream.metadata()["sce_video"])
     except (SafetensorError, ValueError) as error:
         raise VerificationError(f"{path}: damaged: {error}; delete {path.parent}") from error

@@ -82,6 +82,11 @@ def knn_accuracy(
     return (scores.argmax(1) == query_labels).double().mean().item()
 
 
+def votes(k: int, temp: float) -> dict[str, Any]:
+    """How neighbours vote, for the protocol."""
+    return {"k": k, "temp": temp, "votes": "exp(cosine / temp)"}
+
+
 def write_knn(
     out: Path, data: Extracted, k: int, temp: float, *, leave_one_out: bool
 ) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def write_knn(
             temp=temp,
             leave_one_out=leave_one_out,
         ),
-        "protocol": {**data.protocol, "k": k, "temp": temp, "votes": "exp(cosine / temp)"},
+        "protocol": {**data.protocol, **votes(k, temp)},
         **data.counts(),
     }
     write_json(out / "knn.json", summary)

@@ -5,11 +5,47 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sce_video.errors import UsageError
 from sce_video.shard.format import write_atomic
+
+_ALIKE = ("manifest_sha256", "bank", "queries", "split", "views", "size", "frames", "seconds")
+_ALIKE += ("k", "temp", "votes")
+
+
+def check_replaces(path: Path, protocol: Mapping[str, Any], hint: str = "give --out, or ") -> None:
+    """Refuse to replace the result of another evaluation; one of another encoder may go.
+
+    Args:
+        path: of the result, there or not.
+        protocol: of the result to come.
+        hint: what to do instead of removing it.
+
+    Raises:
+        UsageError: it is of another set, other lists, views or votes.
+    """
+    try:
+        there = json.loads(path.read_text())["protocol"]
+    except (FileNotFoundError, ValueError, LookupError):  # none, or a damaged one
+        return
+    differing = "; ".join(
+        f"{name} {_short(there[name])}, here {_short(protocol[name])}"
+        for name in _ALIKE
+        if name in there and name in protocol and there[name] != protocol[name]
+    )
+    if differing:
+        raise UsageError(
+            f"{path}: is the result of another evaluation ({differing}); {hint}remove it"
+        )
+
+
+def _short(value: object) -> str:
+    """A sha256's first digits tell enough."""
+    text = str(value)
+    return text[:12] if len(text) == 64 else text
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -97,6 +97,11 @@ def test_their_networks_load_both_files_strictly_and_give_the_same(
     assert LIBRARIES.keys() == THEIRS.keys()
 
 
+def test_the_group_may_read_what_is_exported(tmp_path: Path, for_the_group: int) -> None:
+    run = make_run(tmp_path / "run", "r3d_18", 2, "simclr", 1)
+    assert export_encoder(run).stat().st_mode & 0o777 == for_the_group
+
+
 def test_a_stopped_run_gives_any_checkpoint_and_branch(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
 from torch import nn
 
 from sce_video.engine import checkpoint
 from sce_video.engine.saving import Saver
 from sce_video.engine.zero_layout import zero_layout
 from sce_video.errors import SceVideoError
+from sce_video.model.encoder import save_tensors
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def steps(folder: Path) -> list[int]:
 def test_training_goes_on_while_the_state_of_the_step_is_written(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, write = threading.Event(), save_file
-    monkeypatch.setattr(checkpoint, "save_file", lambda *to: (gate.wait(20), write(*to)))
+    gate, write = threading.Event(), save_tensors
+    monkeypatch.setattr(checkpoint, "save_tensors", lambda *to: (gate.wait(20), write(*to)))
     engine.train()
     taken = {name: t.clone() for name, t in engine.module.state_dict().items()}
     momentum = [engine.optimizer.state[p]["momentum_buffer"].clone() for p in parameters(engine)]
@@ -110,6 +110,15 @@ def test_a_failed_write_is_told_and_leaves_the_older_ones(
     again.take({"step": 3})
     again.commit()
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
+def test_the_group_may_read_a_checkpoint(engine: Any, tmp_path: Path, for_the_group: int) -> None:
+    saves = saver(engine, tmp_path)
+    saves.take({"step": 1})
+    saves.commit()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("step-*/*")}
+    assert modes["model.safetensors"] == for_the_group
+    assert set(modes.values()) == {for_the_group}
 
 
 def test_the_newest_and_the_milestones_are_kept(engine: Any, tmp_path: Path) -> None:

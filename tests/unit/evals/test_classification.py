@@ -129,6 +129,18 @@ def test_scores_are_kept_and_shared_by_ranks(
         assert main(["test", str(run), *FEW]) == 0
 
 
+def test_a_result_of_another_test_is_not_replaced(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = random_run(root / "again", root / "shards")
+    assert main(["test", str(run), *FEW]) == 0
+    assert main(["test", str(run), *FEW, "--crops", "1"]) == 2
+    error = capsys.readouterr().err
+    assert f"{run / 'test/test.json'}: is the result of another evaluation (views " in error
+    assert main(["test", str(run), *FEW, "--crops", "1", "--out", str(root / "one")]) == 0
+    assert main(["test", str(run), *FEW]) == 0
+
+
 def test_several_runs_give_their_mean_and_spread(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -220,6 +220,14 @@ def test_the_folder_is_of_all_that_the_numbers_depend_on(root: Path) -> None:
     assert same.folder == request.folder
 
 
+def test_the_group_may_read_features(root: Path, for_the_group: int) -> None:
+    command = ["embed", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
+    command += ["--split", "test", "--clips", "1", "--crops", "1", "--workers", "0"]
+    assert main([*command, "--out", str(root / "out")]) == 0
+    files = [*root.glob("run/features/*/*"), *root.glob("out/*")]
+    assert [path.stat().st_mode & 0o777 for path in files] == [for_the_group] * 4
+
+
 def test_a_damaged_file_is_said(root: Path) -> None:
     request = request_for(root, "test")
     [folder] = embed([request], rank(0, 1)) or []
@@ -272,6 +280,34 @@ def test_missing_samples_are_counted_named_and_never_replaced(
         assert "2 samples unreadable" in error
 
 
+def test_what_was_missing_is_there_once_the_shards_are_repaired(
+    lossy: Path, made: Path, whole: tuple[Path, tuple[bytes, bytes]]
+) -> None:
+    request = request_for(lossy)
+    bad = [int(request.index.rows(split)[2]) for split in ("train", "test")]
+    [folder] = embed([request], rank(0, 1)) or []
+    before = bits(folder)
+    request, trunk = counted(request_for(lossy))
+    embed([request], rank(0, 1))
+    assert trunk.seen == 2  # those beside the lost ones in their batches of two
+    assert bits(folder) == before
+    for tar in (made / "shards").glob("*.tar"):
+        shutil.copyfile(tar, lossy / "shards" / tar.name)
+    train, trunk = counted(request_for(lossy, "train"))
+    [again] = embed([train], rank(0, 1)) or []
+    assert (again, trunk.seen) == (folder, 2)  # what is missing of the test list is not asked for
+    assert read_features(folder, train).rows.tolist() == train.rows.tolist()
+    found = read_features(folder, request)
+    assert sorted(set(request.rows) - set(found.rows)) == bad[1:]
+    assert len(found.missing) == 1
+    embed([request_for(lossy)], rank(0, 1))
+    assert same_but_for_the_place(bits(folder), whole[1], lossy)
+    assert read_features(folder, request).missing == []
+    request, trunk = counted(request_for(lossy))
+    embed([request], rank(0, 1))
+    assert trunk.seen == 0
+
+
 def test_what_never_came_into_the_shards_is_missing_too(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,10 +331,45 @@ def test_leave_one_out_and_mixed_usage(root: Path, capsys: pytest.CaptureFixture
     result = json.loads((root / "run/knn/knn.json").read_text())
     assert (result["samples"], result["bank_samples"]) == (6, 6)
     assert result["protocol"]["bank"] == "test, without the query"
-    assert main(["knn", *common, "--leave-one-out"]) == 0
-    assert json.loads((root / "run/knn/knn.json").read_text())["samples"] == VIDEOS
+    out = root / "everything"
+    assert main(["knn", *common, "--leave-one-out", "--out", str(out)]) == 0
+    assert json.loads((out / "knn.json").read_text())["samples"] == VIDEOS
     assert main(["knn", *common, "--leave-one-out", "test", "--bank", "a", "--queries", "b"]) == 2
     assert "takes the place of" in capsys.readouterr().err
+
+
+def test_a_result_of_another_evaluation_is_not_replaced(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--encoder", str(root / "run"), "--shards", str(root / "shards"), "--crops", "1"]
+    lists = ["--bank", "train", "--queries", "test", "--clips", "1", "--workers", "0"]
+    swapped = ["--bank", "test", "--queries", "train", *lists[4:]]
+    for verb, file in (("retrieve", "retrieval/retrieval.json"), ("knn", "knn/knn.json")):
+        path = root / "run" / file
+        assert main([verb, *common, *lists]) == 0
+        before = path.read_bytes()
+        with patch.object(room, "extract_batches", side_effect=AssertionError("worked")):
+            assert main([verb, *common, *swapped]) == 2
+            error = capsys.readouterr().err
+            assert f"{path}: is the result of another evaluation (bank train, here test; " in error
+            assert error.endswith("queries test, here train); give --out, or remove it\n")
+            assert main([verb, *common, *lists, "--size", "30"]) == 2
+            assert "(size 32, here 30)" in capsys.readouterr().err
+        assert path.read_bytes() == before
+        out = ["--out", str(root / verb)]
+        assert main([verb, *common, *lists, *out]) == 0
+        assert main([verb, *common, *swapped, *out]) == 0  # as asked
+    assert main(["knn", *common, *lists, "--k", "3"]) == 2
+    assert "(k 20, here 3)" in capsys.readouterr().err
+    assert main(["knn", *common, "--leave-one-out", *lists[4:]]) == 2
+    assert "bank train, here all, without the query" in capsys.readouterr().err
+    # A newer encoder's result is what is wanted.
+    shutil.rmtree(root / "run/features")
+    weights = open_encoder(root / "run")
+    torch.nn.init.ones_(next(weights.trunk.parameters()))
+    save_encoder(root / "run" / "encoder.safetensors", weights.trunk, weights.spec)
+    assert main(["knn", *common, *lists]) == 0
+    assert path.read_bytes() != before
 
 
 def test_an_encoder_of_images_takes_frames_of_videos(

@@ -91,6 +91,12 @@ def test_a_classifier_comes_back_as_it_was(tmp_path: Path) -> None:
             assert torch.equal(found(clip), net.eval()(clip))
 
 
+def test_the_group_may_read_a_classifier(tmp_path: Path, for_the_group: int) -> None:
+    path = tmp_path / "classifier.safetensors"
+    save_classifier(path, make(frozen=True), SPEC, CLASSES, "linear")
+    assert path.stat().st_mode & 0o777 == for_the_group
+
+
 def test_what_is_no_classifier_is_refused_in_one_line(tmp_path: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(UsageError, match=message) as caught:

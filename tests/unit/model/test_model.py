@@ -31,6 +31,14 @@ def test_an_encoder_file_says_how_to_build_itself(tmp_path: Any) -> None:
         load_encoder(tmp_path)
 
 
+def test_the_group_may_read_an_encoder(tmp_path: Any, for_the_group: int) -> None:
+    spec = EncoderSpec(
+        trunk="r3d_18", width=4, frames=4, seconds=1.0, size=32, mean=(0.1,) * 3, std=(1,) * 3
+    )
+    save_encoder(path := tmp_path / "encoder.safetensors", build_trunk("r3d_18", 4), spec)
+    assert path.stat().st_mode & 0o777 == for_the_group
+
+
 def test_momentum_update_golden() -> None:
     cases = json.loads((GOLDEN / "schedules.json").read_text())["cases"]
     case = next(c for c in cases if c["name"] == "ema_update")
