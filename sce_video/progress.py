@@ -14,12 +14,18 @@ _LINES_EVERY = 15.0  # seconds between plain lines
 class Progress:
     """Context that shows how much of ``total`` is done; silent where not ``shown``."""
 
-    def __init__(self, total: int, unit: str, *, start: int = 0, shown: bool = True) -> None:
+    def __init__(
+        self, total: int, unit: str, *, title: str = "", start: int = 0, shown: bool = True
+    ) -> None:
+        """``title``: of what; ``start``: done before."""
         self._total, self._unit, self._shown = total, unit, shown
+        self._title = f"{title}: " if title else ""
         self._first, self._began = start, time.monotonic()
         self._last, self._told = self._began, -1
         terminal = shown and sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=start, unit=unit) if terminal else None
+        self._bar = (
+            tqdm(total=total, initial=start, unit=unit, desc=title or None) if terminal else None
+        )
 
     def __enter__(self) -> Progress:
         return self
@@ -50,5 +56,9 @@ class Progress:
             rate = max(done - self._first, 1) / max(now - self._began, 1e-9)
             left = timedelta(seconds=round((self._total - done) / rate))
             pace = f"{rate:,.1f}" if rate >= 10 else f"{rate:.2f}"
-            words = [f"{self._unit} {done:,}/{self._total:,}", f"{pace} {self._unit}/s", note]
+            words = [
+                f"{self._title}{self._unit} {done:,}/{self._total:,}",
+                f"{pace} {self._unit}/s",
+                note,
+            ]
             print("  ".join(filter(None, [*words, f"{left} left"])), file=sys.stderr, flush=True)

@@ -63,9 +63,10 @@ def bank_and_queries(
 def _lists(index: ShardIndex, split: str | None) -> tuple[str, str]:
     columns = index.split_columns
     if split is not None:
-        column = f"split{split}"
+        column = split if split in columns else f"split{split}"
         if column not in columns:
-            raise UsageError(f"{index.name}: no {column}; it has {', '.join(columns) or 'none'}")
+            has = ", ".join(columns) or "none"
+            raise UsageError(f"{index.name}: no lists of a split '{split}'; it has {has}")
         return f"{column}:train", f"{column}:test"
     values = index.manifest.splits.get("split", {})
     for name in ("test", "val"):

@@ -25,7 +25,7 @@ from sce_video.evals.scores import (
 )
 from sce_video.evals.views import check_media
 from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
-from sce_video.model.foreign import Encoder
+from sce_video.model.foreign import Encoder, results_folder
 from sce_video.shard.format import ShardIndex, sha256_file, write_atomic
 from sce_video.stream.cache import Cache
 from sce_video.stream.shards import open_set
@@ -34,8 +34,10 @@ FIGURES = ("top1", "top5", "mean_class_accuracy")
 _WRITTEN = 5  # classes of a sample that are written down
 
 
-def open_test(run: Path, shards: str | None, split: str | None) -> tuple[Encoder, ShardIndex, str]:
-    """Open a run's last classifier, the set, and the name of its test list there.
+def open_test(
+    run: Path, shards: str | None, split: str | None
+) -> tuple[Encoder, ShardIndex, str, str]:
+    """Open a run's last classifier, the set, the name of its test list there, and the run's task.
 
     Args:
         run: its folder.
@@ -48,11 +50,14 @@ def open_test(run: Path, shards: str | None, split: str | None) -> tuple[Encoder
             without a label, or samples that the run was trained on.
     """
     file = run / CLASSIFIER_NAME
+    if not run.is_dir():
+        raise UsageError(f"{run}: no such folder; give a run's")
     if not file.is_file():
         raise UsageError(
             f"{run}: has no {CLASSIFIER_NAME}; give a finished run of task linear or finetune"
         )
-    data = load_config(str(run / "config.yaml")).data
+    config = load_config(str(run / "config.yaml"))
+    data = config.data
     index = open_set(shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
     wanted = _test_list(index, data.split, split)
     rows = index.rows(wanted)
@@ -67,7 +72,8 @@ def open_test(run: Path, shards: str | None, split: str | None) -> tuple[Encoder
     if list(index.manifest.classes) != classes:
         raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
     identity = {"classifier": str(file), "classifier_sha256": sha256_file(file)}
-    return Encoder(module, spec, identity, run), index, wanted
+    folder = results_folder(file, identity["classifier_sha256"])
+    return Encoder(module, spec, identity, folder), index, wanted, config.task
 
 
 def _test_list(index: ShardIndex, trained: str | None, asked: str | None) -> str:

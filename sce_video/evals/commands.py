@@ -99,6 +99,12 @@ def _requests(
     ]
 
 
+def _missing(names: Sequence[str], what: str = "unreadable") -> str:
+    """How many samples are missing, and the first of them; ``names`` may say why."""
+    first = [name.partition(": ")[0] for name in names[:3]] + ["..."] * (len(names) > 3)
+    return f"{len(names)} {what}" + (f" ({', '.join(first)})" if names else "")
+
+
 def _check(args: Namespace, index: ShardIndex, missing: Sequence[str]) -> None:
     """Under ``--strict`` nothing may be missing, neither here nor when the set was made.
 
@@ -137,7 +143,7 @@ def _embed(args: Namespace, runtime: Runtime) -> None:
                 shutil.copyfile(folder / name, args.out / f"{name}.tmp")
                 (args.out / f"{name}.tmp").replace(args.out / name)
         count, width = found.values.shape
-        print(f"{count} features of {width}, {len(found.missing)} unreadable: ", end="")
+        print(f"{count} features of {width}, {_missing(found.missing_lines)}: ", end="")
         print((args.out or folder) / FEATURES_NAME)
         _check(args, requests[0].index, found.missing_lines)
 
@@ -194,7 +200,7 @@ def _retrieve(args: Namespace, runtime: Runtime) -> None:
 
     summary = write_retrieval(out, data)
     print(f"{summary['samples']} queries against {summary['bank_samples']} videos, ", end="")
-    print(f"{summary['missing']} unreadable: {out / 'retrieval.json'}")
+    print(f"{_missing(data.missing)}: {out / 'retrieval.json'}")
     print("  ".join(f"R@{k} {summary[f'R@{k}']:.3f}" for k in RANKS), end="")
     print(f"  mAP {summary['mAP']:.3f}")
     _check(args, data.index, data.missing)
@@ -219,7 +225,8 @@ def _knn(args: Namespace, runtime: Runtime) -> None:
         return
     alone = args.leave_one_out is not None
     summary = write_knn(out, data, args.k, args.temp, leave_one_out=alone)
-    print(f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries: {out / 'knn.json'}")
+    print(f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries, ", end="")
+    print(f"{_missing(data.missing)}: {out / 'knn.json'}")
     _check(args, data.index, data.missing)
 
 
@@ -251,9 +258,16 @@ def _test_requests(args: Namespace, runtime: Runtime) -> list[Request]:
     from sce_video.evals.results import check_replaces
     from sce_video.evals.views import eval_views
 
-    requests, several = [], len(args.runs) > 1
+    requests, several, first = [], len(args.runs) > 1, None
     for run in args.runs:
-        classifier, index, split = open_test(run, args.shards, args.split)
+        classifier, index, split, task = open_test(run, args.shards, args.split)
+        what = (task, index.manifest.dataset, index.manifest.classes)
+        if first and what != first:
+            others = f"{args.runs[0]} ({' on '.join(first[:2])})"
+            raise UsageError(
+                f"{run}: {task} on {what[1]} has no mean with {others}; test them one by one"
+            )
+        first = what
         views = eval_views(classifier.spec, args.clips, args.crops, args.size)
         where = (classifier, index, index.name, split, views, runtime.device, args.workers)
         requests.append(request := Request(*where, scores=True))
@@ -277,9 +291,9 @@ def _test(args: Namespace, runtime: Runtime) -> None:
         results.append(result := write_test(out, request, scores))
         figures = "  ".join(f"{name} {result[name]:.4f}" for name in FIGURES)
         print(f"{figures}  {request.split}: {result['samples']} samples, ", end="")
-        print(f"{result['missing']} missing: {out / 'test.json'}")
+        print(f"{_missing(result['missing_samples'], 'missing')}: {out / 'test.json'}")
     if several:
-        out = args.out or args.runs[0] / "test"
+        out = args.out or requests[0].encoder.folder / "test"
         spread = write_spread(results, out)
         means = (f"{n} {spread[n]['mean']:.4f} ± {spread[n]['std']:.4f}" for n in FIGURES)
         print(f"{'  '.join(means)}  mean of {len(results)} runs: {out / 'mean.json'}")
@@ -324,7 +338,7 @@ def _build(args: Namespace, runtime: Runtime) -> None:
         kind = None if args.kind == "auto" else args.kind
         done = build_index(out, request, found, kind)
         settings = "".join(f", {name} {value:g}" for name, value in done.settings.items())
-        print(f"{done.samples} samples, {len(done.missing_samples)} unreadable: {out}")
+        print(f"{done.samples} samples, {_missing(done.missing_samples)}: {out}")
         print(f"{done.kind}{' (exact)' if done.kind == 'flat' else settings}")
         _check(args, request.index, done.missing_samples)
 

@@ -192,9 +192,9 @@ def _do_share(request: Request, runtime: Runtime) -> None:
     todo = [number for number in share if number not in done]
     found: list[Features] = []
     written, since = 0, time.monotonic()
-    title = f"{request.split or 'all'}: batches"
+    title = request.split or "all"
     first = len(share) - len(todo)
-    with Progress(len(share), title, start=first, shown=runtime.main) as bar:
+    with Progress(len(share), "batches", title=title, start=first, shown=runtime.main) as bar:
         batches = [request.batches[number] for number in todo]
         for done_now, features in enumerate(_passes(request, batches), 1):
             found.append(features)
@@ -271,7 +271,7 @@ def _try_again(request: Request, folder: Path) -> None:
     # What others computed in a batch without the lost sample may differ in its last bits.
     made = request if folder == request.folder else replace(request, split=None)
     batches = [batch for batch in made.batches if np.isin(batch, lost).any()]
-    with Progress(len(batches), "missing before: batches") as bar:
+    with Progress(len(batches), "batches", title="missing before") as bar:
         found = []
         for features in _passes(made, batches):
             found.append(features)

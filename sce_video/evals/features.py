@@ -111,7 +111,7 @@ def extract(
     found = []
     batches = cut(rows, views)
     passes = extract_batches(trunks, index, batches, views, mean=mean, std=std, workers=workers)
-    with Progress(len(batches), f"{title}: batches") as bar:
+    with Progress(len(batches), "batches", title=title) as bar:
         for features in passes:
             found.append(features)
             bar.update(len(found))

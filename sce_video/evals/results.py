@@ -12,8 +12,10 @@ from typing import Any
 from sce_video.errors import UsageError
 from sce_video.shard.format import write_atomic
 
-_ALIKE = ("manifest_sha256", "bank", "queries", "split", "views", "size", "frames", "seconds")
-_ALIKE += ("k", "temp", "votes")
+_ALIKE = (  # of protocols whose results may replace each other
+    *("manifest_sha256", "bank", "queries", "split", "views", "size", "frames", "seconds"),
+    *("k", "temp", "votes"),
+)
 
 
 def check_replaces(path: Path, protocol: Mapping[str, Any], hint: str = "give --out, or ") -> None:

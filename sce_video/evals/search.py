@@ -144,6 +144,8 @@ class SearchIndex:
 
     def query_file(self, file: Path, encoder: str | None, top: int) -> list[dict[str, Any]]:
         """The nearest samples of a video's or an image's file; see :meth:`query_key`."""
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file")
         opened, views = self._encoder(encoder)
         try:
             data = file.read_bytes()

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sce_video.errors import UsageError, first_line
+from sce_video.errors import UsageError
 from sce_video.model.trunks import build_trunk
 from sce_video.model.trunks.lab import LabTrunk
 
@@ -80,10 +80,20 @@ def read_weights(file: Path, header: type[Header], what: str) -> tuple[Header, d
     """
     try:
         with safe_open(file, framework="pt") as stream:
-            found = header.model_validate(json.loads(stream.metadata()["sce_video"]))
+            about = json.loads((stream.metadata() or {}).get("sce_video", "null"))
+            if not isinstance(about, dict) or about.keys() - header.model_fields.keys():
+                kind = f"is of another kind ({', '.join(about)})" if about else "is not ours"
+                raise UsageError(f"{file}: not {what} of sce-video: its header {kind}")
+            found = header.model_validate(about)
             return found, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file}: not {what} of sce-video: {first_line(error)}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise UsageError(f"{file}: not {what} of sce-video: its header's {reason}") from error
+    except (SafetensorError, ValueError) as error:
+        raise UsageError(
+            f"{file}: not {what} of sce-video: no safetensors file, or a damaged one"
+        ) from error
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:

@@ -6,6 +6,7 @@ names and shapes of its tensors.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import struct
@@ -111,7 +112,17 @@ def open_encoder(location: str | Path, seed: int = 0) -> Encoder:
         return _from_file(file, name)
     trunk, spec = load_encoder(file)
     identity = {"encoder": str(location), "encoder_sha256": sha256_file(file)}
-    return Encoder(trunk, spec, identity, file.parent)
+    return Encoder(trunk, spec, identity, results_folder(file, identity["encoder_sha256"]))
+
+
+def results_folder(file: Path, sha256: str) -> Path:
+    """Where the results of a file of weights go: beside it, or below ``runs``.
+
+    The latter where its folder cannot be written.
+    """
+    if os.access(file.parent, os.W_OK | os.X_OK):
+        return file.parent
+    return Path("runs") / f"encoder-{sha256[:12]}"
 
 
 def _is_foreign(file: Path) -> bool:
@@ -145,9 +156,10 @@ def _from_file(file: Path, name: str) -> Encoder:
     groups = Counter(key.partition(".")[0] for key in left)
     out = ", ".join(f"{group} ({count})" for group, count in groups.items()) or "nothing"
     note = f"{file}: {name}, all its {len(used)} tensors; left out: {out}"
-    identity: Mapping[str, str | int] = {"encoder": str(file), "encoder_sha256": sha256_file(file)}
+    identity = {"encoder": str(file), "encoder_sha256": sha256_file(file)}
     spec = _spec(name, torchvision_video="trunk." not in prefix)
-    return Encoder(trunk, spec, identity, file.parent, note)
+    folder = results_folder(file, identity["encoder_sha256"])
+    return Encoder(trunk, spec, identity, folder, note)
 
 
 def _spec(name: str, *, torchvision_video: bool) -> EncoderSpec:

@@ -31,13 +31,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_plain_lines_are_rare_and_the_last_is_told_once(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.Progress(3000, "video", start=1000) as bar:
+    with progress.Progress(3000, "video", title="all", start=1000) as bar:
         for seconds, done in ((0, 1000), (10, 1500), (10, 2000), (4, 2990), (1, 3000), (0, 3000)):
             clock.now += seconds
             bar.update(done, f"{done // 1000} rejected")
     assert capsys.readouterr().err.splitlines() == [
-        "video 2,000/3,000  50.0 video/s  2 rejected  0:00:20 left",
-        "video 3,000/3,000  80.0 video/s  3 rejected  0:00:00 left",
+        "all: video 2,000/3,000  50.0 video/s  2 rejected  0:00:20 left",
+        "all: video 3,000/3,000  80.0 video/s  3 rejected  0:00:00 left",
     ]
 
 

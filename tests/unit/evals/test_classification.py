@@ -87,7 +87,9 @@ def test_scores_are_the_mean_softmax_of_a_videos_own_views(root: Path) -> None:
         assert line["class"] == index.strings("class")[row]
 
 
-def test_missing_samples_are_counted_and_strict_fails(root: Path) -> None:
+def test_missing_samples_are_counted_and_strict_fails(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = random_run(root / "missing", root / "shards")
     broken = root / "broken"
     shutil.copytree(root / "shards", broken)
@@ -106,6 +108,7 @@ def test_missing_samples_are_counted_and_strict_fails(root: Path) -> None:
     result = json.loads((root / "out/test.json").read_text())
     assert (result["samples"], result["missing"]) == (5, 1)
     assert key in result["missing_samples"][0]
+    assert f"{key}): " in capsys.readouterr().out
     assert key not in predictions(root / "out")
     assert not (run / "test").exists()
     assert main([*command, "--strict"]) == 3
@@ -153,6 +156,27 @@ def test_several_runs_give_their_mean_and_spread(
     assert f"top1 {result['top1']['mean']:.4f} ± " in capsys.readouterr().out
 
 
+def test_runs_of_another_task_or_set_have_no_mean(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [random_run(root / name, root / "shards") for name in ("linear", "finetune")]
+    config = runs[1] / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("task: linear", "task: finetune"))
+    assert main(["test", *map(str, runs), *FEW]) == 2
+    error = capsys.readouterr().err
+    assert f"{runs[1]}: finetune on " in error
+    assert f"has no mean with {runs[0]} (linear on " in error
+    shutil.copytree(root / "shards", root / "other")
+    manifest = root / "other/manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "dataset": "another"}))
+    config.write_text(text.replace(str(root / "shards"), str(root / "other")))
+    assert main(["test", *map(str, runs), *FEW]) == 2
+    assert "linear on another has no mean with" in capsys.readouterr().err
+    assert not any((run / "features").exists() for run in runs)
+
+
 def test_the_spread_is_the_sample_standard_deviation(tmp_path: Path) -> None:
     figures = [{"top1": x, "top5": 1.0, "mean_class_accuracy": x / 2} for x in (0.5, 0.7, 0.6)]
     assert write_spread(figures, tmp_path)["top1"] == {
@@ -188,6 +212,8 @@ def test_no_classifier_and_a_run_twice(root: Path, capsys: pytest.CaptureFixture
     run = random_run(root / "twice", root / "shards")
     assert main(["test", str(run), str(run / "../twice")]) == 2
     assert "a run is given twice" in capsys.readouterr().err
+    assert main(["test", str(root / "nope")]) == 2
+    assert f"{root / 'nope'}: no such folder" in capsys.readouterr().err
     assert main(["test", str(root)]) == 2
     assert "has no classifier.safetensors; give a finished run" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +21,14 @@ from torch import Tensor, nn
 from sce_video.cli import main
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import UsageError, VerificationError
+from sce_video.evals import commands
 from sce_video.evals import embed as room
 from sce_video.evals.bank import extract_for
 from sce_video.evals.embed import Request, embed, read_features
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
 from sce_video.model.foreign import open_encoder
-from sce_video.shard.format import open_shards
+from sce_video.shard.format import open_shards, sha256_file
 from tests.runs import make_shards
 
 VIDEOS = 18
@@ -228,6 +230,22 @@ def test_the_group_may_read_features(root: Path, for_the_group: int) -> None:
     assert [path.stat().st_mode & 0o777 for path in files] == [for_the_group] * 4
 
 
+def test_an_encoder_where_nothing_can_be_written_is_evaluated_elsewhere(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    before = sorted(path.name for path in (root / "run").iterdir())
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != root / "run" and real(path, mode))
+    common = ["--encoder", str(root / "run"), "--shards", "shards", "--workers", "0"]
+    assert main(["knn", *common, "--clips", "1", "--crops", "1"]) == 0
+    digest = sha256_file(root / "run/encoder.safetensors")
+    folder = root / f"runs/encoder-{digest[:12]}"
+    assert (folder / "knn/knn.json").is_file()
+    assert len(list(folder.glob("features/*/features.safetensors"))) == 2
+    assert sorted(path.name for path in (root / "run").iterdir()) == before
+
+
 def test_a_damaged_file_is_said(root: Path) -> None:
     request = request_for(root, "test")
     [folder] = embed([request], rank(0, 1)) or []
@@ -258,18 +276,23 @@ def test_missing_samples_are_counted_named_and_never_replaced(
     common = ["--encoder", str(lossy / "run"), "--shards", str(lossy / "shards")]
     common += ["--clips", "2", "--crops", "1", "--workers", "0"]
     assert main(["embed", *common, "--out", str(lossy / "features")]) == 0
-    assert f"{VIDEOS - 2} features of 32, 2 unreadable" in capsys.readouterr().out
+    shown = capsys.readouterr().out
     rows = pq.read_table(lossy / "features" / "rows.parquet").column("row").to_pylist()
     index = open_shards(lossy / "shards")
     bad = [int(index.rows(split)[2]) for split in ("train", "test")]
     assert rows == [row for row in range(VIDEOS) if row not in bad]
     names = [f"{index.strings('shard')[row]}/{index.strings('key')[row]}" for row in bad]
+    count = f"2 unreadable ({', '.join(sorted(names))}): "
+    assert f"{VIDEOS - 2} features of 32, {count}" in shown
     assert main(["embed", *common, "--split", "test", "--strict"]) == 3  # from the whole set's
     error = capsys.readouterr().err
     assert (names[0] in error, names[1] in error) == (False, True)
     for verb, file in (("retrieve", "retrieval/retrieval.json"), ("knn", "knn/knn.json")):
         shutil.rmtree(lossy / "run" / "features", ignore_errors=verb == "knn")  # from either
         assert main([verb, *common]) == 0
+        shown = capsys.readouterr().out
+        assert "2 unreadable (" in shown
+        assert all(name in shown for name in names)
         assert main([verb, *common, "--strict"]) == 3
         error = capsys.readouterr().err
         result = json.loads((lossy / "run" / file).read_text())
@@ -306,6 +329,12 @@ def test_what_was_missing_is_there_once_the_shards_are_repaired(
     request, trunk = counted(request_for(lossy))
     embed([request], rank(0, 1))
     assert trunk.seen == 0
+
+
+def test_three_of_many_missing_samples_are_named() -> None:
+    assert commands._missing([]) == "0 unreadable"
+    assert commands._missing(["a/b: why: so", "c"], "missing") == "2 missing (a/b, c)"
+    assert commands._missing(list("abcde")) == "5 unreadable (a, b, c, ...)"
 
 
 def test_what_never_came_into_the_shards_is_missing_too(
@@ -370,6 +399,21 @@ def test_a_result_of_another_evaluation_is_not_replaced(
     save_encoder(root / "run" / "encoder.safetensors", weights.trunk, weights.spec)
     assert main(["knn", *common, *lists]) == 0
     assert path.read_bytes() != before
+
+
+def test_what_is_no_encoder_and_no_list_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--shards", str(root / "shards"), "--workers", "0", "--clips", "1", "--crops", "1"]
+    encoder = ["--encoder", str(root / "run")]
+    assert main(["knn", *common, *encoder, "--split", "1"]) == 2
+    assert "no lists of a split '1'; it has split\n" in capsys.readouterr().err
+    assert main(["knn", *common, *encoder, "--split", "split"]) == 0
+    (root / "README.md").write_text("# An encoder\n")
+    assert main(["knn", *common, "--encoder", str(root / "README.md")]) == 2
+    error = capsys.readouterr().err
+    assert f"{root / 'README.md'}: not an encoder of sce-video: no safetensors file" in error
+    assert error.count("\n") == 1
 
 
 def test_an_encoder_of_images_takes_frames_of_videos(

@@ -68,6 +68,13 @@ def test_a_key_finds_the_others(root: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(by_key) == 10
 
 
+def test_a_file_that_is_not_there_is_a_wrong_command(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "query", "--index", str(root / "run/search"), "nope.avi"]) == 2
+    assert "nope.avi: no such file" in capsys.readouterr().err
+
+
 def test_an_image_is_a_still_clip(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

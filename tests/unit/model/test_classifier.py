@@ -108,7 +108,7 @@ def test_what_is_no_classifier_is_refused_in_one_line(tmp_path: Path) -> None:
     save_encoder(path, build_encoder(SPEC), SPEC)
     refused("not a classifier of sce-video")
     save_classifier(path, make(frozen=True), SPEC, CLASSES, "linear")
-    with pytest.raises(UsageError, match="not an encoder of sce-video"):
+    with pytest.raises(UsageError, match=r"not an encoder .* kind \(task, classes, spec\)$"):
         load_encoder(path)
     tensors = load_file(path)
     header = {"task": "linear", "classes": CLASSES, "spec": SPEC.model_dump()}
