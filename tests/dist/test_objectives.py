@@ -61,6 +61,10 @@ class TwoTrunks(nn.Module):
     def split(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         return clip[:, :1], clip[:, 1:]
 
+    def forward(self, clip: Tensor) -> Tensor:
+        lightness, colour = self.split(clip)
+        return torch.cat([self.lightness(lightness), self.colour(colour)], 1)
+
 
 def network(name: str) -> Siamese:
     """In float64 and without BN, whose sum over ranks has its own test."""

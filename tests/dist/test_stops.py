@@ -89,7 +89,10 @@ STOPS = {
 
 @pytest.mark.parametrize(
     "name",
-    [n if n == "deepspeed SIGTERM" else pytest.param(n, marks=pytest.mark.soak) for n in STOPS],
+    [
+        pytest.param(n, marks=pytest.mark.slow if n == "deepspeed SIGTERM" else pytest.mark.soak)
+        for n in STOPS
+    ],
 )
 def test_a_signal_saves_and_no_process_stays(
     config: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]

@@ -64,6 +64,7 @@ def test_held_out_samples_are_looked_at_each_epoch(watched: Path) -> None:
     assert int(final_state(watched)["probe.steps"]) == 4
 
 
+@pytest.mark.slow
 def test_resumed_probe(config: Path, watched: Path) -> None:
     folder = train(config, "resumed", *WATCHED, "run.max_steps=2", "train.save_every=1")
     train(config, "resumed", *WATCHED, "run.resume=true")
