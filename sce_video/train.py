@@ -95,8 +95,8 @@ def train(config: AnyConfig) -> None:
         Trainer(config, task, runtime, plan.digest, evaluation).run()
         if runtime.main:
             log.info("done", extra={"file_only": True})
-            weights = "encoder" if isinstance(config, PretrainConfig) else "classifier, encoder"
-            print(f"done: {config.run.dir} ({weights}, metrics.jsonl)", flush=True)
+            head = "" if isinstance(config, PretrainConfig) else "classifier.safetensors, "
+            print(f"done: {config.run.dir} ({head}encoder.safetensors, metrics.jsonl)", flush=True)
     finally:
         stop_runtime()
 
