@@ -9,6 +9,7 @@ from sce_video.config.load import (
     configs_folder,
     dump_config,
     find_config,
+    flat,
     load_config,
     load_pretraining,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "configs_folder",
     "dump_config",
     "find_config",
+    "flat",
     "load_config",
     "load_pretraining",
 ]

@@ -170,19 +170,19 @@ def dump_config(config: Config) -> str:
 
 def changed_keys(before: str, now: Config) -> list[str]:
     """``key: old -> new`` of what differs from a run's earlier ``config.yaml``; not ``run``'s."""
-    old, new = _flat(yaml.load(before, _UniqueKeyLoader)), _flat(now.model_dump(mode="json"))  # noqa: S506
+    old, new = flat(yaml.load(before, _UniqueKeyLoader)), flat(now.model_dump(mode="json"))  # noqa: S506
     keys = [key for key in {**old, **new} if not key.startswith("run.")]
     return [f"{k}: {old.get(k)} -> {new.get(k)}" for k in keys if old.get(k) != new.get(k)]
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
+def flat(value: object, name: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    if not isinstance(value, dict):
+        return {name: value} if name else {}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= flat(inner, f"{name}.{key}" if name else str(key))
+    return found
 
 
 def check_run_folder(config: Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sce_video.config import flat
 from sce_video.report.inputs import RunFiles
 from sce_video.report.tables import RESULTS, facts, figures, heading, parsed_config, percent
 
@@ -75,13 +76,3 @@ def _protocols(summaries: Sequence[Mapping[str, Any] | None]) -> str:
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {key: summary[key] for key in ("samples", "bank_samples") if key in summary}
-
-
-def flat(value: object, name: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
-    if not isinstance(value, dict):
-        return {name: value} if name else {}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= flat(inner, f"{name}.{key}" if name else str(key))
-    return found

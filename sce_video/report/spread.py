@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sce_video.report.compare import OWN, flat
+from sce_video.config import flat
+from sce_video.report.compare import OWN
 from sce_video.report.inputs import RunFiles
 from sce_video.report.tables import FIGURES, counted, figures, parsed_config, result_table
 
