@@ -94,7 +94,7 @@ def open_held_out(
             f"two at least, and has {len(rows)}"
         )
     if isinstance(plan, BatchPlan) and plan.digest == index.digest:
-        common = len(set(plan.rows.tolist()) & set(rows.tolist()))
+        common = len(np.intersect1d(plan.rows, rows))
         if common:
             raise UsageError(
                 f"eval: {config.eval.split or 'the whole set'} shares {common} samples with what "
