@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sce_video.model.encoder import load_encoder
-    from sce_video.shard.format import open_shards
+    from sce_video.shardset.index import open_shards
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_encoder", "open_shards"]
 
-_LAZY = {"load_encoder": "sce_video.model.encoder", "open_shards": "sce_video.shard.format"}
+_LAZY = {"load_encoder": "sce_video.model.encoder", "open_shards": "sce_video.shardset.index"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sce_video.arguments import Parser, whole
 from sce_video.errors import SceVideoError, UsageError, run_command
+from sce_video.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -122,7 +123,7 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
     cpu = _Clock.now().cpu - began.cpu + _worker_cpu(out)
     wall = time.monotonic() - began.wall
     results["notes"].append(f"{wall:.0f} s wall, {cpu:.0f} s CPU, everything included")
-    (out / "results.json").write_text(json.dumps(results, indent=1))
+    write_whole(out / "results.json", json.dumps(results, indent=1).encode())
 
     from sce_video.report import write_report
 
@@ -178,8 +179,8 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     from sce_video.evals.features import extract
     from sce_video.evals.retrieval import write_retrieval
     from sce_video.evals.views import eval_views
-    from sce_video.model.foreign import open_encoder
-    from sce_video.shard.format import open_shards
+    from sce_video.model.weights import open_encoder
+    from sce_video.shardset.index import open_shards
 
     trained = open_encoder(out)
     trunks = {
@@ -275,7 +276,7 @@ def study(out: Path, seeds: int, overrides: Sequence[str]) -> int:
         r1 = {row["name"]: row["R@1"] for row in results["rows"]}
         ratio = r1["trained trunk"] / max(r1["raw pixels"], r1["untrained trunk"])
         rows.append({"seed": seed, **r1, "ratio": ratio})
-    (out / "study.json").write_text(json.dumps(rows, indent=1))
+    write_whole(out / "study.json", json.dumps(rows, indent=1).encode())
     print("R@1 by seed; ratio = trained / better of raw pixels and untrained")
     print("  ".join(f"{name:>15}" for name in rows[0]))
     for row in rows:

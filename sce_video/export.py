@@ -11,6 +11,7 @@ from sce_video.config import AnyConfig, PretrainConfig, load_config
 from sce_video.engine.checkpoint import model_part, newest
 from sce_video.engine.clip_task import encoder_spec
 from sce_video.errors import UsageError, first_line
+from sce_video.files import whole_file
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
 
 LIBRARIES = {
@@ -65,9 +66,8 @@ def export_encoder(
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     if library:
-        partial = path.with_name(path.name + ".tmp")
-        torch.save(tensors, partial)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            torch.save(tensors, partial)
     else:
         save_encoder(path, trunk, spec)
     return path

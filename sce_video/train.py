@@ -56,8 +56,8 @@ def train(config: AnyConfig) -> None:
 
     from sce_video.config import PretrainConfig
     from sce_video.engine.signals import watch_launcher
+    from sce_video.stream.data import open_data, open_held_out
     from sce_video.stream.loader import start_fork_server
-    from sce_video.stream.source import open_data, open_held_out
 
     watch_launcher()
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -69,11 +69,11 @@ def train(config: AnyConfig) -> None:
     import torch
 
     from sce_video.engine.clip_task import find_start
-    from sce_video.engine.plan import describe
+    from sce_video.engine.loop import Trainer
     from sce_video.engine.pretrain import PretrainTask
+    from sce_video.engine.preview import describe
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
-    from sce_video.engine.trainer import Trainer
     from sce_video.evals.online import OnlineEvaluation
 
     # Before there are other ranks: what one of them alone does must not wait for the others.
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         config = load_config(arguments.config, arguments.overrides)
         if arguments.dry_run:
             if not quiet:
-                from sce_video.engine.plan import explain
+                from sce_video.engine.preview import explain
 
                 print(explain(config, arguments.samples, arguments.gpus))
             return 0

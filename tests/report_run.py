@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from sce_video.shard.__main__ import main as shard
-from sce_video.shard.format import open_shards
+from sce_video.shardset.index import open_shards
 from tests.videos import moving_square, write_video
 
 EVIL = "</script><script>document.title='owned'</script>"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sce_video.augment import ops
-from sce_video.augment.draw import Flags, ViewParams, draw
 from sce_video.augment.kernels import EAGER, Kernels
+from sce_video.augment.parameters import Flags, ViewParams, draw
 from sce_video.augment.recipes import Recipe, ViewRecipe
 
 

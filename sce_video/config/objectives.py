@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sce_video.config.section import Count, Positive, Section, Share
+from sce_video.config.base import Count, Positive, Section, Share
 
 
 class _Paired(Section):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sce_video.config.section import Count, Positive, Section, Share
+from sce_video.config.base import Count, Positive, Section, Share
 
 PRETRAINING_RECIPES = {
     "kinetics_strength_0.5": 2,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
+from sce_video.config.base import Section
 from sce_video.config.objectives import (
     OBJECTIVES,
     CMCConfig,
@@ -15,7 +16,6 @@ from sce_video.config.objectives import (
     SCEConfig,
     SimCLRConfig,
 )
-from sce_video.config.section import Section
 from sce_video.config.sections import (
     PRETRAINING_RECIPES,
     AugmentConfig,

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sce_video.engine.zero_layout import Segment, gathered
 from sce_video.errors import SceVideoError, first_line
-from sce_video.model.encoder import save_tensors
-from sce_video.shard.format import sha256_file, write_atomic
+from sce_video.files import flush, sha256_file, whole_file, write_whole
 
 _MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
     "model.safetensors",
@@ -140,26 +138,17 @@ def _write(
         shutil.rmtree(left)
     partial = folder / f".tmp-{final.name}"
     partial.mkdir(parents=True)
-    save_tensors(model, partial / _MODEL)
-    save_tensors(optimizer, partial / _OPTIMIZER)
-    (partial / _STATE).write_text(json.dumps(state, indent=1))
-    for name in (_MODEL, _OPTIMIZER, _STATE):
-        _fsync(partial / name)
+    for name, tensors in ((_MODEL, model), (_OPTIMIZER, optimizer)):
+        with whole_file(partial / name) as file:
+            save_file(tensors, file)
+    write_whole(partial / _STATE, json.dumps(state, indent=1).encode())
     sums = {name: sha256_file(partial / name) for name in (_MODEL, _OPTIMIZER, _STATE)}
-    write_atomic(partial / _MANIFEST, json.dumps(sums, indent=1).encode())
-    _fsync(partial)
+    write_whole(partial / _MANIFEST, json.dumps(sums, indent=1).encode())
+    flush(partial)
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
-    _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(folder)
 
 
 def newest(folder: Path, name: str = "step-*") -> tuple[Path, dict[str, Any]]:

@@ -14,20 +14,19 @@ from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.augment.recipes import Recipe, find_recipe
 from sce_video.config import Config
-from sce_video.engine.diagnostics import view_grid
+from sce_video.engine.health import view_grid
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
-from sce_video.model.foreign import Encoder as OpenedEncoder
-from sce_video.model.foreign import open_encoder
-from sce_video.shard.format import ShardIndex
+from sce_video.model.weights import OpenedEncoder, open_encoder
+from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.foreign import ForeignPlan
+from sce_video.stream.foreign.clips import ForeignClips
+from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
-from sce_video.stream.pipeline import ForeignClips
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
 
 log = logging.getLogger("sce_video")
 

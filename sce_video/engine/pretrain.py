@@ -14,17 +14,17 @@ from sce_video.engine.optim.schedules import cosine_momentum
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
+from sce_video.model.branches import Branch, LabBranch, Siamese, SiameseOutput
 from sce_video.model.compiled import compile_trunk
 from sce_video.model.heads import mlp_head
 from sce_video.model.probe import LinearProbe
 from sce_video.model.recompute import checkpoint_activations
-from sce_video.model.siamese import Encoder, LabEncoder, Siamese, SiameseOutput
 from sce_video.model.splitbn import convert_split_bn
 from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks.lab import LabTrunk
 from sce_video.objectives.build import build_objective
-from sce_video.shard.format import ShardIndex
-from sce_video.stream.foreign import ForeignPlan
+from sce_video.shardset.index import ShardIndex
+from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch
 from sce_video.stream.order import BatchPlan
 
@@ -73,13 +73,13 @@ def build_siamese(
     return siamese
 
 
-def build_online(config: PretrainConfig) -> Encoder | LabEncoder:
+def build_online(config: PretrainConfig) -> Branch | LabBranch:
     """Trunk and projector, fresh."""
     trunk, head = fresh_trunk(config), config.model.projector
     features: int = trunk.features  # type: ignore[assignment]
     if isinstance(trunk, LabTrunk):
-        return LabEncoder(trunk, [mlp_head(features // 2, **head.model_dump()) for _ in range(2)])
-    return Encoder(trunk, mlp_head(features, **head.model_dump()))
+        return LabBranch(trunk, [mlp_head(features // 2, **head.model_dump()) for _ in range(2)])
+    return Branch(trunk, mlp_head(features, **head.model_dump()))
 
 
 def build_predictor(config: PretrainConfig) -> nn.Module:

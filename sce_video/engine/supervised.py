@@ -19,8 +19,8 @@ from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, save_classif
 from sce_video.model.compiled import compile_trunk
 from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.syncbn import convert_sync_bn
-from sce_video.shard.format import ShardIndex
-from sce_video.stream.foreign import ForeignPlan
+from sce_video.shardset.index import ShardIndex
+from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch
 from sce_video.stream.order import BatchPlan
 

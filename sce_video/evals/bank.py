@@ -12,7 +12,7 @@ from sce_video.engine.runtime import Runtime
 from sce_video.errors import UsageError
 from sce_video.evals.embed import Request, features_of
 from sce_video.evals.features import Features
-from sce_video.shard.format import ShardIndex
+from sce_video.shardset.index import ShardIndex
 
 
 @dataclass(frozen=True)

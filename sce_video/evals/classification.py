@@ -24,11 +24,12 @@ from sce_video.evals.scores import (
     top_k_accuracy,
 )
 from sce_video.evals.views import check_media
+from sce_video.files import sha256_file, write_whole
 from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
-from sce_video.model.foreign import Encoder, results_folder
-from sce_video.shard.format import ShardIndex, sha256_file, write_atomic
-from sce_video.stream.cache import Cache
-from sce_video.stream.shards import open_set
+from sce_video.model.weights import OpenedEncoder, results_folder
+from sce_video.shardset.index import ShardIndex
+from sce_video.stream.reader import open_set
+from sce_video.stream.remote.cache import Cache
 
 FIGURES = ("top1", "top5", "mean_class_accuracy")
 _WRITTEN = 5  # classes of a sample that are written down
@@ -36,7 +37,7 @@ _WRITTEN = 5  # classes of a sample that are written down
 
 def open_test(
     run: Path, shards: str | None, split: str | None
-) -> tuple[Encoder, ShardIndex, str, str]:
+) -> tuple[OpenedEncoder, ShardIndex, str, str]:
     """Open a run's last classifier, the set, the name of its test list there, and the run's task.
 
     Args:
@@ -73,7 +74,7 @@ def open_test(
         raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
     identity = {"classifier": str(file), "classifier_sha256": sha256_file(file)}
     folder = results_folder(file, identity["classifier_sha256"])
-    return Encoder(module, spec, identity, folder), index, wanted, config.task
+    return OpenedEncoder(module, spec, identity, folder), index, wanted, config.task
 
 
 def _test_list(index: ShardIndex, trained: str | None, asked: str | None) -> str:
@@ -140,8 +141,8 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
     rows = zip(classes, counts, right, shares, strict=True)
     title = f"{index.manifest.dataset} {request.split}: top-1 {summary['top1']:.3f}"
     write_table(out / "per_class.csv", ("class", "samples", "right", "top1"), rows)
-    write_atomic(out / "confusion.png", confusion_png(confusion.numpy(), classes, title))
-    write_atomic(out / "predictions.jsonl", _predictions(request, scores).encode())
+    write_whole(out / "confusion.png", confusion_png(confusion.numpy(), classes, title))
+    write_whole(out / "predictions.jsonl", _predictions(request, scores).encode())
     write_json(out / "test.json", summary)
     return summary
 

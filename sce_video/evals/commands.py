@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sce_video.engine.runtime import Runtime
     from sce_video.evals.bank import Extracted
     from sce_video.evals.embed import Request
-    from sce_video.shard.format import ShardIndex
+    from sce_video.shardset.index import ShardIndex
 
 
 def _parser(prog: str, about: str) -> Parser:
@@ -76,13 +76,13 @@ def _requests(
     splits: Callable[[ShardIndex], Sequence[str | None]],
 ) -> list[Request]:
     """What is to be extracted; that the encoder fits the set is checked."""
-    from sce_video.stream.shards import open_set
+    from sce_video.stream.reader import open_set
 
     index = open_set(args.shards)
     wanted = splits(index)
     from sce_video.evals.embed import Request
     from sce_video.evals.views import check_media, eval_views
-    from sce_video.model.foreign import open_encoder
+    from sce_video.model.weights import open_encoder
 
     encoder = open_encoder(args.encoder, args.seed)
     given = {name: getattr(args, name) for name in ("frames", "seconds") if getattr(args, name)}
@@ -113,7 +113,7 @@ def _check(args: Namespace, index: ShardIndex, missing: Sequence[str]) -> None:
     """
     if not args.strict:
         return
-    from sce_video.shard.format import listed
+    from sce_video.shardset.manifest import listed
 
     lost = listed(index.manifest.rejected)
     for line in missing:
@@ -134,14 +134,15 @@ def embed(arguments: Sequence[str], prog: str) -> int:
 def _embed(args: Namespace, runtime: Runtime) -> None:
     requests = _requests(args, runtime, lambda _: [args.split])
     from sce_video.evals.embed import FEATURES_NAME, ROWS_NAME, embed, read_features
+    from sce_video.files import whole_file
 
     for folder in embed(requests, runtime) or ():
         found = read_features(folder, requests[0])
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
             for name in (ROWS_NAME, FEATURES_NAME):
-                shutil.copyfile(folder / name, args.out / f"{name}.tmp")
-                (args.out / f"{name}.tmp").replace(args.out / name)
+                with whole_file(args.out / name) as partial:
+                    shutil.copyfile(folder / name, partial)
         count, width = found.values.shape
         print(f"{count} features of {width}, {_missing(found.missing_lines)}: ", end="")
         print((args.out or folder) / FEATURES_NAME)

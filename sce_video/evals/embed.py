@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -25,16 +24,17 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import VerificationError
 from sce_video.evals.features import Features, cut, extract_batches, join
 from sce_video.evals.scores import mean_of_views, mean_probability
-from sce_video.model.encoder import save_tensors
-from sce_video.model.foreign import Encoder
+from sce_video.files import whole_file
+from sce_video.model.weights import OpenedEncoder
 from sce_video.progress import Progress
-from sce_video.shard.format import PARTIAL, ShardIndex, write_index_table
+from sce_video.shardset.index import ShardIndex, write_index_table
 from sce_video.stream.clips import UniformClips
 
 FEATURES_NAME = "features.safetensors"
@@ -51,7 +51,7 @@ _SCORES = {"scores": "softmax of each view, then mean over the views of a sample
 class Request:
     """Which samples' features or scores, from which network and views."""
 
-    encoder: Encoder  # or a classifier
+    encoder: OpenedEncoder  # or a classifier
     index: ShardIndex
     shards: str  # where the set lies, for the protocol
     split: str | None  # of the set; None = all of it
@@ -302,11 +302,10 @@ def _keep(request: Request, whole: Features) -> None:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    partial = path.with_name(f"{uuid.uuid4().hex}{PARTIAL}")  # others may write the same
-    save_tensors(tensors, partial, {"sce_video": json.dumps(about)})
-    with partial.open("rb") as stream:
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    own = path.with_name(uuid.uuid4().hex)  # others may write the same
+    with whole_file(own) as partial:
+        save_file(tensors, partial, {"sce_video": json.dumps(about)})
+    own.replace(path)
 
 
 def _read(

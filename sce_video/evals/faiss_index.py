@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from sce_video.errors import SceVideoError, UsageError, first_line
-from sce_video.shard.format import PARTIAL
+from sce_video.files import whole_file
 
 Kind = Literal["flat", "ivf", "hnsw"]
 
@@ -137,12 +136,9 @@ def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
 
 
 def write_index(path: Path, index: Any) -> None:
-    """Write a FAISS index under a temporary name, fsync, rename."""
-    partial = path.with_name(path.name + PARTIAL)
-    load_faiss().write_index(index, str(partial))
-    with partial.open("rb") as stream:
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    """Write a FAISS index."""
+    with whole_file(path) as partial:
+        load_faiss().write_index(index, str(partial))
 
 
 def read_index(path: Path) -> Any:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from sce_video.augment.ops import normalise
 from sce_video.evals.scores import mean_of_views
 from sce_video.progress import Progress
-from sce_video.shard.format import ShardIndex
+from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
 
 _CLIPS_AT_ONCE = 64  # clips a forward pass
 

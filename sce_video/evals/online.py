@@ -17,7 +17,7 @@ from sce_video.evals.features import Features, cut, extract_batches, join
 from sce_video.evals.knn import knn_accuracy
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import build_encoder
-from sce_video.shard.format import ShardIndex
+from sce_video.shardset.index import ShardIndex
 
 log = logging.getLogger("sce_video")
 

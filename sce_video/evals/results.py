@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sce_video.errors import UsageError
-from sce_video.shard.format import write_atomic
+from sce_video.files import write_whole
 
 _ALIKE = (  # of protocols whose results may replace each other
     *("manifest_sha256", "bank", "queries", "split", "views", "size", "frames", "seconds"),
@@ -53,7 +53,7 @@ def _short(value: object) -> str:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write an object, indented; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(content, indent=1).encode())
+    write_whole(path, json.dumps(content, indent=1).encode())
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -61,4 +61,4 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_atomic(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode())

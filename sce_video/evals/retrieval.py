@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from sce_video.evals.bank import Extracted
 from sce_video.evals.results import write_json, write_table
-from sce_video.shard.format import write_atomic
+from sce_video.files import write_whole
 
 RANKS = (1, 5, 10, 15, 20, 25, 50)
 _GALLERY = 10  # neighbours of a query that are written down
@@ -118,7 +118,7 @@ def write_retrieval(out: Path, data: Extracted) -> dict[str, Any]:
     }
     rows = [(name, *row.values()) for name, row in per_class.items()]
     write_table(out / "per_class.csv", ("class", "samples", "R@1", "mAP"), rows)
-    write_atomic(out / "neighbours.json", json.dumps(_neighbours(result, data)).encode())
+    write_whole(out / "neighbours.json", json.dumps(_neighbours(result, data)).encode())
     write_json(out / "retrieval.json", summary)
     return summary
 

@@ -20,13 +20,14 @@ from sce_video.evals.faiss_index import Kind, Nearest, build, load_faiss, read_i
 from sce_video.evals.features import Features, extract, forward
 from sce_video.evals.scores import mean_of_views
 from sce_video.evals.views import eval_views
-from sce_video.model.foreign import Encoder, encoder_file, open_encoder
-from sce_video.shard.format import sha256_file, write_atomic, write_index_table
+from sce_video.files import sha256_file, write_whole
+from sce_video.model.weights import OpenedEncoder, encoder_file, open_encoder
+from sce_video.shardset.index import write_index_table
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
-from sce_video.stream.decode import DecodeError
-from sce_video.stream.pipeline import facts
-from sce_video.stream.shards import open_set
+from sce_video.stream.foreign.clips import facts
+from sce_video.stream.reader import open_set
+from sce_video.video.decode import DecodeError
 
 PROTOCOL_NAME = "search.json"
 VECTORS_NAME = "index.faiss"
@@ -103,7 +104,7 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
         missing_samples=tuple(found.missing_lines),
         files={name: sha256_file(out / name) for name in (VECTORS_NAME, ROWS_NAME)},
     )
-    write_atomic(out / PROTOCOL_NAME, protocol.model_dump_json(indent=1).encode())
+    write_whole(out / PROTOCOL_NAME, protocol.model_dump_json(indent=1).encode())
     return protocol
 
 
@@ -194,7 +195,7 @@ class SearchIndex:
             raise SceVideoError(found.missing_lines[0])
         return self._nearest(found.values[0].numpy(), top)
 
-    def _encoder(self, given: str | None) -> tuple[Encoder, UniformClips]:
+    def _encoder(self, given: str | None) -> tuple[OpenedEncoder, UniformClips]:
         """The index's encoder, and the views that it was made of."""
         location = given or self.protocol.encoder
         _, file = encoder_file(location)

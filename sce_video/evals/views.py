@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.model.encoder import EncoderSpec
-from sce_video.shard.format import ShardIndex
+from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import UniformClips
 
 

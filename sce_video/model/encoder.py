@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sce_video.errors import UsageError
+from sce_video.files import whole_file
 from sce_video.model.trunks import build_trunk
 from sce_video.model.trunks.lab import LabTrunk
 
@@ -50,26 +51,8 @@ def save_encoder(path: Path, trunk: nn.Module, spec: EncoderSpec) -> None:
 def save_weights(path: Path, module: nn.Module, header: BaseModel) -> None:
     """Write a module's state dict with a JSON header; atomically."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
-    partial = path.with_name(path.name + ".tmp")
-    save_tensors(tensors, partial, {"sce_video": header.model_dump_json()})
-    partial.replace(path)
-
-
-def save_tensors(
-    tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None
-) -> None:
-    """Write a safetensors file that is as readable as any other new file.
-
-    The library's own are for their owner alone, whatever the umask.
-    """
-    save_file(tensors, path, metadata)
-    path.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    """The process's; os.umask would have to change it, under the feet of other threads."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("Umask:"))[6:], 8)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, {"sce_video": header.model_dump_json()})
 
 
 def read_weights(file: Path, header: type[Header], what: str) -> tuple[Header, dict[str, Tensor]]:

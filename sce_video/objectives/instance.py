@@ -17,13 +17,7 @@ from torch.nn import functional as F
 from sce_video.objectives.base import Embeddings, Objective, mean_parts
 from sce_video.objectives.memory import Bank
 from sce_video.objectives.ring import Ring
-from sce_video.objectives.similarity import (
-    Parts,
-    Similarities,
-    full_precision,
-    lse_and_mean,
-    state,
-)
+from sce_video.objectives.similarity import Parts, Similarities, full_precision, lse_and_mean, state
 from sce_video.stream.draws import uniforms
 
 

@@ -11,13 +11,7 @@ from torch.nn import functional as F
 
 from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.gather import current_rank, gather_with_gradient
-from sce_video.objectives.similarity import (
-    Parts,
-    Similarities,
-    full_precision,
-    lse_and_mean,
-    state,
-)
+from sce_video.objectives.similarity import Parts, Similarities, full_precision, lse_and_mean, state
 
 
 def simclr_loss(

@@ -15,13 +15,7 @@ from torch.nn import functional as F
 from sce_video.objectives.base import Embeddings, Pairwise
 from sce_video.objectives.gather import gather
 from sce_video.objectives.memory import Queue
-from sce_video.objectives.similarity import (
-    Parts,
-    check,
-    dot,
-    full_precision,
-    lse_and_mean,
-)
+from sce_video.objectives.similarity import Parts, check, dot, full_precision, lse_and_mean
 
 Form = Literal["sum_log", "log_sum"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sce_video.errors import UsageError
+from sce_video.files import write_whole
 from sce_video.report.compare import compare
 from sce_video.report.curves import curves
 from sce_video.report.gallery import galleries
@@ -18,7 +19,6 @@ from sce_video.report.inputs import RunFiles, read_run
 from sce_video.report.page import picture_uri, render
 from sce_video.report.spread import means, spread_table
 from sce_video.report.tables import RESULTS, facts, headline, result_table
-from sce_video.shard.format import write_atomic
 
 REPORT_NAME = "report.html"
 
@@ -58,7 +58,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         "curves": curves([each.metrics for each in files]),
         "videos": videos,
     }
-    write_atomic(path, render(document, clips).encode())
+    write_whole(path, render(document, clips).encode())
     return path
 
 

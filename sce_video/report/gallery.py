@@ -14,8 +14,8 @@ from sce_video.errors import SceVideoError
 from sce_video.progress import Progress
 from sce_video.report.inputs import RunFiles
 from sce_video.report.thumbnails import LARGE, SMALL, thumbnail
-from sce_video.shard.format import ShardIndex
-from sce_video.stream.shards import ShardReader, open_set
+from sce_video.shardset.index import ShardIndex
+from sce_video.stream.reader import ShardReader, open_set
 
 QUERIES = 500
 """Queries shown of a run at most."""

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from sce_video.report.inputs import RunFiles
-from sce_video.shard.format import listed
+from sce_video.shardset.manifest import listed
 
 _STATES = {
     "done": "finished",

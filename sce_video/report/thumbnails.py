@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from sce_video.stream.clips import Video
-from sce_video.stream.decode import decode_frames
+from sce_video.video.decode import decode_frames
 
 SECONDS = 3.0
 

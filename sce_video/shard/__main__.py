@@ -18,8 +18,8 @@ from sce_video.errors import EXIT_OK, Interrupted, UsageError, run_command
 from sce_video.shard.sources import SOURCES, Options, find_source
 
 if TYPE_CHECKING:
-    from sce_video.shard.encode import Encoding
-    from sce_video.shard.plan import Plan
+    from sce_video.shard.plan import ConversionPlan
+    from sce_video.video.encode import Encoding
 
 RAW_VARIABLE = "SCE_VIDEO_RAW"
 
@@ -145,7 +145,7 @@ def _encoding(args: argparse.Namespace) -> Encoding | None:
     Raises:
         UsageError: its options without ``--encode layered``.
     """
-    from sce_video.shard.encode import Encoding
+    from sce_video.video.encode import Encoding
 
     asked = {"short_side": args.short_side, "quality": args.quality}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -184,7 +184,7 @@ def _convert(args: argparse.Namespace, prog: str) -> int:
     return EXIT_OK
 
 
-def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> bool:
+def _run(args: argparse.Namespace, plan: ConversionPlan, folder: Path) -> bool:
     """Convert, with progress and signals; returns whether anything had to be done."""
     from sce_video.progress import Progress
     from sce_video.shard import convert
@@ -194,13 +194,13 @@ def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> bool:
         pool_type: type[Pool[Any, Any]] = Pool
         workers = len(os.sched_getaffinity(0))
         if args.executor == "ray":
-            from sce_video.shard.ray_pool import RayPool, cluster
+            from sce_video.shard.ray import RayPool, cluster
 
             pool_type, workers = RayPool, stack.enter_context(cluster())
         signals = stack.enter_context(_Signals())  # Ray sets its own, so after it
         bar = stack.enter_context(Progress(plan.samples, plan.media))
 
-        def tell(now: convert.Progress) -> None:
+        def tell(now: convert.ConversionState) -> None:
             if now.writing and not signals.writing and now.shards:
                 print(f"{now.shards:,} shards are finished: going on", file=sys.stderr)
             signals.writing, done = now.writing, now.samples + now.rejected

@@ -17,17 +17,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sce_video.shard.format import IMAGE_EXTENSIONS, ShardEntry, sha256_file
-from sce_video.shard.packets import IdxError, PacketIndex
-from sce_video.shard.probe import Rejected, probe_image, probe_video
+from sce_video.files import sha256_file
 from sce_video.shard.writer import index_row, row_members
+from sce_video.shardset.index import IMAGE_EXTENSIONS
+from sce_video.shardset.manifest import ShardEntry
+from sce_video.video.facts import Rejected, examine_image, examine_video
+from sce_video.video.packets import IdxError, PacketIndex
 
-Row = dict[str, Any]
+IndexRow = dict[str, Any]
 """One row of the index."""
 
 
 def check_shard(
-    path: Path, entry: ShardEntry, rows: Sequence[Row], columns: tuple[str, ...]
+    path: Path, entry: ShardEntry, rows: Sequence[IndexRow], columns: tuple[str, ...]
 ) -> list[str]:
     """All that is wrong with one tar.
 
@@ -64,7 +66,7 @@ class Media:
     """A media member that is to be decoded, and what the index says about it."""
 
     path: Path
-    row: Row
+    row: IndexRow
 
     @property
     def name(self) -> str:
@@ -89,7 +91,7 @@ def check_media(job: Media) -> str:
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return ""
     try:
-        found = (probe_image if row["ext"] in IMAGE_EXTENSIONS else probe_video)(data)
+        found = (examine_image if row["ext"] in IMAGE_EXTENSIONS else examine_video)(data)
     except Rejected as rejected:
         return job.finding(f"does not decode: {rejected}")
     wrong = [
@@ -154,7 +156,7 @@ def _end(part: tarfile.TarInfo) -> int:
     return part.offset_data + part.size + -part.size % tarfile.BLOCKSIZE
 
 
-def _check_layout(tar: _Tar, rows: Sequence[Row]) -> None:
+def _check_layout(tar: _Tar, rows: Sequence[IndexRow]) -> None:
     """The members of the index, put side by side, against the length of the tar."""
     parts = [(row["key"], part) for row in rows for part in row_members(row)]
     parts.sort(key=lambda own: own[1].offset)
@@ -182,7 +184,7 @@ def _check_layout(tar: _Tar, rows: Sequence[Row]) -> None:
         tar.tell((lost or [last])[0], tar.size, tar.expected, what)
 
 
-def _check_row(tar: _Tar, row: Row, columns: tuple[str, ...]) -> None:
+def _check_row(tar: _Tar, row: IndexRow, columns: tuple[str, ...]) -> None:
     """Headers, padding and contents of one sample."""
     media, info, *packets = row_members(row)
     parts, key = (media, info, *packets), row["key"]
@@ -207,7 +209,7 @@ def _check_row(tar: _Tar, row: Row, columns: tuple[str, ...]) -> None:
 
 
 def _problem(
-    tar: _Tar, part: tarfile.TarInfo, data: bytes, row: Row, columns: tuple[str, ...]
+    tar: _Tar, part: tarfile.TarInfo, data: bytes, row: IndexRow, columns: tuple[str, ...]
 ) -> str:
     """What is wrong with the content of a member; "" = nothing."""
     members = {member.name.rpartition(".")[2]: member for member in row_members(row)}

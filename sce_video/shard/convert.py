@@ -19,28 +19,25 @@ from typing import Any
 import pyarrow as pa
 
 from sce_video.errors import SceVideoError
-from sce_video.shard.encode import SLOWER
-from sce_video.shard.format import (
-    CLASSES_NAME,
-    INDEX_NAME,
-    MANIFEST_NAME,
-    REJECTS_NAME,
-    Manifest,
-    ShardEntry,
-    index_table,
-    sha256_file,
-    split_counts,
-    write_atomic,
-    write_index_table,
-    write_rejects,
-)
+from sce_video.files import sha256_file, write_whole
 from sce_video.shard.output import Journal, close_journal, keep, note, opened
-from sce_video.shard.plan import Plan
+from sce_video.shard.plan import ConversionPlan
 from sce_video.shard.pool import Pool
 from sce_video.shard.sources import Record
 from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.shard.writer import TarWriter, index_row, read_rows
+from sce_video.shardset.index import INDEX_NAME, index_table, write_index_table
+from sce_video.shardset.manifest import (
+    CLASSES_NAME,
+    MANIFEST_NAME,
+    REJECTS_NAME,
+    Manifest,
+    ShardEntry,
+    write_rejects,
+)
+from sce_video.shardset.splits import split_counts
+from sce_video.video.encode import SLOWER
 
 WALL_LIMIT = 3_600.0
 """Seconds without an answer after which a worker counts as hanging; the CPU limit is far below."""
@@ -54,7 +51,7 @@ _Pool = Pool[FileJob, Accepted | Refused]
 
 
 @dataclass(frozen=True)
-class Progress:
+class ConversionState:
     """Where a conversion stands, for display."""
 
     samples: int
@@ -69,13 +66,13 @@ _Made = dict[str, tuple[Journal, pa.Table]]
 
 
 def convert(
-    plan: Plan,
+    plan: ConversionPlan,
     folder: Path,
     *,
     workers: int,
     max_rejects: float = MAX_REJECTS,
     overwrite: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[ConversionState], None] = lambda progress: None,
     stopping: Callable[[], bool] = lambda: False,
     pool_type: type[_Pool] = Pool,
 ) -> tuple[Manifest, bool]:
@@ -118,7 +115,7 @@ def convert(
                     rejects += shard.rejects
                     if len(rejects) > max_rejects * plan.samples:
                         _fail_on_rejects(plan, folder, rejects, max_rejects)
-            on_progress(_progress(made, INDEX_NAME))
+            on_progress(_state(made, INDEX_NAME))
             return _finish(plan, folder, made, rejects), True
     except OSError as error:
         if (what := _FULL.get(error.errno or 0)) is not None:
@@ -128,7 +125,10 @@ def convert(
 
 
 def _reopen(
-    plan: Plan, folder: Path, journal: Iterable[Journal], on_progress: Callable[[Progress], None]
+    plan: ConversionPlan,
+    folder: Path,
+    journal: Iterable[Journal],
+    on_progress: Callable[[ConversionState], None],
 ) -> _Made:
     """The shards that an earlier run finished, as far as they are as it noted."""
     made: _Made = {}
@@ -141,17 +141,17 @@ def _reopen(
         else:
             continue
         made[shard.name] = shard, index_table(rows, plan.columns)
-        on_progress(_progress(made))
+        on_progress(_state(made))
     keep(folder, [shard for shard, _ in made.values()])
     return made
 
 
 def _shards(
-    plan: Plan,
+    plan: ConversionPlan,
     folder: Path,
     made: _Made,
     pool: _Pool,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[ConversionState], None],
     stopping: Callable[[], bool],
 ) -> Generator[Journal, None, None]:
     """Yield each shard in plan order, after what ``made`` lacked was added to it."""
@@ -164,7 +164,7 @@ def _shards(
             if name not in made:
                 if stopping():
                     raise KeyboardInterrupt
-                before = _progress(made, name)
+                before = _state(made, name)
                 made[name] = _write_shard(
                     plan, folder / name, records, answers, before, on_progress
                 )
@@ -172,19 +172,19 @@ def _shards(
             yield made[name][0]
 
 
-def _progress(made: _Made, writing: str = "") -> Progress:
+def _state(made: _Made, writing: str = "") -> ConversionState:
     shards = [shard for shard, _ in made.values()]
     rejected = sum(len(shard.rejects) for shard in shards)
-    return Progress(sum(shard.samples for shard in shards), rejected, len(shards), writing)
+    return ConversionState(sum(shard.samples for shard in shards), rejected, len(shards), writing)
 
 
 def _write_shard(
-    plan: Plan,
+    plan: ConversionPlan,
     path: Path,
     records: Iterable[Record],
     answers: Iterator[Accepted | Refused],
-    before: Progress,
-    on_progress: Callable[[Progress], None],
+    before: ConversionState,
+    on_progress: Callable[[ConversionState], None],
 ) -> tuple[Journal, pa.Table]:
     """Write one shard from the next answers, in plan order."""
     rows: list[dict[str, Any]] = []
@@ -206,7 +206,9 @@ def _write_shard(
     return journal, index_table(rows, plan.columns)
 
 
-def _add_sample(tar: TarWriter, plan: Plan, record: Record, answer: Accepted) -> dict[str, Any]:
+def _add_sample(
+    tar: TarWriter, plan: ConversionPlan, record: Record, answer: Accepted
+) -> dict[str, Any]:
     """Append one sample; returns its index row."""
     fields = {
         **answer.fields,
@@ -223,7 +225,7 @@ def _add_sample(tar: TarWriter, plan: Plan, record: Record, answer: Accepted) ->
 
 
 def _fail_on_rejects(
-    plan: Plan, folder: Path, rejects: list[tuple[str, str]], max_rejects: float
+    plan: ConversionPlan, folder: Path, rejects: list[tuple[str, str]], max_rejects: float
 ) -> None:
     write_rejects(folder, rejects)
     reasons = Counter(reason for _, reason in rejects).most_common(3)
@@ -234,7 +236,9 @@ def _fail_on_rejects(
     )
 
 
-def _finish(plan: Plan, folder: Path, made: _Made, rejects: list[tuple[str, str]]) -> Manifest:
+def _finish(
+    plan: ConversionPlan, folder: Path, made: _Made, rejects: list[tuple[str, str]]
+) -> Manifest:
     """Write everything but the tars; the manifest last."""
     done = [made[name] for name in plan.named_shards]
     entries = tuple(
@@ -249,7 +253,7 @@ def _finish(plan: Plan, folder: Path, made: _Made, rejects: list[tuple[str, str]
     write_index_table(folder / INDEX_NAME, table)
     write_rejects(folder, rejects)
     classes = "".join(f"{name}\n" for name in plan.classes)
-    write_atomic(folder / CLASSES_NAME, classes.encode())
+    write_whole(folder / CLASSES_NAME, classes.encode())
     manifest = Manifest(
         dataset=plan.settings.dataset,
         plan_digest=plan.digest,
@@ -262,6 +266,6 @@ def _finish(plan: Plan, folder: Path, made: _Made, rejects: list[tuple[str, str]
         shards=entries,
     )
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-    write_atomic(folder / MANIFEST_NAME, text.encode())
+    write_whole(folder / MANIFEST_NAME, text.encode())
     close_journal(folder)
     return manifest

@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sce_video.errors import UsageError
-from sce_video.shard.format import (
+from sce_video.files import PARTIAL, flush, write_whole
+from sce_video.shard.plan import ConversionPlan, changes
+from sce_video.shardset.index import INDEX_NAME, open_shards
+from sce_video.shardset.manifest import (
     CLASSES_NAME,
-    INDEX_NAME,
     MANIFEST_NAME,
-    PARTIAL,
     REJECTS_NAME,
     Manifest,
-    open_shards,
     read_rejects,
-    write_atomic,
 )
-from sce_video.shard.plan import Plan, changes
 
 PLAN_NAME = ".plan.json"
 """The parts of the plan's digest: kept, so that a rerun can say what changed."""
@@ -48,7 +46,9 @@ class Journal(NamedTuple):
 
 
 @contextmanager
-def opened(folder: Path, plan: Plan, *, overwrite: bool) -> Iterator[Manifest | list[Journal]]:
+def opened(
+    folder: Path, plan: ConversionPlan, *, overwrite: bool
+) -> Iterator[Manifest | list[Journal]]:
     """Context: the output folder of ``plan``, made if absent, locked, and cleared of remains.
 
     Yields:
@@ -73,7 +73,7 @@ def opened(folder: Path, plan: Plan, *, overwrite: bool) -> Iterator[Manifest | 
 def keep(folder: Path, shards: Sequence[Journal]) -> None:
     """Make ``shards`` all of the journal: others are made again."""
     lines = "".join(json.dumps(shard) + "\n" for shard in shards)
-    write_atomic(folder / JOURNAL_NAME, lines.encode())
+    write_whole(folder / JOURNAL_NAME, lines.encode())
 
 
 def note(folder: Path, shard: Journal) -> None:
@@ -86,9 +86,7 @@ def note(folder: Path, shard: Journal) -> None:
 
 def close_journal(folder: Path) -> None:
     """The manifest is written: the journal has done its work."""
-    place = os.open(folder, os.O_RDONLY)
-    os.fsync(place)
-    os.close(place)
+    flush(folder)
     (folder / JOURNAL_NAME).unlink()
 
 
@@ -103,7 +101,7 @@ def _take(lock: int, folder: Path) -> None:
             raise
 
 
-def _clear(folder: Path, plan: Plan, overwrite: bool) -> None:
+def _clear(folder: Path, plan: ConversionPlan, overwrite: bool) -> None:
     """Delete what a crash left, or with ``overwrite`` the set; refuse what is not of ``plan``."""
     # All there is if a run was killed in its first moment.
     (folder / (PLAN_NAME + PARTIAL)).unlink(missing_ok=True)
@@ -121,7 +119,7 @@ def _clear(folder: Path, plan: Plan, overwrite: bool) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _compare(folder: Path, plan: Plan) -> None:
+def _compare(folder: Path, plan: ConversionPlan) -> None:
     """Refuse a folder that was made by another plan."""
     path = folder / PLAN_NAME
     if path.is_file():
@@ -136,7 +134,7 @@ def _compare(folder: Path, plan: Plan) -> None:
         )
 
 
-def _finished(folder: Path, plan: Plan) -> Manifest | None:
+def _finished(folder: Path, plan: ConversionPlan) -> Manifest | None:
     """A set with all of its files is complete; else what lacks is made again."""
     if not (folder / MANIFEST_NAME).is_file():
         return None
@@ -154,7 +152,7 @@ def _finished(folder: Path, plan: Plan) -> Manifest | None:
     return None
 
 
-def _journal_of(folder: Path, manifest: Manifest, plan: Plan) -> list[Journal]:
+def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[Journal]:
     """A finished set as the journal that led to it, less shards of which it is not known."""
     reasons = dict(read_rejects(folder))
     entries = {shard.name: (shard.samples, shard.bytes, shard.sha256) for shard in manifest.shards}
@@ -168,12 +166,12 @@ def _journal_of(folder: Path, manifest: Manifest, plan: Plan) -> list[Journal]:
     return journal
 
 
-def _unfinished(folder: Path, plan: Plan) -> list[Journal]:
+def _unfinished(folder: Path, plan: ConversionPlan) -> list[Journal]:
     """Whole lines of the journal; a line that a crash cut off ends it."""
     path = folder / PLAN_NAME
     if not path.is_file():
         text = json.dumps(dict(plan.parts), indent=1, ensure_ascii=False) + "\n"
-        write_atomic(path, text.encode())
+        write_whole(path, text.encode())
     shards: list[Journal] = []
     journal = folder / JOURNAL_NAME
     for line in journal.read_bytes().splitlines(keepends=True) if journal.is_file() else ():

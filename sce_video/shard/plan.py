@@ -20,10 +20,10 @@ from itertools import chain
 from pathlib import Path
 
 from sce_video.errors import UsageError
-from sce_video.shard.encode import Encoding
-from sce_video.shard.format import FORMAT_VERSION
-from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Media, Record, Scan
+from sce_video.shardset.manifest import FORMAT_VERSION
+from sce_video.video.encode import Encoding
+from sce_video.video.facts import Limits
 
 SAMPLES_PER_SHARD: Mapping[Media, int] = {"video": 1_000, "image": 10_000}
 MAX_KEY = 90
@@ -52,7 +52,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """Everything a conversion will do, but for what decoding finds out."""
 
     settings: Settings
@@ -95,7 +95,7 @@ class Plan:
         return f"{self.settings.dataset}-{shard:06d}.tar"
 
 
-def make_plan(scan: Scan, settings: Settings) -> Plan:
+def make_plan(scan: Scan, settings: Settings) -> ConversionPlan:
     """Order the records, name them and cut them into shards.
 
     Raises:
@@ -115,7 +115,7 @@ def make_plan(scan: Scan, settings: Settings) -> Plan:
     rejects += [(path, "unlisted") for path in scan.unlisted]
     rejects += [(path, "listed twice with different labels or splits") for path in scan.conflicting]
     rejects += [(path, "replaced") for path in scan.replaced]
-    return Plan(
+    return ConversionPlan(
         settings=settings,
         media=scan.media,
         classes=scan.classes,
@@ -156,7 +156,7 @@ def make_keys(paths: Sequence[str]) -> list[str]:
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """What differs between two plans' :attr:`Plan.parts`, for a person."""
+    """What differs between two plans' :attr:`ConversionPlan.parts`, for a person."""
     shown = []
     for name in {**old, **new}:
         before, after = old.get(name, "none"), new.get(name, "none")

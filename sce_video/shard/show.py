@@ -12,8 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sce_video.shard.format import IMAGE_EXTENSIONS, REJECTS_NAME, ShardIndex, open_shards
-from sce_video.shard.plan import Plan
+from sce_video.shard.plan import ConversionPlan
+from sce_video.shardset.index import IMAGE_EXTENSIONS, ShardIndex, open_shards
+from sce_video.shardset.manifest import REJECTS_NAME
 
 _ENCODE = ("mode", "quality", "short_side")
 """Of the encode settings, what people are told; the rest follows from it."""
@@ -31,7 +32,7 @@ def human_bytes(count: int) -> str:
     return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
-def print_plan(plan: Plan, folder: Path) -> None:
+def print_plan(plan: ConversionPlan, folder: Path) -> None:
     """What a conversion would do."""
     print(f"data set     {plan.settings.dataset}, {len(plan.classes):,} classes")
     print(f"samples      {plan.samples:,} {plan.media}s, {human_bytes(plan.bytes)}")
@@ -55,7 +56,7 @@ def print_plan(plan: Plan, folder: Path) -> None:
             print(f"  ... and {len(paths) - 10:,} more")
 
 
-def disk_needed(plan: Plan) -> int:
+def disk_needed(plan: ConversionPlan) -> int:
     """Bytes of the shards: raw files, and for each a json, a packet index and headers.
 
     What is transcoded is usually smaller. Two zipped archives at a time are unzipped beside them.
@@ -76,7 +77,7 @@ def _room(folder: Path) -> int:
     return shutil.disk_usage(existing).free + own
 
 
-def warn_of_space(plan: Plan, folder: Path) -> None:
+def warn_of_space(plan: ConversionPlan, folder: Path) -> None:
     """Say on standard error, before hours of work, that the disk is too small for the plan."""
     needed, room = disk_needed(plan), _room(folder)
     if needed > room:
@@ -90,7 +91,7 @@ def print_set(folder: Path, *, as_json: bool = False) -> None:
     """Print what a shard set holds; with ``as_json`` one JSON object, sizes in bytes.
 
     Raises:
-        UsageError, VerificationError: as :func:`~sce_video.shard.format.open_shards`.
+        UsageError, VerificationError: as :func:`~sce_video.shardset.index.open_shards`.
     """
     facts = _facts(open_shards(folder))
     if as_json:

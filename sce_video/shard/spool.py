@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from sce_video.shard.format import PARTIAL
+from sce_video.files import PARTIAL
 from sce_video.shard.sources.archive import CHUNK, reading
 from sce_video.shard.worker import FileJob
 

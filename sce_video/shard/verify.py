@@ -14,17 +14,10 @@ from sce_video.errors import EXIT_OK, EXIT_VERIFY
 from sce_video.progress import Progress
 from sce_video.shard.check import Media, check_media, check_shard
 from sce_video.shard.convert import WALL_LIMIT
-from sce_video.shard.format import (
-    CLASSES_NAME,
-    INDEX_NAME,
-    MANIFEST_NAME,
-    REJECTS_NAME,
-    ShardIndex,
-    open_shards,
-    read_rejects,
-    split_counts,
-)
 from sce_video.shard.pool import Pool
+from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards
+from sce_video.shardset.manifest import CLASSES_NAME, MANIFEST_NAME, REJECTS_NAME, read_rejects
+from sce_video.shardset.splits import split_counts
 
 
 def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
@@ -39,7 +32,7 @@ def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
         0, or 3 if anything does not match.
 
     Raises:
-        UsageError, VerificationError: as :func:`~sce_video.shard.format.open_shards`.
+        UsageError, VerificationError: as :func:`~sce_video.shardset.index.open_shards`.
     """
     shards = open_shards(folder)
     problems = 0

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sce_video.errors import SceVideoError
-from sce_video.shard.encode import SLOWER, Encoding, LayeredEncoder
-from sce_video.shard.probe import Limits, Probe, Rejected, probe_image, probe_video
 from sce_video.shard.sources import Record
+from sce_video.video.encode import SLOWER, Encoding, LayeredEncoder
+from sce_video.video.facts import Facts, Limits, Rejected, examine_image, examine_video
 
 _GRACE = 30
 """CPU seconds over the limit after which the kernel ends a decoder that never returns."""
@@ -87,14 +87,14 @@ def process_file(job: FileJob) -> Accepted | Refused:
 
 def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
     if job.record.media == "image":
-        probe = probe_image(data, limits)
+        probe = examine_image(data, limits)
         fields = _describe(data, probe)
     elif job.encoding is None:
-        probe = probe_video(data, limits)
+        probe = examine_video(data, limits)
         fields = _describe(data, probe)
     else:
         with closing(LayeredEncoder(job.encoding, limits.frames)) as encoder:
-            source = probe_video(data, limits, encoder.add)
+            source = examine_video(data, limits, encoder.add)
             made, probe = encoder.finish(source.duration)
         fields = {**_describe(made, probe), "source": _describe(data, source)}
         data = made
@@ -103,7 +103,7 @@ def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
     return Accepted(data, probe.packets.to_bytes() if probe.packets else b"", fields)
 
 
-def _describe(data: bytes, probe: Probe) -> dict[str, Any]:
+def _describe(data: bytes, probe: Facts) -> dict[str, Any]:
     names = ("ext", "codec", "frames", "fps", "width", "height", "duration")
     fields = {name: getattr(probe, name) for name in names}
     return {**fields, "sha256": hashlib.sha256(data).hexdigest()}

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sce_video.shard.format import PARTIAL
+from sce_video.files import PARTIAL
 
 
 class TarWriter:

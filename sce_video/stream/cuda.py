@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from sce_video.errors import UsageError
-from sce_video.shard.packets import PacketIndex
 from sce_video.stream.clips import ClipSpec
 from sce_video.stream.crops import Size
 from sce_video.stream.cut import all_needed, needed_frames, resize
+from sce_video.video.packets import PacketIndex
 
 
 def require_cuda() -> None:
@@ -42,7 +42,7 @@ def make_clips_on(
     Raises:
         DecodeError: the video does not give the frames, or is of a kind that torchcodec gets wrong.
     """
-    from sce_video.stream.decode.torchcodec import decode_on
+    from sce_video.video.decode.torchcodec import decode_on
 
     needed = all_needed(specs)
     frames: Tensor = decode_on(data, needed, index, device).permute(0, 3, 1, 2)

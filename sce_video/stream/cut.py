@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sce_video.shard.packets import PacketIndex
 from sce_video.stream.clips import ClipSpec
 from sce_video.stream.crops import Size
-from sce_video.stream.decode import Backend, decode_frames
+from sce_video.video.decode import Backend, decode_frames
+from sce_video.video.packets import PacketIndex
 
 _LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
 

@@ -29,9 +29,9 @@ from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cuda import make_clips_on, require_cuda
 from sce_video.stream.cut import make_clips
-from sce_video.stream.decode import Backend, DecodeError
 from sce_video.stream.order import Position
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
+from sce_video.video.decode import Backend, DecodeError
 
 
 @dataclass

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sce_video.config import Config
 from sce_video.errors import UsageError
-from sce_video.shard.format import ShardIndex
+from sce_video.shardset.index import ShardIndex
 
 WINDOW = 16
 """Shards that are mixed with each other; keeps reads near each other on slow storage."""
@@ -65,7 +65,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(ABC):
+class TrainingPlan(ABC):
     """How many batches there are, the same on every rank, and what each rank does of them."""
 
     digest: str  # of the data: what an order and a checkpoint are keyed by
@@ -106,7 +106,7 @@ class Plan(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchPlan(Plan):
+class BatchPlan(TrainingPlan):
     """Which samples each micro-batch of a rank holds, from any point to the end of training.
 
     Global batches do not depend on the number of ranks or workers: rank r takes slice r.

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from sce_video.bench import main
 from sce_video.cli import main as cli
+from tests.benchmarks import main
 
 pytestmark = pytest.mark.slow
 

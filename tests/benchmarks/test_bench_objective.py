@@ -9,9 +9,9 @@ from multiprocessing import get_context
 import pytest
 import torch
 
-from sce_video.bench import main
-from sce_video.bench.objective import OBJECTIVES, OURS, PEER, extra_memory, find_works
 from sce_video.cli import main as cli
+from tests.benchmarks import main
+from tests.benchmarks.objective import OBJECTIVES, OURS, PEER, extra_memory, find_works
 
 pytestmark = pytest.mark.slow
 

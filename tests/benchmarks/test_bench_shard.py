@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sce_video.bench import main
-from sce_video.bench.videos import make_videos
 from sce_video.cli import main as cli
+from tests.benchmarks import main
+from tests.benchmarks.videos import make_videos
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from sce_video.bench import main
 from sce_video.cli import main as cli
+from tests.benchmarks import main
 
 pytestmark = pytest.mark.slow
 

@@ -16,13 +16,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sce_video.bench import main
-from sce_video.bench.loader import all_cpu_seconds, flow
-from sce_video.bench.peers import PEERS, all_numbers
-from sce_video.bench.timing import measure
-from sce_video.bench.videos import make_videos
 from sce_video.cli import main as cli
-from sce_video.stream.decode import decode_frames
+from sce_video.video.decode import decode_frames
+from tests.benchmarks import main
+from tests.benchmarks.loader import all_cpu_seconds, flow
+from tests.benchmarks.peers import PEERS, all_numbers
+from tests.benchmarks.timing import measure
+from tests.benchmarks.videos import make_videos
 from tests.conftest import REPOSITORY
 from tests.ffmpeg_libraries import link_libraries
 

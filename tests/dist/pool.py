@@ -53,7 +53,7 @@ def _serve(pipe: Connection) -> None:
 
     import sce_video.engine.pretrain
     import sce_video.engine.supervised
-    import sce_video.engine.trainer  # noqa: F401
+    import sce_video.engine.loop  # noqa: F401
 
     while True:
         try:
@@ -183,7 +183,7 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     import torch
 
     from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
-    from sce_video.engine.trainer import Trainer
+    from sce_video.engine.loop import Trainer
     from sce_video.stream.loader import ClipBatch
     from sce_video.stream.order import BatchPlan
 

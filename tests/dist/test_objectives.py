@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from sce_video.config.objectives import ObjectiveConfig
-from sce_video.model.siamese import Encoder, LabEncoder, Siamese
+from sce_video.model.branches import Branch, LabBranch, Siamese
 from sce_video.objectives.build import build_objective
 from tests.conftest import GOLDEN
 
@@ -73,11 +73,11 @@ def network(name: str) -> Siamese:
     objective = build_objective(section, dim=5, seed=1, samples=SAMPLES, epoch_steps=10)
     if name == "cmc":
         heads = [nn.Linear(8, 5) for _ in range(2)]
-        streams = LabEncoder(TwoTrunks(), heads)  # type: ignore[arg-type]
+        streams = LabBranch(TwoTrunks(), heads)  # type: ignore[arg-type]
         return Siamese(streams, nn.Identity(), objective).double()
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh())
     predictor = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5))
-    return Siamese(Encoder(trunk, nn.Linear(8, 5)), predictor, objective).double()
+    return Siamese(Branch(trunk, nn.Linear(8, 5)), predictor, objective).double()
 
 
 def train(name: str, rank: int, ranks: int, views: int) -> dict[str, Any]:
@@ -138,8 +138,8 @@ def golden_steps(case: dict[str, Any], dtype: str, rank: int, ranks: int) -> lis
     )
     initial = torch.tensor(case["inputs"]["queue_initial_DxK"], dtype=to)
     objective = build_objective(section, dim=len(initial), seed=0, samples=0, epoch_steps=1)
-    net = Siamese(Encoder(Pick(0), nn.Identity()), nn.Identity(), objective)
-    net.momentum = Encoder(Pick(1), nn.Identity()).requires_grad_(False)
+    net = Siamese(Branch(Pick(0), nn.Identity()), nn.Identity(), objective)
+    net.momentum = Branch(Pick(1), nn.Identity()).requires_grad_(False)
     net = net.to(to)
     net.objective.get_buffer("queue.keys").copy_(initial)
     n, found = params["batch_size"], []

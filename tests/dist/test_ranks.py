@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from sce_video.model.encoder import load_encoder
-from sce_video.shard.format import open_shards
+from sce_video.shardset.index import open_shards
 from tests.conftest import REPOSITORY
 from tests.runs import (
     BIN,

@@ -28,7 +28,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
     from sce_video.engine.ds_config import deepspeed_config, initialize
     from sce_video.engine.pretrain import build_siamese
     from sce_video.engine.runtime import start_runtime, stop_runtime
-    from sce_video.engine.trainer import build_optimizer
+    from sce_video.engine.loop import build_optimizer
     from sce_video.engine.zero_layout import gathered
 
     config = small_config(

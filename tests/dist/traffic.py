@@ -36,9 +36,9 @@ def main() -> None:
     count("all_gather_into_tensor", lambda n: n - 1)
 
     from sce_video.config import load_config
-    from sce_video.engine import trainer
-    from sce_video.engine.needs import needs
-    from sce_video.stream.source import planned_data
+    from sce_video.engine import loop as trainer
+    from sce_video.engine.cost import needs
+    from sce_video.stream.data import planned_data
     from sce_video.train import train
 
     config = load_config(sys.argv[1], sys.argv[2:])

@@ -12,7 +12,7 @@ import yaml
 from sce_video.evals.features import extract
 from sce_video.evals.views import eval_views
 from sce_video.model.classifier import load_classifier
-from sce_video.shard.format import open_shards
+from sce_video.shardset.index import open_shards
 from tests.runs import TRAIN, run, sce_video
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sce_video.shard.packets import IdxError, PacketIndex
-from sce_video.shard.probe import probe_video
-from sce_video.stream.decode import DecodeError, decode_frames
+from sce_video.video.decode import DecodeError, decode_frames
+from sce_video.video.facts import examine_video
+from sce_video.video.packets import IdxError, PacketIndex
 from tests.odd_videos import KINDS
 
 
@@ -24,7 +24,7 @@ def sealed(body: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["b-frames", "mpeg-4 b", "vp9"])
 def test_lies(kind: str, tries: int, tmp_path: Path) -> None:
     data = KINDS[kind](tmp_path).read_bytes()
-    index = probe_video(data).packets
+    index = examine_video(data).packets
     assert index is not None
     body = index.to_bytes()[:-4]
     rng = np.random.default_rng(0)

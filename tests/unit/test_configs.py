@@ -12,9 +12,10 @@ import yaml
 from sce_video.config import configs_folder, load_pretraining
 from sce_video.config.objectives import SCEConfig
 from sce_video.engine.clip_task import view_recipe
-from sce_video.engine.needs import gpu_hours, needs
+from sce_video.engine.cost import gpu_hours, needs
 from sce_video.engine.optim.schedules import scaled_lr
-from sce_video.stream.source import TRAINING_SAMPLES, planned_data
+from sce_video.shardset.published import PUBLISHED
+from sce_video.stream.data import planned_data
 
 FILES = sorted((configs_folder() / "pretrain").glob("*.yaml"))
 STEMS = {"info_nce": "mocov2"}  # file names say what the literature does
@@ -38,7 +39,7 @@ class Row(NamedTuple):
 
 EIGHT, SIXTEEN, SMALL = (8, 224, 2.56), (16, 224, 2.56), (16, 112, 1.28)
 K200 = (4.8, 1e-6)
-PUBLISHED = {
+TABLES = {
     "sce_imagenet_resnet50_100ep": Row(9.6, 1e-6, 0.07, 65536, 312, 100, 3120),
     "sce_imagenet_resnet50_200ep": Row(4.8, 1e-6, 0.07, 65536, 312, 200, 3120),
     "sce_imagenet_resnet50_300ep": Row(4.8, 1e-6, 0.07, 65536, 312, 300, 3120),
@@ -82,7 +83,7 @@ def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
     assert found
     gpus = int(found[1])
     plan, _ = planned_data(config, None, gpus)
-    assert plan.samples == TRAINING_SAMPLES[f"{name} train"]
+    assert plan.samples == PUBLISHED[name].samples["train"]
     if per_gpu := re.search(r"\((\d+) (videos|images) each", head["Hardware"]):
         assert int(per_gpu[1]) == plan.micro_batch
     need = needs(config, plan, bf16=True, cuda=True)
@@ -119,7 +120,7 @@ def _written_out(given: dict[str, Any], whole: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "row"), PUBLISHED.items(), ids=lambda x: x if isinstance(x, str) else ""
+    ("name", "row"), TABLES.items(), ids=lambda x: x if isinstance(x, str) else ""
 )
 def test_published_runs_are_their_tables(name: str, row: Row) -> None:
     config = load_pretraining(f"pretrain/{name}.yaml")
@@ -147,7 +148,7 @@ def test_published_runs_are_their_tables(name: str, row: Row) -> None:
 
 def test_every_sce_run_is_in_the_table_or_a_composition() -> None:
     ours = {"sce_k400_r2plus1d_18_ring", "sce_k400_r2plus1d_18_neighbours"}
-    assert {p.stem for p in FILES if p.stem.startswith("sce_")} == set(PUBLISHED) | ours
+    assert {p.stem for p in FILES if p.stem.startswith("sce_")} == set(TABLES) | ours
 
 
 def test_runs_on_k400_differ_in_the_method_alone() -> None:

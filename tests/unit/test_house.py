@@ -17,25 +17,30 @@ PACKAGE = REPOSITORY / "sce_video"
 
 # A module may import from its own floor and those above it in this list.
 FLOORS = [
-    {"errors", "progress", "media"},
+    {"errors", "progress", "files"},
     {"arguments"},
     {"config"},
-    {"shard"},
-    {"stream"},
+    {"video"},
+    {"shardset"},
+    {"shard", "stream"},
     {"augment"},
     {"objectives"},
     {"model"},
     {"engine"},
     {"evals"},
     {"report", "export"},
-    {"train"},
-    {"demo", "bench"},
-    {"cli", "__main__", "__init__"},
+    {"train", "bench"},
+    {"demo"},
+    {"commands"},
+    {"cli"},
+    {"__main__", "__init__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 
 def room(path: Path) -> str:
+    if path.name == "__main__.py":  # a front door, whichever room it opens
+        return "__main__"
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 

@@ -11,9 +11,10 @@ import yaml
 from sce_video.config import SupervisedConfig, configs_folder, load_config
 from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.optim.schedules import scaled_lr
-from sce_video.engine.plan import describe
+from sce_video.engine.preview import describe
+from sce_video.shardset.published import PUBLISHED
 from sce_video.stream.crops import RandomCrop, RandomResizedCrop
-from sce_video.stream.source import CLASSES, TRAINING_SAMPLES, planned_data
+from sce_video.stream.data import planned_data
 from tests.unit.test_configs import DATA, header
 
 FILES = sorted(
@@ -85,7 +86,7 @@ def test_the_plan_needs_no_shards_and_the_cost_is_its(path: Path) -> None:
     gpus = int(head["Hardware"].split(" GPU")[0])
     plan, note = planned_data(config, None, gpus)
     name = str(config.data.shards).removeprefix("shards/")
-    assert plan.samples == TRAINING_SAMPLES[f"{name} {config.data.split}"]
+    assert plan.samples == PUBLISHED[name].samples[str(config.data.split)]
     assert plan.steps_per_epoch == STEPS.get(name, plan.samples // config.train.batch_size)
     each = re.search(r"\((\d+) (videos|images) each", head["Hardware"])
     gib = re.search(r"of (\d+) GB", head["Hardware"])
@@ -101,7 +102,7 @@ def test_the_plan_needs_no_shards_and_the_cost_is_its(path: Path) -> None:
     assert cost
     assert float(memory[1]) * 2**30 < float(gib[1]) * 1e9
     assert float(cost[1]) == pytest.approx(float(hours[1]), rel=0.06)
-    assert f"head       linear layer of {CLASSES[name]} classes, dropout " in text
+    assert f"head       linear layer of {PUBLISHED[name].classes} classes, dropout " in text
     assert f"start      {config.run.init_from}" in text
 
 

@@ -24,9 +24,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from sce_video.shard.encode import STEADY
 from sce_video.shard.sources import Options, Scan
 from sce_video.shard.sources.listing import check_splits, class_folders, split_classes
+from sce_video.video.encode import STEADY
 
 Floats = NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from sce_video.shard.sources import Media, Record, Scan
 Sorted = tuple[Record, str | None, Mapping[str, str]]
 """A file, the name of its class ("" = none; None = it is in no list or class folder), its splits.
 """
-Row = tuple[int, dict[str, str]]
+Line = tuple[int, dict[str, str]]
 Groups = Mapping[str, Iterable[Record]]
 """Class name -> files, perhaps listed on use only; ``""`` = in no class."""
 

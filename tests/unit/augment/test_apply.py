@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
 from sce_video.augment.apply import Augmenter
-from sce_video.augment.draw import ViewParams, draw
+from sce_video.augment.parameters import ViewParams, draw
 from sce_video.augment.recipes import RECIPES, Recipe, ViewRecipe
-from sce_video.bench.augment import torchvision_colour
+from tests.benchmarks.augment import torchvision_colour
 
 CPU = torch.device("cpu")
 KINETICS = RECIPES["kinetics_strength_1.0"]

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from sce_video.config import PretrainConfig, SupervisedConfig
 from sce_video.engine.clip_task import encoder_spec, find_start, fresh_trunk, start_from
-from sce_video.engine.needs import needs
-from sce_video.engine.plan import describe
+from sce_video.engine.cost import needs
 from sce_video.engine.pretrain import build_siamese
+from sce_video.engine.preview import describe
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.supervised import SupervisedTask, build_classifier
 from sce_video.errors import UsageError

@@ -19,10 +19,11 @@ from sce_video.cli import main
 from sce_video.evals import embed
 from sce_video.evals.classification import write_spread
 from sce_video.evals.views import eval_views
+from sce_video.files import sha256_file
 from sce_video.model.classifier import load_classifier
-from sce_video.shard.format import open_shards, sha256_file
+from sce_video.shardset.index import open_shards
 from sce_video.stream.cut import make_clips
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
 from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_run
 
 

@@ -26,9 +26,10 @@ from sce_video.evals import embed as room
 from sce_video.evals.bank import extract_for
 from sce_video.evals.embed import Request, embed, read_features
 from sce_video.evals.views import eval_views
+from sce_video.files import sha256_file
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
-from sce_video.model.foreign import open_encoder
-from sce_video.shard.format import open_shards, sha256_file
+from sce_video.model.weights import open_encoder
+from sce_video.shardset.index import open_shards
 from tests.runs import make_shards
 
 VIDEOS = 18
@@ -347,7 +348,7 @@ def test_what_never_came_into_the_shards_is_missing_too(
     common += ["--clips", "1", "--crops", "1", "--workers", "0"]
     assert main(["embed", *common]) == 0
     with patch(
-        "sce_video.stream.shards.open_set", lambda _: replace(request.index, manifest=manifest)
+        "sce_video.stream.reader.open_set", lambda _: replace(request.index, manifest=manifest)
     ):
         assert main(["embed", *common]) == 3
     assert "not in the shards, see its rejects.csv: 2 missing" in capsys.readouterr().err

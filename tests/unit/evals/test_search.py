@@ -15,7 +15,7 @@ from PIL import Image
 from sce_video.cli import main
 from sce_video.evals import embed
 from sce_video.evals import faiss_index as nearest
-from sce_video.shard.format import open_shards
+from sce_video.shardset.index import open_shards
 from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_encoder
 from tests.videos import moving_square, write_video
 

@@ -21,7 +21,7 @@ from sce_video.evals.classification import write_spread
 from sce_video.report import write_report
 from sce_video.report.gallery import galleries
 from sce_video.report.inputs import read_run
-from sce_video.stream.decode import decode_frames
+from sce_video.video.decode import decode_frames
 from tests.report_run import EVIL, QUOTED, make_run, write_metrics, write_results
 
 

@@ -15,14 +15,14 @@ from PIL import Image
 
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.__main__ import main
-from sce_video.shard.convert import Progress, convert
-from sce_video.shard.format import open_shards
-from sce_video.shard.plan import Plan, Settings, changes, make_plan
+from sce_video.shard.convert import ConversionState, convert
+from sce_video.shard.plan import ConversionPlan, Settings, changes, make_plan
 from sce_video.shard.sources import Options, Record, Scan, find_source
 from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.spool import spooled
 from sce_video.shard.verify import verify
 from sce_video.shard.worker import Accepted, FileJob, process_file
+from sce_video.shardset.index import open_shards
 from tests.unit.shard import layouts
 from tests.unit.shard.layouts import put, put_text, read_all, tar
 from tests.videos import moving_square
@@ -263,7 +263,7 @@ def parts_root(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
     return root
 
 
-def plan_of(root: Path) -> Plan:
+def plan_of(root: Path) -> ConversionPlan:
     return make_plan(scan("kinetics400", root), Settings("k", samples_per_shard=3))
 
 
@@ -300,7 +300,7 @@ def test_what_was_zipped_is_what_is_in_the_set(
 def test_an_interruption_leaves_no_spool(
     samples: int, parts_root: Path, reference: Path, tmp_path: Path
 ) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: ConversionState) -> None:
         if progress.samples >= samples:
             raise KeyboardInterrupt
 

@@ -18,20 +18,21 @@ import pytest
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard import convert as converter
 from sce_video.shard import writer
-from sce_video.shard.convert import Progress, convert
-from sce_video.shard.encode import Encoding
-from sce_video.shard.format import Manifest, open_shards
+from sce_video.shard.convert import ConversionState, convert
 from sce_video.shard.output import JOURNAL_NAME
-from sce_video.shard.packets import PacketIndex
-from sce_video.shard.plan import Plan, Settings, make_plan
+from sce_video.shard.plan import ConversionPlan, Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
 from sce_video.shard.writer import TarWriter
+from sce_video.shardset.index import open_shards
+from sce_video.shardset.manifest import Manifest
+from sce_video.video.encode import Encoding
+from sce_video.video.packets import PacketIndex
 from tests.conftest import REPOSITORY
 from tests.unit.shard.layouts import class_folders, put
 
 
-def plan_of(root: Path, samples_per_shard: int = 4, limit: int | None = None) -> Plan:
+def plan_of(root: Path, samples_per_shard: int = 4, limit: int | None = None) -> ConversionPlan:
     scan = find_source("folder").scan("folder", root, Options())
     settings = Settings("toy", samples_per_shard=samples_per_shard, limit=limit)
     return make_plan(scan, settings)
@@ -41,13 +42,13 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def run(plan: Plan, folder: Path, workers: int = 1, **options: object) -> Manifest:
+def run(plan: ConversionPlan, folder: Path, workers: int = 1, **options: object) -> Manifest:
     manifest, _ = convert(plan, folder, workers=workers, **options)  # type: ignore[arg-type]
     return manifest
 
 
-def interrupt_after(samples: int) -> Callable[[Progress], None]:
-    def on_progress(progress: Progress) -> None:
+def interrupt_after(samples: int) -> Callable[[ConversionState], None]:
+    def on_progress(progress: ConversionState) -> None:
         if progress.samples + progress.rejected >= samples:
             raise KeyboardInterrupt
 
@@ -236,7 +237,7 @@ def test_a_folder_that_is_not_ours(root: Path, tmp_path: Path) -> None:
 
 
 def test_two_conversions_at_once(root: Path, tmp_path: Path) -> None:
-    def another(progress: Progress) -> None:
+    def another(progress: ConversionState) -> None:
         run(plan_of(root), tmp_path / "toy")
 
     with pytest.raises(UsageError, match="another conversion is writing here"):

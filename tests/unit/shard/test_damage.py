@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from sce_video.shard.convert import convert
-from sce_video.shard.encode import Encoding
-from sce_video.shard.format import open_shards
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
+from sce_video.shardset.index import open_shards
+from sce_video.video.encode import Encoding
 from tests.odd_videos import FRAMES, KINDS, audio_only, encode
 from tests.videos import moving_square, write_video
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sce_video.bench.shard import resident_mib
-from sce_video.shard.convert import Progress, convert
-from sce_video.shard.encode import Encoding
+from sce_video.shard.convert import ConversionState, convert
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
+from sce_video.video.encode import Encoding
+from tests.benchmarks.shard import resident_mib
 
 
 @pytest.mark.parametrize("videos", [400, pytest.param(2_000, marks=pytest.mark.soak)])
@@ -29,7 +29,7 @@ def test_memory_is_flat(
     scan = find_source("folder").scan("folder", tmp_path / "raw", Options())
     memory: list[tuple[int, float]] = []
 
-    def look(progress: Progress) -> None:
+    def look(progress: ConversionState) -> None:
         if progress.samples % 10 == 0:
             memory.append((progress.samples, resident_mib()))
 

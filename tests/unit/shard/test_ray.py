@@ -14,9 +14,9 @@ import pytest
 
 from sce_video.errors import EXIT_USAGE, SceVideoError
 from sce_video.shard.__main__ import main
-from sce_video.shard.convert import Progress
+from sce_video.shard.convert import ConversionState
 from sce_video.shard.pool import Pool
-from sce_video.shard.ray_pool import RayPool
+from sce_video.shard.ray import RayPool
 from tests.conftest import REPOSITORY
 from tests.unit.shard.layouts import class_folders
 from tests.unit.shard.test_convert import content, plan_of, run
@@ -83,7 +83,7 @@ def test_the_same_bytes_with_an_actor_killed(ray: Any, tmp_path: Path, clips: Pa
     plan = plan_of(class_folders(tmp_path / "raw", clips, each=20))
     killed: list[int] = []
 
-    def kill_one(now: Progress) -> None:
+    def kill_one(now: ConversionState) -> None:
         if now.samples == 5 and not killed:
             killed.append(ray.get(Watched.actors[0].__ray_call__.remote(lambda self: os.getpid())))
             os.kill(killed[0], signal.SIGKILL)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from sce_video.shard.convert import convert
-from sce_video.shard.format import ShardIndex, open_shards
 from sce_video.shard.plan import Settings, make_plan
-from sce_video.shard.probe import probe_video
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
+from sce_video.shardset.index import ShardIndex, open_shards
+from sce_video.video.facts import examine_video
 
 
 def shard(
@@ -78,6 +78,6 @@ def test_loose_and_odd(real_data: Path, tmp_path: Path) -> None:
 
 def test_probe_agrees_with_the_container(real_data: Path) -> None:
     path = real_data / "loose" / "arm wrestling" / "demo.mp4"
-    probe = probe_video(path.read_bytes())
+    probe = examine_video(path.read_bytes())
     assert (probe.frames, probe.fps, probe.duration) == (280, 28.0, 10.0)
     assert (probe.width, probe.height, probe.codec) == (340, 256, "h264")

@@ -17,12 +17,13 @@ import pyarrow as pa
 import pytest
 
 from sce_video.errors import VerificationError
+from sce_video.files import sha256_file
 from sce_video.shard.check import check_shard
-from sce_video.shard.format import open_shards, sha256_file, write_index_table
-from sce_video.shard.packets import PacketIndex
 from sce_video.shard.show import print_set
 from sce_video.shard.verify import verify
 from sce_video.shard.writer import TarWriter, index_row
+from sce_video.shardset.index import open_shards, write_index_table
+from sce_video.video.packets import PacketIndex
 from tests.unit.shard.layouts import class_folders
 from tests.unit.shard.test_convert import plan_of, run
 

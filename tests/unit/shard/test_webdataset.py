@@ -10,11 +10,11 @@ import webdataset
 
 from sce_video.errors import UsageError
 from sce_video.shard.convert import convert
-from sce_video.shard.encode import Encoding
-from sce_video.shard.format import open_shards
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, Scan, find_source
 from sce_video.shard.verify import verify
+from sce_video.shardset.index import open_shards
+from sce_video.video.encode import Encoding
 from tests.unit.shard.layouts import put
 
 

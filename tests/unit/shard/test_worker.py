@@ -15,10 +15,10 @@ import pytest
 
 from sce_video.errors import SceVideoError
 from sce_video.shard import worker
-from sce_video.shard.encode import Encoding
-from sce_video.shard.probe import Limits
 from sce_video.shard.sources import Media, Record
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
+from sce_video.video.encode import Encoding
+from sce_video.video.facts import Limits
 from tests.conftest import REPOSITORY
 
 

@@ -17,17 +17,17 @@ from PIL import Image
 
 from sce_video.config import load_config
 from sce_video.errors import SceVideoError, UsageError
-from sce_video.shard.probe import probe_video
-from sce_video.stream.cache import Cache
 from sce_video.stream.clips import ClipTiming, RandomClips, Video
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import make_clips
-from sce_video.stream.decode import DecodeError
-from sce_video.stream.foreign import ForeignPlan, expand, is_foreign
+from sce_video.stream.data import open_data
+from sce_video.stream.foreign.clips import VIDEOS, ForeignClips, TarSample, facts, tar_samples
+from sce_video.stream.foreign.plan import ForeignPlan, expand, is_foreign
 from sce_video.stream.loader import ClipBatch, load
-from sce_video.stream.pipeline import VIDEOS, ForeignClips, Sample, facts, tar_samples
-from sce_video.stream.shards import open_set
-from sce_video.stream.source import open_data
+from sce_video.stream.reader import open_set
+from sce_video.stream.remote.cache import Cache
+from sce_video.video.decode import DecodeError
+from sce_video.video.facts import examine_video
 from tests.odd_videos import KINDS
 from tests.servers import serving
 from tests.videos import moving_square, write_video
@@ -70,7 +70,7 @@ def stream(found: ForeignPlan, consumed: int = 0, workers: int = 0) -> list[Clip
     return list(load(ForeignClips(found, SAMPLER, consumed), None, workers=workers))
 
 
-def read(path: str) -> list[Sample]:
+def read(path: str) -> list[TarSample]:
     with Path(path).open("rb") as tar:
         return list(tar_samples(tar, "t", VIDEOS))
 
@@ -144,7 +144,7 @@ def test_clips_are_keyed_by_tar_and_key(tmp_path: Path, video: bytes) -> None:
     for row, epoch, name, *views in zip(
         batch.rows.tolist(), batch.epochs.tolist(), batch.names, *batch.views, strict=True
     ):
-        assert row == Sample(name).number >= 0
+        assert row == TarSample(name).number >= 0
         specs = SAMPLER(facts(video), epoch, row)
         for a, b in zip(views, make_clips(video, specs), strict=True):
             assert torch.equal(a, b)
@@ -364,7 +364,7 @@ def test_tars_elsewhere_come_through_the_cache(tmp_path: Path, video: bytes) -> 
 @pytest.mark.parametrize("kind", ODD)
 def test_facts_without_decoding(tmp_path: Path, kind: str) -> None:
     data = KINDS[kind](tmp_path).read_bytes()
-    found, known = facts(data), probe_video(data)
+    found, known = facts(data), examine_video(data)
     assert (found.height, found.width) == (known.height, known.width)
     assert known.frames - 1 <= found.frames <= known.frames
     assert found.fps == pytest.approx(known.fps, rel=0.03)
@@ -382,7 +382,7 @@ def test_facts_of_real_videos(real_data: Path) -> None:
     paths += sorted((real_data / "kinetics400").rglob("*.mp4"))[:2]
     for path in paths:
         data = path.read_bytes()
-        found, known = facts(data), probe_video(data)
+        found, known = facts(data), examine_video(data)
         assert (found.height, found.width) == (known.height, known.width), path
         assert known.frames - 1 <= found.frames <= known.frames, path
         np.testing.assert_allclose(found.fps, known.fps, rtol=0.03)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sce_video.shard.format import ShardIndex, open_shards
+from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import BatchPlan
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
 from tests.runs import make_shards
 
 CROPS = ((RandomResizedCrop((0.2, 0.766)), 24),) * 2

@@ -14,12 +14,12 @@ from torchvision.transforms.v2 import functional as tv
 from sce_video.config import load_config
 from sce_video.errors import UsageError
 from sce_video.shard.__main__ import main as shard
-from sce_video.shard.format import ShardIndex, open_shards
+from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips, UniformClips
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position, batch_plan
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
 
 CROPS = ((RandomResizedCrop((0.2, 1.0)), 224), (RandomResizedCrop((0.2, 1.0)), 96))
 SAMPLER = RandomClips(CROPS, ClipTiming(1, 0.0), 0.0, seed=0)

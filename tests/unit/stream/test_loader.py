@@ -15,16 +15,16 @@ import torch
 from sce_video.config import load_config
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.__main__ import main as shard
-from sce_video.shard.format import ShardIndex, open_shards
-from sce_video.shard.packets import IdxError, PacketIndex
+from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import make_clips, temporal_difference
-from sce_video.stream.decode import DecodeError, decode_frames
+from sce_video.stream.data import open_data
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan, Position, batch_plan
-from sce_video.stream.shards import ShardReader
-from sce_video.stream.source import open_data
+from sce_video.stream.reader import ShardReader
+from sce_video.video.decode import DecodeError, decode_frames
+from sce_video.video.packets import IdxError, PacketIndex
 from tests.conftest import REPOSITORY
 from tests.videos import moving_square, write_video
 
@@ -167,10 +167,10 @@ def test_an_error_in_a_worker_ends_the_process(index: ShardIndex, tmp_path: Path
     script.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from sce_video.shard.format import open_shards\n"
+        "from sce_video.shardset.index import open_shards\n"
         "from sce_video.stream.loader import ClipDataset, load\n"
         "from sce_video.stream.order import Position\n"
-        "from sce_video.stream.shards import ShardReader\n"
+        "from sce_video.stream.reader import ShardReader\n"
         "from sce_video.stream.clips import UniformClips\n"
         "if __name__ == '__main__':\n"
         f"    reader = ShardReader(open_shards({str(index.folder)!r}))\n"
@@ -211,7 +211,7 @@ def test_a_run_with_labels_wants_them_all(
     labels = pa.array([0, 1, -1, 0, -1, 1], pa.int32())
     table = found.table.set_column(column, found.table.schema.field(column), labels)
     other = replace(found, table=table)
-    monkeypatch.setattr("sce_video.stream.source.open_set", lambda *_: other)
+    monkeypatch.setattr("sce_video.stream.data.open_set", lambda *_: other)
     key = other.strings("key")[2]
     with pytest.raises(UsageError, match=f"2 of 6 samples have no label, such as {key}; give a"):
         open_data(config, 0, 1)

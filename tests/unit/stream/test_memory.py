@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sce_video.bench.shard import resident_mib
-from sce_video.shard.format import open_shards
+from sce_video.shardset.index import open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
+from tests.benchmarks.shard import resident_mib
 from tests.runs import make_shards
 from tests.unit.stream.test_workers import descendants
 

@@ -20,16 +20,16 @@ from sce_video.config import load_config
 from sce_video.errors import SceVideoError, UsageError, VerificationError
 from sce_video.shard import plan
 from sce_video.shard.__main__ import main as shard
-from sce_video.shard.format import ShardIndex, open_shards
-from sce_video.stream import remote
-from sce_video.stream.cache import Cache
+from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.crops import RandomResizedCrop
+from sce_video.stream.data import open_data
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
-from sce_video.stream.remote import RemoteFile
-from sce_video.stream.shards import RemoteIndex, ShardReader, open_set
-from sce_video.stream.source import open_data
+from sce_video.stream.reader import RemoteIndex, ShardReader, open_set
+from sce_video.stream.remote import files as remote
+from sce_video.stream.remote.cache import Cache
+from sce_video.stream.remote.files import RemoteFile
 from tests.conftest import REPOSITORY
 from tests.servers import Fault, Server, serving
 from tests.videos import moving_square, write_video
@@ -297,8 +297,8 @@ def test_a_really_full_disk(server: Server, tmp_path: Path) -> None:
     folder.mkdir()
     code = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from pathlib import Path; from sce_video.stream.cache import Cache\n"
-        "from sce_video.stream.remote import RemoteFile; import os\n"
+        "from pathlib import Path; from sce_video.stream.remote.cache import Cache\n"
+        "from sce_video.stream.remote.files import RemoteFile; import os\n"
         f"folder = Path({str(folder)!r})\n"
         f"try: Cache(folder, 1 << 30).open(RemoteFile('{server.url}/a', 'a' * 64, {SIZE}))\n"
         "except Exception as error: print(type(error).__name__, error, os.listdir(folder))\n"
@@ -321,8 +321,8 @@ FILL = f"""
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from sce_video.stream.cache import Cache
-from sce_video.stream.remote import RemoteFile
+from sce_video.stream.remote.cache import Cache
+from sce_video.stream.remote.files import RemoteFile
 for name in "abcd":
     Cache(Path(sys.argv[2]), int(sys.argv[4])).open(
         RemoteFile.of_set(sys.argv[3], "digest", name, {SIZE}, "")

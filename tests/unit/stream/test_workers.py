@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from sce_video.errors import SceVideoError
-from sce_video.shard.format import open_shards
+from sce_video.shardset.index import open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
-from sce_video.stream.shards import ShardReader
+from sce_video.stream.reader import ShardReader
 from tests.conftest import REPOSITORY
 from tests.runs import make_shards
 
@@ -65,10 +65,10 @@ def test_workers_die_with_the_trainer(shards: Path, tmp_path: Path) -> None:
     script.write_text(
         "import sys, time\n"
         f"sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from sce_video.shard.format import open_shards\n"
+        "from sce_video.shardset.index import open_shards\n"
         "from sce_video.stream.loader import ClipDataset, load\n"
         "from sce_video.stream.order import Position\n"
-        "from sce_video.stream.shards import ShardReader\n"
+        "from sce_video.stream.reader import ShardReader\n"
         "from tests.unit.stream.test_workers import SAMPLER\n"
         "if __name__ == '__main__':\n"
         f"    dataset = ClipDataset(ShardReader(open_shards({str(shards)!r})), SAMPLER)\n"

@@ -1,0 +1,138 @@
+"""What a run will do and what it needs: printed by ``--dry-run`` and at the head of every run."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from sce_video.config import AnyConfig, Config, PretrainConfig
+from sce_video.config.objectives import Objective as Section
+from sce_video.config.objectives import RingKeys
+from sce_video.engine.clip_task import view_recipe
+from sce_video.engine.cost import gpu_hours, needs, speed
+from sce_video.engine.optim.schedules import scaled_lr
+from sce_video.stream.data import open_held_out, planned_data
+from sce_video.stream.foreign.plan import ForeignPlan
+from sce_video.stream.order import TrainingPlan
+
+
+def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "") -> str:
+    """One screen: what is about to be trained.
+
+    Args:
+        config: of the run.
+        plan: of any rank.
+        cuda: whether it will run on GPUs.
+        note: on the data.
+    """
+    precision = config.train.precision
+    bf16 = precision == "bf16" or (precision == "auto" and cuda)
+    need, optim, train = needs(config, plan, bf16=bf16, cuda=cuda), config.optim, config.train
+    stage = config.deepspeed.zero_optimization.stage
+    total = plan.steps_per_epoch * plan.epochs
+    warmup = round(optim.warmup_epochs * plan.steps_per_epoch)
+    then = f"cosine to {optim.final_lr:g}"
+    if optim.decay_epochs:
+        then = f"x 0.1 at epochs {list(optim.decay_epochs)}"
+    steps = f"{total:,} = {plan.epochs} epochs x {plan.steps_per_epoch:,}"
+    if config.run.max_steps and config.run.max_steps < total:
+        steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
+    run, hours = need.flops * total, gpu_hours(need, total, bf16=bf16)
+    lr = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
+    lines = [
+        f"model      {config.model.trunk} width {config.model.width}, {need.trained:,} parameters, "
+        f"ZeRO-{stage}, {plan.ranks} rank(s) on {'cuda' if cuda else 'cpu'}, "
+        f"{'bf16 autocast' if bf16 else 'fp32'}",
+        f"data       {_data(config, plan)}{note}",
+        f"views      {_views(config)}",
+        f"start      {config.run.init_from or 'random weights'}",
+        *_own(config, plan),
+        f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
+        f"micro-batch(es) of {plan.micro_batch}",
+        f"steps      {steps}",
+        f"rate       {optim.name} lr {optim.lr:g}, {lr:g} after scaling ({optim.lr_scaling}), "
+        f"warm-up {warmup:,} steps, {then}",
+        f"memory     a rank: {_sum(need.memory, 2**30, 'GiB')}",
+        *([f"network    a rank and step: {_sum(need.sent, 1e6, 'MB')}"] if plan.ranks > 1 else []),
+        f"work       {need.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
+        f"all: {f'{hours:.2g}' if hours < 10 else f'{hours:,.0f}'} GPU-hours at "
+        f"{speed(bf16) / 1e12:.0f} TFLOP/s",
+    ]
+    return "\n".join([*lines, *(f"warning    {text}" for text in _warnings(config, plan))])
+
+
+def _warnings(config: AnyConfig, plan: TrainingPlan) -> list[str]:
+    """What is allowed and seldom meant."""
+    found = []
+    if isinstance(config, PretrainConfig) and (queue := getattr(config.objective, "queue", None)):
+        keys = config.objective.queued * plan.samples
+        if keys < 4 * queue:
+            found.append(
+                f"the queue of {queue:,} holds more than a quarter of the set's "
+                f"{keys:,} keys: a video meets its own past as a negative"
+            )
+    if config.optim.warmup_epochs >= plan.epochs:
+        found.append(
+            f"the learning rate warms up for {config.optim.warmup_epochs:g} epochs, and the run "
+            f"has {plan.epochs}: lower optim.warmup_epochs"
+        )
+    return found
+
+
+def _own(config: AnyConfig, plan: TrainingPlan) -> list[str]:
+    """The lines of a task's own."""
+    if isinstance(config, PretrainConfig):
+        watch = config.eval
+        where = f"{watch.shards or config.data.shards} {watch.split or 'all'}"
+        held_out = [f"held out   {where}, every {watch.every} epochs and at the end"]
+        return [f"objective  {_described(config.objective)}", *(held_out if watch.every else [])]
+    trunk = "frozen" if config.frozen else "trained"
+    return [
+        f"head       linear layer of {plan.classes} classes, dropout {config.head.dropout:g}, "
+        f"on the {trunk} trunk"
+    ]
+
+
+def _sum(parts: dict[str, float], unit: float, name: str) -> str:
+    held = ", ".join(f"{part} {size / unit:.3g}" for part, size in parts.items() if size)
+    return f"{sum(parts.values()) / unit:.3g} {name}" + (f" ({held})" if held else "")
+
+
+def _data(config: Config, plan: TrainingPlan) -> str:
+    samples = f"{plan.samples:,} {'videos' if config.clip else 'images'}"
+    if isinstance(plan, ForeignPlan):
+        return f"{len(plan.shards):,} tars without an index, epochs of {samples}"
+    return f"{config.data.shards} {config.data.split or 'all'}: {samples}"
+
+
+def _views(config: Config) -> str:
+    clip = config.shape
+    sides = {str(side): None for _, side in view_recipe(config).crops(clip.size)}
+    timed = f"clips of {clip.frames} frames over {clip.seconds:g} s"
+    what = timed if config.clip else "crops of an image"
+    return f"{config.views} {what}, {', '.join(sides)} px"
+
+
+def _described(objective: Section) -> str:
+    """Its name and settings in one line."""
+    settings: dict[str, Any] = objective.model_dump(exclude={"name"}, exclude_none=True)
+    if settings.get("negatives") == "all":
+        settings = {k: v for k, v in settings.items() if k not in RingKeys.model_fields}
+    return f"{objective.name}: " + ", ".join(f"{k} {v}" for k, v in settings.items())
+
+
+def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
+    """What a run of ``config`` would do and need, without starting it.
+
+    Args:
+        config: of the run.
+        samples: of an epoch; None = the shards', else the published set's.
+        gpus: ranks on GPUs to plan for; None = as on this machine.
+    """
+    ranks = gpus or int(os.environ.get("WORLD_SIZE", "1"))
+    plan, note = planned_data(config, samples, ranks)
+    if isinstance(config, PretrainConfig) and not note:  # the shards are here
+        open_held_out(config, plan)
+    return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)

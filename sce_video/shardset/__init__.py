@@ -1,0 +1,1 @@
+"""A shard set on disk: its index, manifest, splits and labels."""

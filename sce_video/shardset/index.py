@@ -1,0 +1,180 @@
+"""The index of a shard set: a row a sample, and where in which tar its members lie."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sce_video.errors import UsageError, VerificationError
+from sce_video.files import sha256_file, write_whole
+from sce_video.shardset.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, read_manifest
+from sce_video.shardset.published import PUBLISHED
+from sce_video.shardset.splits import split_counts
+
+INDEX_NAME = "index.parquet"
+IMAGE_EXTENSIONS = ("jpg", "png")
+
+_FIXED_FIELDS = (
+    ("shard", pa.string()),  # tar file name
+    ("key", pa.string()),
+    ("label", pa.int32()),  # -1 = none
+    ("class", pa.string()),  # "" = none
+    ("path", pa.string()),  # relative to the raw root, POSIX
+    ("ext", pa.string()),  # of the media member, lower case
+    ("media_offset", pa.int64()),  # bytes from the start of the tar to the member's data
+    ("media_size", pa.int64()),
+    ("json_offset", pa.int64()),
+    ("json_size", pa.int64()),
+    ("json_crc32", pa.uint32()),
+    ("idx_offset", pa.int64()),  # -1 = no packet index
+    ("idx_size", pa.int64()),
+    ("sha256", pa.string()),  # of the media member
+    ("duration", pa.float64()),  # seconds; 0 for images
+    ("fps", pa.float64()),  # mean frame rate, frames / duration; 0 for images
+    ("frames", pa.int32()),  # decoded frames; 1 for images
+    ("width", pa.int32()),  # as displayed, after rotation
+    ("height", pa.int32()),
+)
+FIXED_COLUMNS = tuple(name for name, _ in _FIXED_FIELDS)
+
+
+def index_schema(split_columns: Sequence[str]) -> pa.Schema:
+    """Schema of ``index.parquet``: the fixed columns, then one string column a split."""
+    return pa.schema([*_FIXED_FIELDS, *((name, pa.string()) for name in split_columns)])
+
+
+def index_table(rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) -> pa.Table:
+    """Rows (one dict a sample, in shard order) as a table with :func:`index_schema`.
+
+    Args:
+        rows: dicts with :data:`FIXED_COLUMNS` and ``split_columns`` as keys.
+        split_columns: names of the split columns.
+    """
+    return pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
+
+
+def write_index_table(path: Path, table: pa.Table) -> None:
+    """Write an index as parquet, as :func:`write_whole`; the bytes depend on its rows only."""
+    data = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), data, compression="zstd", write_statistics=False)
+    write_whole(path, data.getvalue())
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """A shard set opened for reading: its folder, manifest and index table."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+    """sha256 of manifest.json: what an epoch's order and a checkpoint are keyed by."""
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def name(self) -> str:
+        """Where the set lies, for messages."""
+        return str(self.folder)
+
+    @property
+    def split_columns(self) -> tuple[str, ...]:
+        """Names of the split columns, in file order."""
+        return tuple(self.table.column_names[len(FIXED_COLUMNS) :])
+
+    def numbers(self, column: str) -> NDArray[Any]:
+        """One numeric column as a NumPy array ``[len(self)]``."""
+        array: NDArray[Any] = self.table.column(column).to_numpy()
+        return array
+
+    def strings(self, column: str) -> list[str]:
+        """One string column as a list."""
+        values: list[str] = self.table.column(column).to_pylist()
+        return values
+
+    def rows(self, split: str | None) -> NDArray[np.int64]:
+        """Row numbers of a split, ascending.
+
+        Args:
+            split: ``VALUE`` of column ``split``, ``COLUMN:VALUE``, or None for all rows.
+
+        Raises:
+            UsageError: unknown column, or no sample has the value.
+        """
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        column, _, value = split.rpartition(":")
+        column = column or "split"
+        if column in self.split_columns:
+            found = np.flatnonzero(pc.equal(self.table.column(column), value).to_numpy())
+            if len(found):
+                return found.astype(np.int64)
+        known = {name: split_counts(self.table, name) for name in self.split_columns}
+        has = ", ".join(f"{name}:{value}" for name in known for value in known[name]) or "none"
+        raise UsageError(f"{self.name}: no split '{split}'; it has {has}; no split takes all")
+
+    @property
+    def images(self) -> bool:
+        """Whether the set holds images rather than videos."""
+        return len(self) > 0 and self.table.column("ext")[0].as_py() in IMAGE_EXTENSIONS
+
+    def shard_numbers(self) -> NDArray[np.int64]:
+        """Number of each sample's shard among the names of the manifest's, sorted."""
+        names = pa.array(sorted(shard.name for shard in self.manifest.shards))
+        numbers = pc.index_in(self.table.column("shard"), value_set=names)
+        return numbers.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _command(folder: Path) -> str:
+    """The command that makes a shard set in ``folder``."""
+    dataset = folder.name if folder.name in PUBLISHED else "DATASET"
+    out = "" if folder == Path("shards") / dataset else f" --out {folder}"
+    return f"python -m sce_video.shard {dataset}{out}"
+
+
+def open_shards(folder: str | Path) -> ShardIndex:
+    """Open a shard set for reading; the tars themselves are not touched.
+
+    Raises:
+        UsageError: no finished shard set there, or one of another format version.
+        VerificationError: the manifest or the index is damaged.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UsageError(
+            f"{folder}: no finished shard set (no {MANIFEST_NAME}); make one: {_command(folder)}"
+        )
+    data = path.read_bytes()
+    manifest = read_manifest(data, path)
+    index = folder / INDEX_NAME
+    if not index.is_file() or sha256_file(index) != manifest.index_sha256:
+        raise VerificationError(f"{index}: missing or not the one its manifest names; shard again")
+    table = read_index(index, manifest, index)
+    return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), table)
+
+
+def read_index(source: Path | pa.BufferReader, manifest: Manifest, name: str | Path) -> pa.Table:
+    """Parse the index that belongs to ``manifest``; ``name`` is what messages call it.
+
+    Raises:
+        VerificationError: not an index of this format.
+    """
+    try:
+        table = pq.read_table(source)
+    except pa.ArrowException as error:
+        raise VerificationError(f"{name}: no parquet file; shard again") from error
+    same = table.schema.equals(index_schema(tuple(manifest.splits)))
+    if not same or any(column.null_count for column in table.columns):
+        raise VerificationError(f"{name}: not the columns of format {FORMAT_VERSION}; shard again")
+    return table

@@ -1,0 +1,143 @@
+"""What a run reads: a shard set with its index, or tars without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sce_video.config import Config, PretrainConfig
+from sce_video.errors import UsageError
+from sce_video.shardset.index import ShardIndex
+from sce_video.shardset.manifest import MANIFEST_NAME
+from sce_video.shardset.published import PUBLISHED
+from sce_video.stream.foreign.plan import ForeignPlan, foreign_plan, is_foreign
+from sce_video.stream.order import WINDOW, BatchPlan, batch_plan
+from sce_video.stream.reader import RemoteIndex, open_set
+from sce_video.stream.remote.cache import Cache
+
+
+def open_data(
+    config: Config, rank: int, ranks: int
+) -> tuple[ShardIndex, BatchPlan] | tuple[None, ForeignPlan]:
+    """The index, if there is one, and this rank's plan; nothing of it needs torch.
+
+    Raises:
+        UsageError: not there, not enough for a batch, or keys that do not go with it.
+        SceVideoError: it cannot be fetched or is damaged.
+    """
+    data = config.data
+    if is_foreign(data.shards):
+        return None, foreign_plan(config, rank, ranks)
+    if data.epoch_samples is not None:
+        raise UsageError(
+            f"data.epoch_samples={data.epoch_samples}: {data.shards} has an index, which says what "
+            "an epoch is; drop the key"
+        )
+    index = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
+    if isinstance(index, RemoteIndex):
+        _check_cache(index)
+    plan = batch_plan(config, index, rank, ranks)
+    if config.task != "pretrain":
+        _check_labels(index, plan.rows)
+    return index, plan
+
+
+def _check_labels(index: ShardIndex, rows: NDArray[np.int64]) -> None:
+    none = rows[index.numbers("label")[rows] < 0]
+    if len(none):
+        raise UsageError(
+            f"{index.name}: {len(none)} of {len(rows)} samples have no label, such as "
+            f"{index.strings('key')[none[0]]}; give a split that is labelled"
+        )
+
+
+def open_held_out(
+    config: PretrainConfig, plan: BatchPlan | ForeignPlan
+) -> tuple[ShardIndex, NDArray[np.int64]] | None:
+    """The set and rows that ``eval`` names; None where nothing is held out.
+
+    Args:
+        config: of the run.
+        plan: of its training, from :func:`open_data`.
+
+    Raises:
+        UsageError: no such split, samples without labels, or samples that training sees.
+        SceVideoError: the set cannot be fetched or is damaged.
+    """
+    if config.eval.every is None:
+        return None
+    data = config.data
+    shards = config.eval.shards or str(data.shards)
+    index = open_set(shards, Cache.at(data.cache, data.cache_gib))
+    rows = index.rows(config.eval.split)
+    if index.images != (config.clip is None):
+        raise UsageError(f"eval: {index.name} holds {'images' if index.images else 'videos'}")
+    if len(rows) < 2 or index.numbers("label")[rows].min() < 0:
+        raise UsageError(
+            f"eval: {index.name}, {config.eval.split or 'all of it'}: needs samples with labels, "
+            f"two at least, and has {len(rows)}"
+        )
+    if isinstance(plan, BatchPlan) and plan.digest == index.digest:
+        common = len(np.intersect1d(plan.rows, rows))
+        if common:
+            raise UsageError(
+                f"eval: {config.eval.split or 'the whole set'} shares {common} samples with what "
+                "is trained on; give a split that is held out"
+            )
+    return index, rows
+
+
+def _check_cache(index: RemoteIndex) -> None:
+    """Shards of a window are read in turns: those that do not fit would be fetched endlessly."""
+    window = sum(sorted((shard.bytes for shard in index.manifest.shards), reverse=True)[:WINDOW])
+    if window > index.cache.limit:
+        raise UsageError(
+            f"data.cache_gib: {index.cache.limit / 2**30:.3g} GiB hold less than the {WINDOW} "
+            f"shards that are mixed with each other ({window / 2**30:.3g} GiB)"
+        )
+
+
+def planned_data(
+    config: Config, samples: int | None, ranks: int
+) -> tuple[BatchPlan | ForeignPlan, str]:
+    """A plan without touching network or cache, and where its number of samples comes from.
+
+    Args:
+        config: of the run.
+        samples: of an epoch; None = those of the shards if they are here, else what is known of
+            the set.
+        ranks: of the run.
+
+    Raises:
+        UsageError: the number of samples is not known, or has no full batch.
+    """
+    data = config.data
+    shards, name = data.shards, str(data.shards).rstrip("/").rpartition("/")[2]
+    if samples is None and (Path(str(shards)) / MANIFEST_NAME).is_file():
+        return open_data(config, 0, ranks)[1], ""
+    note = " (given)"
+    if samples is None and data.epoch_samples:
+        samples, note = data.epoch_samples, " (data.epoch_samples)"
+    published = PUBLISHED.get(name)
+    if samples is None and published and str(data.split) in published.samples:
+        samples, note = published.samples[str(data.split)], " (the published set's; no shards here)"
+    if samples is None:
+        raise UsageError(f"{shards}: no shards here, and no set of known size; give --samples N")
+    if config.task != "pretrain" and published is None:
+        raise UsageError(f"{shards}: no shards here, and no set of known classes")
+    rows = np.arange(samples)
+    train = config.train
+    plan = BatchPlan(
+        digest="",
+        seed=config.run.seed,
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        accumulate=train.accumulate,
+        ranks=ranks,
+        rows=rows,
+        shard_of=np.zeros_like(rows),
+        classes=published.classes if published else 0,
+    )
+    return plan, note

@@ -1,0 +1,1 @@
+"""Tars that others made, without our index."""

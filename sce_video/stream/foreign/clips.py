@@ -1,0 +1,261 @@
+"""Clips and images from tars made by others, through webdataset: an endless stream a reader.
+
+Resume is by shard: a run that goes on starts with a fresh order of all tars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+from webdataset.filters import shuffle
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from sce_video.errors import SceVideoError
+from sce_video.stream.clips import Video, ViewSampler
+from sce_video.stream.cut import make_clips
+from sce_video.stream.foreign.plan import ForeignPlan, Visit
+from sce_video.stream.loader import ClipBatch, stack_clips
+from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
+from sce_video.video.container import MediaError, open_video
+from sce_video.video.decode import DecodeError
+from sce_video.video.decode.image import MAGIC
+
+VIDEOS = ("mp4", "mov", "mkv", "webm", "avi", "mpg")
+IMAGES = ("jpg", "jpeg", "png")
+_LABELS = ("cls", "json")
+_SHUFFLE = 64  # samples of a reader that are mixed, undecoded
+_MOST_BAD = 100  # samples that one batch may replace
+_END = 1024  # zero bytes that end a tar
+_EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own
+
+
+@dataclass(frozen=True)
+class TarSample:
+    """A video or image of a tar, or why there is none."""
+
+    name: str  # shard/key; the shard alone where it is damaged
+    data: bytes = b""
+    label: int = -1
+    problem: str = ""
+
+    @property
+    def number(self) -> int:
+        """What its random numbers are keyed by: the same wherever and whenever it is met."""
+        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big") >> 1
+
+
+def facts(data: bytes) -> Video:
+    """What an index would know of a video or an image.
+
+    Of a video the packets are counted and one frame is decoded, of an image the header is read.
+
+    Raises:
+        DecodeError: neither, damaged, or without frames or times.
+    """
+    if data.startswith(MAGIC):
+        try:
+            width, height = Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]).size
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DecodeError("damaged image") from error
+        return Video(1, 0.0, height, width)
+    return _video_facts(data)
+
+
+def _video_facts(data: bytes) -> Video:
+    times: list[tuple[int, int]] = []  # tick, ticks it lasts
+    frame: VideoFrame | None = None
+    empty = False
+    try:
+        with open_video(data) as (container, stream):
+            base, mpeg4 = stream.time_base, stream.codec_context.name == "mpeg4"
+            for packet in container.demux(stream):
+                if frame is None:
+                    frame = next(iter(packet.decode()), None)
+                tick = packet.dts if packet.pts is None else packet.pts  # AVI has the former only
+                if packet.size and tick is not None and not packet.is_discard:
+                    times.append((tick, packet.duration or 0))
+                    empty |= mpeg4 and packet.size <= _EMPTY_VOP
+    except MediaError as error:
+        raise DecodeError(str(error)) from error
+    except (av.FFmpegError, ValueError) as error:
+        raise DecodeError(f"does not decode: {error}") from error
+    count = len(times) - empty  # two frames in a packet, none in a later one: the last may lack
+    if frame is None or base is None or count < 1:
+        raise DecodeError("no frames")
+    ticks = np.array(sorted(times))
+    # Matroska gives the last frame no duration; then it lasts as long as most others.
+    last = ticks[-1, 1] or (np.median(np.diff(ticks[:, 0])) if len(ticks) > 1 else 0)
+    seconds = float((ticks[-1, 0] - ticks[0, 0] + last) * base)
+    if seconds <= 0:
+        raise DecodeError("frames without a time")
+    turned = frame.rotation % 180 != 0
+    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
+    return Video(count, len(times) / seconds, height, width)
+
+
+class ForeignClips(IterableDataset[ClipBatch]):
+    """A rank's micro-batches; a bad sample is replaced by the next of its reader's stream."""
+
+    def __init__(
+        self, plan: ForeignPlan, sampler: ViewSampler, consumed: int, *, antialias: bool = True
+    ) -> None:
+        """``consumed``: samples before; what a fresh order and fresh clips are keyed by."""
+        self.plan, self.sampler, self.consumed = plan, sampler, consumed
+        self.antialias = antialias
+        self.media = IMAGES if plan.images else VIDEOS
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        """In a worker, every n-th micro-batch of the rank, as the loader takes them in turn."""
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        stream = self._stream(self.plan.rank * workers + worker, self.plan.ranks * workers)
+        for _ in range(worker, self.plan.micro_batches_left(self.consumed), workers):
+            yield self._batch(stream)
+
+    def _batch(self, stream: Iterator[tuple[int, TarSample]]) -> ClipBatch:
+        began = time.process_time()
+        made: list[tuple[int, TarSample, list[Tensor]]] = []
+        bad: list[tuple[str, str]] = []
+        while len(made) < self.plan.micro_batch:
+            number, sample = next(stream)
+            try:
+                made.append((number, sample, self._clips(number, sample)))
+            except DecodeError as error:
+                bad.append((sample.name, str(error)))
+                if len(bad) > _MOST_BAD:
+                    raise SceVideoError(
+                        f"{len(bad)} bad samples for one batch, the last {sample.name}: {error}"
+                    ) from error
+        return ClipBatch(
+            views=[stack_clips(clips) for clips in zip(*(c for _, _, c in made), strict=True)],
+            rows=np.array([sample.number for _, sample, _ in made], np.int64),
+            epochs=np.array([number for number, _, _ in made], np.int64),
+            labels=torch.tensor([sample.label for _, sample, _ in made]),
+            names=[sample.name for _, sample, _ in made],
+            bad=bad,
+            cpu=time.process_time() - began,
+        )
+
+    def _clips(self, number: int, sample: TarSample) -> list[Tensor]:
+        if sample.problem:
+            raise DecodeError(sample.problem)
+        specs = self.sampler(facts(sample.data), number, sample.number)
+        return make_clips(sample.data, specs, None, antialias=self.antialias)
+
+    def _stream(self, reader: int, readers: int) -> Iterator[tuple[int, TarSample]]:
+        """Samples of pass after pass, each with the number that stands for its epoch."""
+        number, empty = 0, 0
+        while empty < 2:
+            share = (0, 1) if empty else (reader, readers)  # its share held nothing: take all
+            visits = self.plan.visits(self.consumed, number, *share)
+            seed = f"{self.plan.seed}/{self.consumed}/{number}/{reader}"
+            rng = random.Random(seed)  # noqa: S311
+            mix = shuffle(_SHUFFLE, initial=_SHUFFLE, rng=rng)
+            empty += 1
+            for sample in mix(s for visit in visits for s in self._samples(visit)):
+                empty = 0
+                # Unique over restarts, too: a pass takes a sample at least.
+                yield self.consumed + number, sample
+            number += 1
+        raise SceVideoError(
+            f"{self.plan.shards[0]}: neither here nor in the other tars is a "
+            f"{', '.join(self.media[:-1])} or {self.media[-1]} file"
+        )
+
+    def _samples(self, visit: Visit) -> Iterator[TarSample]:
+        name = bare_url(visit.shard) if is_remote(visit.shard) else visit.shard
+        if is_remote(visit.shard):
+            descriptor = self.plan.cache.open(RemoteFile.ask(visit.shard))
+        else:
+            try:
+                descriptor = os.open(visit.shard, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise SceVideoError(f"{name}: {error.strerror}") from error
+        with os.fdopen(descriptor, "rb") as stream:
+            stream.seek(0)
+            for place, sample in enumerate(tar_samples(stream, name, self.media)):
+                if place % visit.parts == visit.part:
+                    yield sample
+
+
+def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator[TarSample]:
+    """Samples of an opened tar as webdataset groups them: keys end at their first dot.
+
+    ``media``: extensions of what is looked for.
+
+    What it would pass over without a word is told: members that are there twice, a tar without its
+    end, and damage that reads like an end.
+    """
+    problems: list[str] = []
+
+    def note(error: Exception) -> bool:
+        text = str(error.args[0] if error.args else error)  # webdataset adds the stream to it
+        problems.append(text.partition(" @ ")[0] or type(error).__name__)
+        return True
+
+    if not _ends(stream):
+        problems.append("has no end: cut off, or no plain tar")
+    others: set[str] = set()  # extensions of the other kind of media
+
+    def select(member: str) -> bool:
+        extension = member.rpartition(".")[2].lower()
+        if extension not in media and extension in (*VIDEOS, *IMAGES):
+            others.add(extension)
+        return extension in (*media, *_LABELS)
+
+    files = tar_file_expander([{"url": name, "stream": stream}], note, select)
+    for fields in group_by_keys(files, handler=note):
+        yield _sample(name, fields, media, others)
+    if not problems and any(stream.read()):
+        problems.append("damaged: data behind what reads like its end")
+    if problems:  # the first: what follows from it is no news
+        yield TarSample(name, problem=problems[0])
+
+
+def _ends(stream: BinaryIO) -> bool:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(size - _END, 0))
+    end = stream.read()
+    stream.seek(0)
+    return len(end) == _END and not any(end)
+
+
+def _sample(
+    shard: str, fields: dict[str, Any], media: Collection[str], others: Collection[str]
+) -> TarSample:
+    name = f"{shard}/{fields['__key__']}"
+    found = [field for field in fields if field.rpartition(".")[2] in media]
+    if len(found) != 1:
+        several = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
+        clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
+        none = f"{', '.join(sorted(others))} where others are asked for: {clip}"
+        return TarSample(
+            name, problem=several if found else none if others else "no video or image"
+        )
+    return TarSample(name, fields[found[0]], _label(fields))
+
+
+def _label(fields: dict[str, Any]) -> int:
+    """A class number of ``KEY.cls``, or ``label`` of ``KEY.json``; -1 = none."""
+    try:
+        if "cls" in fields:
+            return int(fields["cls"])
+        label = json.loads(fields.get("json", b"{}")).get("label", -1)
+        return label if isinstance(label, int) else -1
+    except (ValueError, AttributeError):
+        return -1

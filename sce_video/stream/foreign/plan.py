@@ -1,0 +1,162 @@
+"""Tars made by others, without our index: which there are, and who reads which.
+
+Epochs are a number of samples, whatever the tars hold. Readers (a worker of a rank each) walk over
+the tars in passes of their own; the order is a pure function of (seed, start, pass, reader).
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from braceexpand import braceexpand
+
+from sce_video.config import Config
+from sce_video.errors import UsageError
+from sce_video.stream.order import TrainingPlan
+from sce_video.stream.remote.cache import Cache
+from sce_video.stream.remote.files import bare_url, file_system, is_remote
+
+_MOST = 250_000  # tars; a range of more is a slip
+_GLOB = re.compile(r"[*?\[]")
+
+
+def is_foreign(shards: str | Sequence[str]) -> bool:
+    """Whether ``data.shards`` names tars rather than a shard set."""
+    if not isinstance(shards, str):
+        return True
+    if not is_remote(shards) and Path(shards).is_dir():
+        return False
+    where = bare_url(shards)
+    return where.endswith(".tar") or bool(re.search(r"[*{]", where))
+
+
+def expand(shards: str | Sequence[str]) -> list[str]:
+    """The tars that globs, ranges, paths and URLs name, in a fixed order.
+
+    A local name that exists is taken as it is, whatever it holds.
+
+    Raises:
+        UsageError: no such tar, a folder, a range that is too long, or a URL that is not offered.
+    """
+    found: list[str] = []
+    for pattern in [shards] if isinstance(shards, str) else shards:
+        if not is_remote(pattern) and Path(pattern).exists():
+            found.append(pattern)
+            continue
+        try:
+            names = list(islice(braceexpand(pattern), _MOST + 1))
+        except ValueError as error:
+            raise UsageError(f"{pattern}: a brace is not closed") from error
+        if len(names) > _MOST:
+            raise UsageError(f"{pattern}: more than {_MOST:,} tars")
+        for name in names:
+            found += [name] if is_remote(name) else sorted(glob.glob(name)) or [name]  # noqa: PTH207
+    if not found:
+        raise UsageError("data.shards: an empty list; give tars or a shard set")
+    for name in found:
+        _check(name)
+    return found
+
+
+def _check(name: str) -> None:
+    if is_remote(name):
+        if "*" in name:
+            raise UsageError(f"{bare_url(name)}: no globs in URLs; give a range such as {{00..99}}")
+        file_system(name)  # the extra is there
+    elif Path(name).is_dir():
+        raise UsageError(f"{name}: a folder; for its tars without an index give '{name}/*.tar'")
+    elif not Path(name).is_file():
+        raise UsageError(f"{name}: no such file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignPlan(TrainingPlan):
+    """Steps over tars without an index."""
+
+    shards: tuple[str, ...]
+    epoch_samples: int
+    cache: Cache
+    images: bool  # rather than videos
+
+    @property
+    def samples(self) -> int:
+        """Samples an epoch."""
+        return self.epoch_samples
+
+    def micro_batches_left(self, consumed: int) -> int:
+        """Of each rank, after ``consumed`` samples."""
+        steps = self.epochs * self.steps_per_epoch - consumed // self.batch_size
+        return steps * self.accumulate
+
+    def visits(self, start: int, number: int, reader: int, readers: int) -> list[Visit]:
+        """What a reader goes through in pass ``number`` after a start at ``start`` samples.
+
+        Where there are fewer tars than readers, each is shared by several, who take every n-th
+        sample; together the readers visit everything once a pass.
+        """
+        parts = -(-readers // len(self.shards))
+        key = f"visits/{self.seed}/{start}/{number}/{self.digest}"
+        seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(self.shards) * parts)
+        return [
+            Visit(self.shards[unit // parts], int(unit % parts), parts)
+            for unit in order[reader::readers]
+        ]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Samples ``part, part + parts, ...`` of a tar."""
+
+    shard: str
+    part: int
+    parts: int
+
+
+def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
+    """The plan of a run over tars without an index.
+
+    Raises:
+        UsageError: no tars, no full batch, ``data.epoch_samples`` missing, or what needs an index.
+    """
+    data = config.data
+    shards = expand(data.shards)
+    if data.epoch_samples is None:
+        raise UsageError(
+            "data.epoch_samples is missing: tars without an index need it, "
+            "the samples that count as an epoch"
+        )
+    if data.split is not None:
+        raise UsageError(
+            f"data.split={data.split}: tars without an index have no splits; give data.split=null"
+        )
+    indexed = {
+        f"task={config.task}": config.task != "pretrain",
+        f"clip.grid={config.shape.grid}": config.shape.grid > 1,
+        f"data.decode={data.decode}": data.decode not in ("planned", "pyav"),
+        "data.on_short=drop": data.on_short == "drop",
+    }
+    for key, asked in indexed.items():
+        if asked:
+            raise UsageError(f"{key}: needs shards with an index; these tars have none")
+    names = "\n".join([*(bare_url(shard) for shard in shards), str(data.epoch_samples)])
+    return ForeignPlan(
+        digest=hashlib.sha256(names.encode()).hexdigest(),
+        seed=config.run.seed,
+        epochs=config.train.epochs,
+        batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        rank=rank,
+        ranks=ranks,
+        shards=tuple(shards),
+        epoch_samples=data.epoch_samples,
+        cache=Cache.at(data.cache, data.cache_gib),
+        images=config.clip is None,
+    )

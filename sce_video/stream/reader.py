@@ -1,0 +1,145 @@
+"""Shard sets by their index, here or elsewhere: positioned reads, no tar parsing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from sce_video.errors import SceVideoError, UsageError
+from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards, read_index
+from sce_video.shardset.manifest import MANIFEST_NAME, read_manifest
+from sce_video.stream.clips import Video
+from sce_video.stream.foreign.plan import is_foreign
+from sce_video.stream.remote.cache import Cache
+from sce_video.stream.remote.files import RemoteFile, bare_url, fetch_small, is_remote
+from sce_video.video.decode import DecodeError
+from sce_video.video.packets import IdxError, PacketIndex
+
+_OPEN_SHARDS = 64
+"""Files a reader keeps open, a few windows of the order. A shard that left the cache stays on the
+disk while it is open."""
+
+
+@dataclass(frozen=True)
+class RemoteIndex(ShardIndex):
+    """A shard set elsewhere; ``folder`` is the cache that its tars come into when first read."""
+
+    url: str
+    cache: Cache
+
+    @property
+    def name(self) -> str:
+        """Where the set lies, for messages."""
+        return bare_url(self.url)
+
+
+def open_set(location: str | Path, cache: Cache | None = None) -> ShardIndex:
+    """Open a shard set by its folder or URL; the tars themselves are not touched.
+
+    Raises:
+        UsageError: no finished shard set there, one of another format, or the extra is missing.
+        VerificationError: the manifest or the index is damaged.
+        SceVideoError: they cannot be fetched, or do not belong together.
+    """
+    if is_foreign(str(location)):
+        raise UsageError(
+            f"{location}: tars without an index are for pretraining only; make a set of them: "
+            "python -m sce_video.shard webdataset"
+        )
+    if not isinstance(location, str) or not is_remote(location):
+        return open_shards(location)
+    cache, url = cache or Cache.at(), location.rstrip("/")
+    at, path = f"{url}/{MANIFEST_NAME}", f"{url}/{INDEX_NAME}"
+    data = fetch_small(at)
+    manifest = read_manifest(data, bare_url(at))
+    index = pa.BufferReader(fetch_small(path, manifest.index_sha256))
+    table = read_index(index, manifest, bare_url(path))
+    digest = hashlib.sha256(data).hexdigest()
+    return RemoteIndex(cache.folder, manifest, digest, table, url, cache)
+
+
+class ShardReader:
+    """Media bytes and metadata of a shard set's samples; safe to send to a worker."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self.folder = index.folder
+        self.shard_names = sorted(shard.name for shard in index.manifest.shards)
+        self.shard_of = index.shard_numbers()
+        self._keys = index.table.column("key")  # as Arrow has them: small, for millions of samples
+        self.labels = index.numbers("label")
+        self._places = {
+            member: (index.numbers(f"{member}_offset"), index.numbers(f"{member}_size"))
+            for member in ("media", "idx")
+        }
+        self._shape = [index.numbers(name) for name in ("frames", "fps", "height", "width")]
+        self._cache: Cache | None = None
+        self._remote: list[RemoteFile] = []
+        if isinstance(index, RemoteIndex):
+            self._cache = index.cache
+            entries = {shard.name: shard for shard in index.manifest.shards}
+            self._remote = [
+                RemoteFile.of_set(index.url, index.digest, name, entry.bytes, entry.sha256)
+                for name, entry in sorted(entries.items())
+            ]
+        self._files: dict[int, int] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_files": {}}  # file descriptors stay in their process
+
+    def video(self, row: int) -> Video:
+        """What the index knows of a video."""
+        frames, fps, height, width = (column[row] for column in self._shape)
+        return Video(int(frames), float(fps), int(height), int(width))
+
+    def name(self, row: int) -> str:
+        """``shard/key`` of a sample, for messages."""
+        return f"{self.shard_names[self.shard_of[row]]}/{self._keys[row].as_py()}"
+
+    def media(self, row: int) -> bytes:
+        """A sample's media bytes.
+
+        Raises:
+            SceVideoError: the shard is missing or shorter than its index says.
+        """
+        return self._read(row, "media")
+
+    def packets(self, row: int) -> PacketIndex | None:
+        """A video's packet index, if it has one.
+
+        Raises:
+            DecodeError: it is damaged.
+            SceVideoError: as :meth:`media`.
+        """
+        if self._places["idx"][0][row] < 0:
+            return None
+        try:
+            return PacketIndex.from_bytes(self._read(row, "idx"))
+        except IdxError as error:
+            raise DecodeError(str(error)) from error
+
+    def _read(self, row: int, member: str) -> bytes:
+        offset, size = (int(column[row]) for column in self._places[member])
+        shard = int(self.shard_of[row])
+        path = self.folder / self.shard_names[shard]
+        try:
+            data = os.pread(self._file(shard, path), size, offset)
+        except OSError as error:
+            raise SceVideoError(f"{path}: {error.strerror}; shard again") from error
+        if len(data) != size:
+            raise SceVideoError(f"{path}: shorter than its index says; shard again")
+        return data
+
+    def _file(self, shard: int, path: Path) -> int:
+        """A shard's descriptor; of those kept open, the one opened first is closed for it."""
+        if shard not in self._files:
+            if len(self._files) == _OPEN_SHARDS:
+                os.close(self._files.pop(next(iter(self._files))))
+            if self._cache is not None:
+                self._files[shard] = self._cache.open(self._remote[shard])
+            else:
+                self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._files[shard]

@@ -1,0 +1,1 @@
+"""Shard sets and tars elsewhere: fetched whole, kept in a bounded cache."""

@@ -1,0 +1,199 @@
+"""Remote files as a whole on the local disk: verified, bounded, fetched by one process for all.
+
+A cache holds no open files: it may be sent to a worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sce_video.errors import SceVideoError
+from sce_video.stream.remote.files import (
+    CHUNK,
+    RemoteFile,
+    WrongBytes,
+    bare_url,
+    persist,
+    reading,
+)
+
+DEFAULT_CACHE = "~/.cache/sce_video"
+CACHE_GIB = 100.0
+
+_OURS = re.compile(r"[0-9a-f]{64}(\.part)?")
+"""Names in the cache's folder that are the cache's: nothing else there is ever deleted."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Whole remote files in a folder; the least recently opened leave first.
+
+    A file has its name once it is complete, verified and on the disk. ``.part`` files grow; each is
+    its own lock, so that one process fetches and the others wait for it. A file that left while it
+    is read stays on the disk until its last reader closes it.
+    """
+
+    folder: Path
+    limit: int  # bytes of all files, those being fetched included
+
+    @classmethod
+    def at(cls, folder: str | None = None, gib: float = CACHE_GIB) -> Cache:
+        """The cache in ``folder``, else in ``$SCE_VIDEO_CACHE``, else in the default folder."""
+        chosen = folder or os.environ.get("SCE_VIDEO_CACHE") or DEFAULT_CACHE
+        return cls(Path(chosen).expanduser(), int(gib * 2**30))
+
+    def open(self, file: RemoteFile) -> int:
+        """A descriptor of the file, which stays readable whatever leaves the cache meanwhile.
+
+        Raises:
+            SceVideoError: it cannot be fetched, is not what it should be, or finds no room.
+        """
+        if file.size > self.limit:
+            raise SceVideoError(
+                f"{bare_url(file.url)}: {_gib(file.size)}, more than the whole cache "
+                f"{self.folder} may hold ({_gib(self.limit)}); raise data.cache_gib"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                descriptor = self._kept(file)
+                if descriptor is None:
+                    descriptor = self._fetched(file)
+                if descriptor is not None:
+                    now = time.time_ns()  # finer than the clock of the file system
+                    os.utime(descriptor, ns=(now, now))
+                    return descriptor
+        except OSError as error:
+            raise self._failed(file, error) from error
+
+    def _failed(self, file: RemoteFile, error: OSError) -> SceVideoError:
+        """What went wrong on this machine."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some, lower data.cache_gib, or " if full else ""
+        return SceVideoError(
+            f"{self.folder}: {error.strerror} for {bare_url(file.url)} ({_gib(file.size)}); "
+            f"{hint}put the cache elsewhere (data.cache or $SCE_VIDEO_CACHE)"
+        )
+
+    def _kept(self, file: RemoteFile) -> int | None:
+        path = self.folder / file.key
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        if os.fstat(descriptor).st_size != file.size:  # somebody cut it
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            return None
+        return descriptor
+
+    def _fetched(self, file: RemoteFile) -> int | None:
+        """Fetch a file; None = another process just did."""
+        path, part = self.folder / file.key, self.folder / f"{file.key}.part"
+        descriptor = _lock(part)
+        complete = False
+        try:
+            if path.exists():
+                return None
+            while not self._reserved(descriptor, part, file.size):
+                time.sleep(0.1)  # all room is taken by files that others fetch: they get done
+            persist(file.url, lambda: self._download(file, descriptor))
+            os.fsync(descriptor)
+            part.rename(path)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            complete = True
+            return descriptor
+        finally:
+            if not complete:
+                part.unlink(missing_ok=True)  # before the lock goes: the name is still ours
+                os.close(descriptor)
+
+    def _reserved(self, descriptor: int, part: Path, size: int) -> bool:
+        """Make room and take it, so that nobody else counts on it."""
+        guard = _lock(self.folder / ".lock")
+        try:
+            files: dict[Path, os.stat_result] = {}
+            for path in self.folder.iterdir():
+                if _OURS.fullmatch(path.name) and path != part:
+                    with suppress(FileNotFoundError):
+                        files[path] = path.stat()
+            total = size + sum(stat.st_size for stat in files.values())
+            for path in sorted(files, key=lambda p: files[p].st_mtime_ns):
+                if total > self.limit and _removed(path):
+                    total -= files[path].st_size
+            if total <= self.limit and size:
+                os.posix_fallocate(descriptor, 0, size)
+            return total <= self.limit
+        finally:
+            os.close(guard)
+
+    def _download(self, file: RemoteFile, descriptor: int) -> None:
+        """One attempt to fill the file behind ``descriptor``."""
+        digest, came = hashlib.sha256(), 0
+        with reading(file.url) as source:
+            while came <= file.size and (chunk := source.read(CHUNK)):
+                digest.update(chunk)
+                try:
+                    _write(descriptor, chunk[: file.size - came], came)
+                except OSError as error:
+                    raise self._failed(file, error) from error
+                came += len(chunk)
+        if came != file.size:
+            many = "more than" if came > file.size else f"{came} of"
+            raise OSError(f"{many} {file.size} bytes came")
+        if file.sha256 and digest.hexdigest() != file.sha256:
+            raise WrongBytes
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB"
+
+
+def _write(descriptor: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, at)
+        view, at = view[written:], at + written
+
+
+def _lock(path: Path) -> int:
+    """Create a file and wait for its lock; the descriptor is that of the file of this name."""
+    while (descriptor := _try_lock(path, fcntl.LOCK_EX)) is None:
+        pass  # renamed or removed by who held the lock before
+    return descriptor
+
+
+def _try_lock(path: Path, operation: int) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, operation)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (FileNotFoundError, BlockingIOError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file of the cache, but no ``.part`` that a living process fills."""
+    if not path.suffix:
+        path.unlink(missing_ok=True)
+        return True
+    descriptor = _try_lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if descriptor is None:
+        return False
+    path.unlink()
+    os.close(descriptor)
+    return True

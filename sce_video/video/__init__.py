@@ -1,0 +1,1 @@
+"""One media file: its container, what it is, its packets, and its frames."""

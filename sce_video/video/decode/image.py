@@ -1,0 +1,45 @@
+"""JPEG and PNG images, as videos of one frame.
+
+libjpeg's scaled decoding is not used: it would change pixels by up to 47 of 255 grey levels (2.6 on
+average) where torchvision's two resizing paths differ by at most 1.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from sce_video.video.decode.errors import DecodeError
+from sce_video.video.packets import PacketIndex
+
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
+"""How the bytes of an image begin."""
+
+
+def decode(
+    data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None = None
+) -> list[NDArray[np.uint8]]:
+    """Decode an image, as stored (no EXIF rotation, as ``ImageFolder`` does)."""
+    if numbers.tolist() != [0]:
+        raise DecodeError("ends before frame 1")
+    try:
+        return [_jpeg(data) if data.startswith(MAGIC[0]) else _png(data)]
+    except (RuntimeError, OSError, ValueError, SyntaxError) as error:
+        raise DecodeError("does not decode: damaged image") from error
+
+
+def _jpeg(data: bytes) -> NDArray[np.uint8]:
+    from torchvision.io import ImageReadMode, decode_jpeg  # 25% faster than Pillow, equal pixels
+
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    image: NDArray[np.uint8] = decode_jpeg(encoded, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
+    return image
+
+
+def _png(data: bytes) -> NDArray[np.uint8]:
+    # torchvision's PNG decoder was seen to fail in a process that had used decord.
+    return np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGB"))

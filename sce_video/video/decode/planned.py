@@ -1,0 +1,174 @@
+"""Frames by display number from exactly the packets they need, told by the packet index.
+
+No container is opened. Frames are bit-identical to those of a full decode: decoding starts at a
+picture that resets the decoder, and only pictures that no wanted one refers to are left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from sce_video.video.container import MAX_PIXELS, number_of, number_packet, upright_rgb
+from sce_video.video.decode.errors import DecodeError
+from sce_video.video.packets import LAYER_SHIFT, PacketIndex
+
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
+_STRICT = "1"
+"""FF_COMPLIANCE_STRICT: an H.264 decoder without a container then waits for as many pictures as
+the standard allows before it shows one, rather than guess their order and drop the late ones."""
+
+
+def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[int]]:
+    """Packets to feed, in decode order, to see the frames ``numbers``.
+
+    Args:
+        index: of the video.
+        numbers: display numbers ``[n]``, ascending, below ``index.frames``.
+
+    Returns:
+        Runs of packets; the decoder starts afresh before each.
+
+    Raises:
+        DecodeError: there is no such frame.
+    """
+    # Plain lists: between two decodes NumPy's code is cold, and a call costs more than these steps.
+    kinds, shown = index.kind.tolist(), index.number.tolist()
+    packet_of = {number: packet for packet, number in enumerate(shown)}
+    starts = index.keys
+    targets = []
+    last_of: dict[int, int] = {}  # packet to start at -> last target from there
+    for number in numbers.tolist():
+        target = packet_of.get(number)
+        if target is None:
+            raise DecodeError(f"ends before frame {index.frames}")
+        place = bisect_right(starts, target) - 1
+        # Frames shown before a key but sent after it refer to what came before it (open GOPs).
+        while place and shown[starts[place]] > number:
+            place -= 1
+        start = starts[place]
+        last_of[start] = max(target, last_of.get(start, target))
+        targets.append(target)
+    feed = set(targets)
+    for target in targets:
+        feed |= _second_layer(kinds, target)
+    borders, end = [], -1
+    for first, last in sorted(last_of.items()):
+        feed.update(i for i in range(first, last + 1) if kinds[i] >> LAYER_SHIFT == 0)
+        if first > end:
+            borders.append(first)
+        end = max(end, last)
+    if -1 in packet_of:
+        feed |= _completing(shown, feed)
+    packets = sorted(feed)
+    cuts = [*(bisect_left(packets, border) for border in borders), len(packets)]
+    return [packets[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def _second_layer(kinds: Sequence[int], target: int) -> set[int]:
+    """Packets of layer 1 in the group of a target of layer 2; a packet of layer 0 opens a group."""
+    if kinds[target] >> LAYER_SHIFT != 2:
+        return set()
+    first = last = target
+    while first > 0 and kinds[first] >> LAYER_SHIFT:
+        first -= 1
+    while last < len(kinds) and kinds[last] >> LAYER_SHIFT:
+        last += 1
+    return {i for i in range(first, last) if kinds[i] >> LAYER_SHIFT == 1}
+
+
+def _completing(shown: Sequence[int], feed: Iterable[int]) -> set[int]:
+    """Packets without a frame of their own, which may complete the one fed before them."""
+    found = set()
+    for packet in feed:
+        following = packet + 1
+        while following < len(shown) and shown[following] < 0:
+            found.add(following)
+            following += 1
+    return found
+
+
+def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[NDArray[np.uint8]]:
+    """Decode frames by display number; see :func:`~sce_video.video.decode.decode_frames`."""
+    images: dict[int, NDArray[np.uint8]] = dict.fromkeys(numbers.tolist(), _NOTHING)
+    try:
+        for frame in _frames(data, index, plan_packets(index, numbers)):
+            number = number_of(frame)
+            if number in images:
+                if frame.is_corrupt:
+                    raise DecodeError(f"frame {number} is corrupt")
+                images[number] = upright_rgb(frame, index.rotation)
+    except (av.FFmpegError, ValueError) as error:
+        raise DecodeError(f"does not decode: {error}") from error
+    found = list(images.values())
+    missing = sum(image is _NOTHING for image in found)
+    if missing:
+        raise DecodeError(f"gives {len(found) - missing} of {len(found)} frames")
+    return found
+
+
+def _frames(data: bytes, index: PacketIndex, runs: Sequence[Sequence[int]]) -> Iterator[VideoFrame]:
+    """Decode ``runs`` of packets; each frame has its display number (``number_of``)."""
+    context = take_decoder(index)
+    offsets, sizes, shown = index.offset.tolist(), index.size.tolist(), index.number.tolist()
+    for run in runs:
+        for place in run:
+            offset, size = offsets[place], sizes[place]
+            # Allocated, then filled: decoders read a few bytes further and want zeros there. A
+            # packet made of bytes would end in whatever lies behind them in memory.
+            packet = av.Packet(size)
+            packet.update(data[offset : offset + size])
+            number_packet(packet, shown[place])
+            yield from context.decode(packet)
+        yield from context.decode(None)
+        context.flush_buffers()
+    keep_decoder(index, context)  # not after an error: what it left is dropped
+
+
+_FLUSHED = "h264"
+"""The codec whose decoder is as new once it is flushed; that of MPEG-4 was seen not to be."""
+_kept: dict[tuple[object, ...], VideoCodecContext] = {}
+
+
+def take_decoder(index: PacketIndex) -> VideoCodecContext:
+    """A decoder for a video: the kept one if it is of its kind, else a new one."""
+    kept = _kept.pop(_settings(index), None)
+    _kept.clear()
+    return kept or open_decoder(index)
+
+
+def keep_decoder(index: PacketIndex, context: VideoCodecContext) -> None:
+    """Keep a flushed decoder for the next video of its encoder and size.
+
+    To open one, and to get memory for its frames, takes 5% to 8% of decoding a layered video.
+    """
+    if index.codec == _FLUSHED:
+        _kept[_settings(index)] = context
+
+
+def _settings(index: PacketIndex) -> tuple[object, ...]:
+    size = (index.width, index.height)
+    return index.codec, index.codec_tag, index.extradata, index.colour, size
+
+
+def open_decoder(index: PacketIndex) -> VideoCodecContext:
+    """A decoder set up as the container would have set it up."""
+    context = cast("VideoCodecContext", av.CodecContext.create(index.codec, "r"))
+    context.extradata = index.extradata or None
+    context.codec_tag = index.codec_tag.ljust(4, "\0")
+    context.width, context.height = index.width, index.height
+    colour = index.colour
+    context.color_range, context.color_primaries = colour[0], colour[1]
+    context.color_trc, context.colorspace = colour[2], colour[3]
+    context.thread_count = 1
+    context.copy_opaque = True
+    context.options = {"strict": _STRICT, "max_pixels": str(MAX_PIXELS)}
+    return context

@@ -1,0 +1,38 @@
+"""Frames by display number with PyAV, in one pass from the start of the video."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from sce_video.video.container import MediaError, open_video, upright_rgb
+from sce_video.video.decode.errors import DecodeError
+from sce_video.video.packets import PacketIndex
+
+
+def decode(
+    data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None = None
+) -> list[NDArray[np.uint8]]:
+    """Decode frames by display number; see :func:`~sce_video.video.decode.decode_frames`.
+
+    The ``index`` is not needed.
+    """
+    wanted = [int(number) for number in numbers]
+    images: list[NDArray[np.uint8]] = []
+    try:
+        with open_video(data) as (container, stream):
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    raise DecodeError(f"frame {number} is corrupt")
+                if number == wanted[len(images)]:
+                    images.append(upright_rgb(frame, frame.rotation))
+                    if len(images) == len(wanted):
+                        break
+    except MediaError as error:
+        raise DecodeError(str(error)) from error
+    except (av.FFmpegError, ValueError) as error:
+        raise DecodeError(f"does not decode: {error}") from error
+    if len(images) < len(wanted):
+        raise DecodeError(f"ends before frame {wanted[len(images)]}")
+    return images

@@ -1,0 +1,57 @@
+"""Kinds of video that other libraries get wrong without a word: found by comparing, and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import av
+import numpy as np
+
+from sce_video.video.container import MediaError, open_video
+from sce_video.video.decode.errors import DecodeError
+from sce_video.video.packets import PacketIndex
+
+_FORMATS = ("yuv420p", "yuvj420p")
+
+
+def refuse_defects(
+    data: bytes, index: PacketIndex | None, library: str, codecs: Container[str]
+) -> PacketIndex:
+    """Let pass what ``library`` decodes as a plain full decode does; returns the packet index.
+
+    Both decord and torchcodec seek to packets that the container flags as key frames although
+    decoding cannot start there (intra refresh; for some codecs, open GOPs), count frames of AVI
+    files without times, and convert interlaced, 10-bit or 4:4:4 frames in their own way.
+
+    Raises:
+        DecodeError: a video of such a kind, or without a packet index to tell.
+    """
+    if index is None:
+        raise DecodeError(f"no packet index to check {library} by; use data.decode=planned")
+    try:
+        reasons = _defects(data, index, codecs)
+    except (MediaError, av.FFmpegError, StopIteration) as error:
+        raise DecodeError(str(error) or "no frame") from error
+    for reason, so in reasons.items():
+        if so:
+            raise DecodeError(
+                f"{library} may give wrong frames for {reason}; use data.decode=planned"
+            )
+    return index
+
+
+def _defects(data: bytes, index: PacketIndex, codecs: Container[str]) -> dict[str, bool]:
+    """What is wrong for others -> whether this video is so."""
+    with open_video(data) as (container, stream):
+        frame = next(container.decode(stream))
+        container.seek(0)
+        flagged = [packet.pos or 0 for packet in container.demux(stream) if packet.is_keyframe]
+        # Where Matroska's block begins, its packet's bytes follow soon.
+        keys = np.searchsorted(index.offset, flagged)
+        return {
+            f"{index.codec} video": index.codec not in codecs,
+            "AVI files": container.format.name == "avi",
+            f"{frame.format.name} frames": frame.format.name not in _FORMATS,
+            "interlaced frames": frame.interlaced_frame,
+            "key frames that do not start afresh": not np.isin(keys, index.keys).all(),
+        }

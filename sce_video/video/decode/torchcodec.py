@@ -1,0 +1,54 @@
+"""Frames by display number with torchcodec, on the CPU or (NVDEC) on a GPU.
+
+Its approximate seeking gives other frames where the rate varies, so it always seeks exactly.
+Refused besides :mod:`refusals`: videos in which it counts other frames than the packet index. It
+hides damage: only the check at sharding and the checksums stand against that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sce_video.errors import first_line
+from sce_video.video.decode.errors import BackendError, DecodeError
+from sce_video.video.decode.refusals import refuse_defects
+from sce_video.video.packets import PacketIndex
+
+_HINT = (
+    "torchcodec does not load: pip install 'sce-video[torchcodec]'; it also needs FFmpeg's shared "
+    "libraries (apt install ffmpeg, or LD_LIBRARY_PATH)"
+)
+
+
+def decode(
+    data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None
+) -> list[NDArray[np.uint8]]:
+    """Decode frames by display number; see :func:`~sce_video.video.decode.decode_frames`."""
+    return list(decode_on(data, numbers, index, "cpu").numpy())
+
+
+def decode_on(
+    data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None, device: str
+) -> Any:
+    """Frames ``[n,H,W,3]`` uint8 as a tensor on ``device``; errors as for the others."""
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except ImportError as error:
+        raise BackendError(_HINT) from error
+    index = refuse_defects(data, index, "torchcodec", ("h264", "hevc", "vp9", "mpeg4", "mjpeg"))
+    try:
+        decoder = VideoDecoder(
+            data, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC", device=device
+        )
+        if len(decoder) != index.frames:
+            raise DecodeError(
+                f"torchcodec sees {len(decoder)} frames where {index.frames} are shown"
+            )
+        return decoder.get_frames_at(numbers.tolist()).data
+    except (RuntimeError, ValueError, IndexError) as error:
+        if "Could not load libtorchcodec" in str(error):  # only now: it loads when first used
+            raise BackendError(_HINT) from error
+        raise DecodeError(f"does not decode: {first_line(error)}") from error

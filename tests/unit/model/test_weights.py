@@ -1,0 +1,174 @@
+"""Encoders of others are recognised, loaded completely or refused, and give their features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from pytorchvideo.models.resnet import create_resnet
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sce_video.errors import UsageError
+from sce_video.model.encoder import EncoderSpec, save_encoder
+from sce_video.model.trunks import build_trunk
+from sce_video.model.weights import open_encoder
+from tests.conftest import GOLDEN
+
+
+def without_fc(model: Any) -> nn.Module:
+    model.fc = nn.Identity()
+    network: nn.Module = model.eval()
+    return network
+
+
+def random_weights(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
+    """Tensors with a network's names and shapes, without the time that its own would take."""
+    with torch.device("meta"):
+        shapes = build().state_dict()
+    return {
+        key: torch.rand(t.shape) if t.dim() else torch.zeros((), dtype=t.dtype)
+        for key, t in shapes.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("r2plus1d_18", marks=pytest.mark.slow)])
+def test_fresh_networks_are_those_of_torchvision(name: str) -> None:
+    video = name == "r2plus1d_18"
+    build: Callable[[], nn.Module] = getattr(
+        torchvision.models.video if video else torchvision.models, name
+    )
+    encoder = open_encoder(f"torchvision:{name}", seed=3)
+    torch.manual_seed(3)
+    theirs = without_fc(build())
+    clip = torch.randn(2, 3, 4 if video else 1, 32, 32)
+    with torch.no_grad():
+        expected = theirs(clip if video else clip[:, :, 0])
+        torch.testing.assert_close(encoder.trunk(clip), expected)
+    assert encoder.identity == {"encoder": f"torchvision:{name}", "encoder_seed": 3}
+    assert encoder.folder == Path(f"runs/torchvision-{name}-seed3")
+    assert (encoder.spec.frames, encoder.spec.size) == ((16, 112) if video else (1, 224))
+    assert encoder.spec.mean == ((0.43216, 0.394666, 0.37645) if video else (0.485, 0.456, 0.406))
+
+
+def eztorch_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As SCE's published checkpoints have them, with what else training keeps."""
+    others = {"projector.0.weight": torch.ones(2), "momentum_trunk.model.x": torch.ones(2)}
+    return {f"trunk.model.{key}": t for key, t in weights.items()} | others
+
+
+def test_an_eztorch_checkpoint_gives_the_papers_trunk(tmp_path: Path) -> None:
+    cases = json.loads((GOLDEN / "trunks.json").read_text())["cases"]
+    [golden] = [case["expected"] for case in cases if case["name"] == "r3d18_no_head"]
+    weights = random_weights(lambda: build_trunk("r3d_18"))
+    published = {f"{name}.weight": shape for name, shape, _, _ in golden["conv_layers"]}
+    assert {k: list(t.shape) for k, t in weights.items() if t.dim() == 5} == published
+    file = tmp_path / "sce.ckpt"
+    torch.save({"state_dict": eztorch_names(weights), "epoch": 199, "loops": {}}, file)
+    encoder = open_encoder(file)
+    assert (encoder.spec.trunk, encoder.spec.frames, encoder.spec.seconds) == ("r3d_18", 8, 2.56)
+    assert encoder.spec.mean == (0.45, 0.45, 0.45)
+    for key, tensor in encoder.trunk.state_dict().items():
+        assert torch.equal(tensor, weights[key]), key
+    assert encoder.note.endswith(
+        f"all its {len(weights)} tensors; left out: projector (1), momentum_trunk (1)"
+    )
+    assert not encoder.trunk.training
+
+
+def test_a_pytorchvideo_file_loses_its_head(tmp_path: Path) -> None:
+    theirs = random_weights(lambda: create_resnet(stem_conv_kernel_size=(1, 7, 7)))
+    file = tmp_path / "SLOW_8x8_R50.pyth"
+    torch.save({"model_state": theirs}, file)
+    encoder = open_encoder(file)
+    assert encoder.spec.trunk == "r3d_50"
+    assert encoder.note.endswith("left out: blocks (2)")
+    ours = encoder.trunk.state_dict()
+    assert theirs.keys() - ours.keys() == {"blocks.5.proj.weight", "blocks.5.proj.bias"}
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+
+
+def test_resnets_of_any_wrapping_and_age(tmp_path: Path) -> None:
+    weights = torchvision.models.resnet18().state_dict()
+    old = {key: t for key, t in weights.items() if "num_batches" not in key}
+    file = tmp_path / "weights.safetensors"
+    save_file({f"module.{key}": t for key, t in old.items()}, file)
+    found = open_encoder(file)
+    assert found.spec.trunk == "resnet18"
+    assert found.identity["encoder_sha256"]
+    assert found.folder == tmp_path
+    named = open_encoder(f"torchvision:resnet18={file}")
+    assert torch.equal(named.trunk.state_dict()["conv1.weight"], weights["conv1.weight"])
+    with pytest.raises(UsageError, match="nearest to resnet50, but lacks"):
+        open_encoder(f"torchvision:resnet50={file}")
+
+
+def refused(weights: object, folder: Path) -> str:
+    file = folder / "weights.pth"
+    torch.save(weights, file)
+    with pytest.raises(UsageError) as caught:
+        open_encoder(file)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_does_not_fit_wholly_is_refused(tmp_path: Path) -> None:
+    weights = torchvision.models.resnet18().state_dict()
+    less = {key: t for key, t in weights.items() if key != "layer3.1.bn2.bias"}
+    assert "nearest to resnet18, but lacks layer3.1.bn2.bias; nothing" in refused(less, tmp_path)
+    other = weights | {"layer4.1.conv2.weight": torch.ones(512, 512, 1, 1)}
+    assert "but lacks layer4.1.conv2.weight; nothing" in refused(other, tmp_path)
+    # ResNet-34 has all tensors of ResNet-18, and layers between them.
+    deeper = torchvision.models.resnet34().state_dict()
+    assert "has more layers: layer1.2.conv1.weight, layer1.2.bn1.weight" in refused(
+        deeper, tmp_path
+    )
+    assert "holds no tensor of a trunk" in refused({"a": torch.ones(2)}, tmp_path)
+    assert "holds no tensor of a trunk" in refused([1, 2], tmp_path)
+
+
+class Runs:
+    """Code that opening would run."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return Path.touch, (Path("ran"),)
+
+
+def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refused({"state_dict": {}, "hyper_parameters": Runs()}, tmp_path)
+    assert "may run code" in message
+    assert "['state_dict'], 'weights.pth')" in message
+    assert not Path("ran").exists()
+    whole = refused(torchvision.models.resnet18(), tmp_path)  # a pickled network
+    assert "may run code" in whole
+
+
+@pytest.mark.parametrize("content", [b"", b"hello" * 100, b"PK\x03\x04" + b"\0" * 50, b"\x80\x02."])
+def test_files_that_are_no_weights_are_said_in_one_line(content: bytes, tmp_path: Path) -> None:
+    for suffix in (".pth", ".ckpt", ".safetensors"):
+        file = tmp_path / f"x{suffix}"
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match=r"not a file of tensors|not an encoder"):
+            open_encoder(file)
+    with pytest.raises(UsageError, match="there are r2plus1d_18, resnet18, resnet50"):
+        open_encoder("torchvision:r3d_18")
+    with pytest.raises(UsageError, match="no such file"):
+        open_encoder(f"torchvision:resnet18={tmp_path / 'none'}")
+
+
+def test_our_own_encoders_open_as_before(tmp_path: Path) -> None:
+    spec = EncoderSpec(
+        trunk="resnet18", width=4, frames=1, seconds=0, size=32, mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    trunk = build_trunk("resnet18", 4)
+    save_encoder(tmp_path / "encoder.safetensors", trunk, spec)
+    for location in (tmp_path, tmp_path / "encoder.safetensors"):
+        found = open_encoder(location)
+        assert (found.spec, found.note, found.folder) == (spec, "", tmp_path)

@@ -1,0 +1,233 @@
+"""What passes a full decode, what it is found to be, and what is rejected for which reason."""
+
+from __future__ import annotations
+
+import io
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sce_video.video.facts import Limits, Rejected, examine_image, examine_video
+from sce_video.video.truncation import is_cut
+from tests.conftest import REPOSITORY
+from tests.odd_videos import audio_only
+from tests.videos import moving_square, write_video
+
+DEFAULT = Limits()
+
+
+def reason(data: bytes, limits: Limits = DEFAULT) -> str:
+    with pytest.raises(Rejected) as caught:
+        examine_video(data, limits)
+    return str(caught.value)
+
+
+def encoded(ext: str, codec: str, tmp_path: Path, frames: int = 25) -> bytes:
+    path = write_video(tmp_path / f"v.{ext}", moving_square(frames), codec=codec)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "ext"),
+    [
+        ("mp4", "libx264", "mp4"),
+        ("mov", "libx264", "mp4"),
+        ("avi", "mpeg4", "avi"),
+        ("mkv", "libx264", "mkv"),
+        ("webm", "libvpx-vp9", "webm"),
+        ("mpg", "mpeg1video", "mpg"),
+    ],
+)
+def test_containers(container: str, codec: str, ext: str, tmp_path: Path) -> None:
+    probe = examine_video(encoded(container, codec, tmp_path))
+    assert (probe.ext, probe.frames, probe.width, probe.height) == (ext, 25, 64, 48)
+    assert probe.fps == pytest.approx(25, rel=0.01)
+    assert probe.duration == pytest.approx(1.0, rel=0.01)
+
+
+def test_variable_frame_rate_and_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 100)
+        for number, image in enumerate(moving_square(11)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number * (4 if number < 6 else 16), Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    probe = examine_video(bytes(data))
+    assert probe.frames == 11
+    assert probe.duration == pytest.approx(1.6 + 0.04, abs=0.17)
+    assert probe.fps == pytest.approx(probe.frames / probe.duration, abs=1e-4)
+    at = data.index(b"tkhd") + 4 + 40  # version and flags, times, ids, then the matrix
+    unity = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    assert data[at : at + 36] == unity
+    quarter = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30], ">i4").tobytes()
+    data[at : at + 36] = quarter
+    turned = examine_video(bytes(data))
+    assert (turned.width, turned.height) == (48, 64)
+
+
+def test_not_a_video(noise: bytes) -> None:
+    assert reason(b"") == "empty file"
+    assert reason(noise) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    assert reason(b"<!DOCTYPE html><html><body>404</body></html>" * 99) == (
+        "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    )
+
+
+def test_no_way_to_other_files(tmp_path: Path, clips: Path) -> None:
+    secret = clips / "clip0.mp4"
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n"
+    assert reason(playlist.encode()) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    concat = f"ffconcat version 1.0\nfile '{secret}'\n"
+    assert reason(concat.encode()) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+
+
+def test_a_container_that_is_not_on_the_list(tmp_path: Path) -> None:
+    data = encoded("flv", "libx264", tmp_path)
+    assert reason(data) == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+
+
+def test_each_sign_of_damage_counts(tmp_path: Path) -> None:
+    """FFmpeg reports some damage as an error and some as a flag on a frame."""
+    data = encoded("mp4", "libx264", tmp_path, frames=40)
+    start = data.index(b"mdat") + 4
+    rng = np.random.default_rng(1)
+    reasons = set()
+    for _ in range(30):
+        damaged = bytearray(data)
+        damaged[start + rng.integers(len(data) // 2)] ^= 255
+        try:
+            examine_video(bytes(damaged))
+        except Rejected as rejected:
+            reasons.add(str(rejected))
+    assert {"damaged frames", "decode error"} <= reasons
+
+
+def test_audio_only() -> None:
+    assert reason(audio_only()) == "no video stream"
+
+
+def test_cut_mp4(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    video = moving_square(60)
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for image in video:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert examine_video(data).frames == 60
+    assert reason(data[: len(data) * 8 // 10]) == "damaged packets"
+    moov_last = write_video(tmp_path / "w.mp4", video).read_bytes()
+    assert (
+        reason(moov_last[: len(moov_last) * 8 // 10])
+        == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
+    )
+
+
+@pytest.mark.parametrize(("ext", "codec"), [("avi", "mpeg4"), ("mkv", "libx264")])
+def test_cut_where_ffmpeg_notices_nothing(ext: str, codec: str, tmp_path: Path) -> None:
+    data = encoded(ext, codec, tmp_path)
+    assert not is_cut(data)
+    assert reason(data[:-1000]) == "cut off"
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_bit_flips(codec: str, tmp_path: Path) -> None:
+    """Nearly all of the damage is seen; what is not seen left every frame decodable."""
+    data = encoded("mp4", codec, tmp_path, frames=40)
+    start = data.index(b"mdat") + 4
+    size = int.from_bytes(data[start - 8 : start - 4], "big") - 8
+    rng = np.random.default_rng(0)
+    rejected = 0
+    for _ in range(12):
+        damaged = bytearray(data)
+        for _ in range(20):
+            damaged[start + rng.integers(size)] ^= 1 << int(rng.integers(8))
+        try:
+            examine_video(bytes(damaged))
+        except Rejected:
+            rejected += 1
+    assert rejected >= 11
+
+
+def test_size_changes_mid_stream(tmp_path: Path) -> None:
+    parts = []
+    for number, height in enumerate((48, 64)):
+        path = tmp_path / f"{number}.mpg"
+        with av.open(str(path), "w", format="mpeg1video") as container:
+            stream = container.add_stream("mpeg1video", rate=25)
+            stream.height, stream.width, stream.pix_fmt = height, 64, "yuv420p"
+            for image in moving_square(10, height=height):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        parts.append(path.read_bytes())
+    with pytest.raises(Rejected):
+        examine_video(parts[0] + parts[1])
+
+
+def test_limits(clips: Path) -> None:
+    data = (clips / "clip0.mp4").read_bytes()
+    assert examine_video(data, Limits(min_frames=10)).frames == 10
+    assert reason(data, Limits(min_frames=11)) == "too short"
+    assert reason(data, Limits(frames=9)) == "too many frames"
+    assert reason(data, Limits(pixels=64 * 48 - 1)) == "frames too large"
+    assert reason(data, Limits(bytes=len(data) - 1)) == "file too large"
+    assert reason(data, Limits(cpu_seconds=-1)) == "takes too long to decode"
+
+
+def test_one_frame(tmp_path: Path) -> None:
+    data = write_video(tmp_path / "v.mp4", moving_square(1)).read_bytes()
+    assert reason(data) == "too short"
+    probe = examine_video(data, Limits(min_frames=1))
+    assert (probe.frames, probe.fps, probe.duration) == (1, 25.0, 0.04)
+
+
+def test_images(picture: Path, noise: bytes) -> None:
+    data = picture.read_bytes()
+    probe = examine_image(data)
+    assert (probe.ext, probe.codec, probe.width, probe.height) == ("jpg", "jpeg", 40, 30)
+    assert (probe.frames, probe.fps, probe.duration) == (1, 0.0, 0.0)
+    for damaged in (data[: len(data) // 2], noise, b"<html>"):
+        with pytest.raises(Rejected, match="damaged image"):
+            examine_image(damaged)
+    with pytest.raises(Rejected, match="empty file"):
+        examine_image(b"")
+    with pytest.raises(Rejected, match="image too large"):
+        examine_image(data, Limits(pixels=1199))
+
+
+def test_awkward_images() -> None:
+    """ImageNet holds a PNG called .JPEG and CMYK JPEGs; a GIF is no member of any set."""
+    image = Image.fromarray(moving_square(1, 30, 40)[0])
+    for form, mode, ext in (("PNG", "RGB", "png"), ("JPEG", "CMYK", "jpg"), ("JPEG", "L", "jpg")):
+        data = io.BytesIO()
+        image.convert(mode).save(data, form)
+        assert examine_image(data.getvalue()).ext == ext
+    data = io.BytesIO()
+    image.save(data, "GIF")
+    with pytest.raises(Rejected, match="damaged image"):
+        examine_image(data.getvalue())
+
+
+def test_every_reason_is_documented() -> None:
+    page = (REPOSITORY / "shards" / "README.md").read_text()
+    sources = [
+        *(REPOSITORY / "sce_video" / "shard").glob("*.py"),
+        REPOSITORY / "sce_video/media.py",
+    ]
+    pattern = re.compile(r'(?:Rejected|Refused|MediaError)\(\s*"([^"]+)"')
+    reasons = {reason for path in sources for reason in pattern.findall(path.read_text())}
+    assert len(reasons) > 15
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == set()

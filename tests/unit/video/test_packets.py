@@ -1,0 +1,60 @@
+"""The packet index as bytes, and what makes a stream impossible to index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sce_video.video.facts import examine_video
+from sce_video.video.packets import IdxError, PacketIndex
+from tests.odd_videos import KINDS, VFR, turn
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> PacketIndex:
+    packets = examine_video(KINDS["vfr"](tmp_path_factory.mktemp("idx")).read_bytes()).packets
+    assert packets is not None
+    return packets
+
+
+def test_there_and_back(index: PacketIndex) -> None:
+    back = PacketIndex.from_bytes(index.to_bytes())
+    for name, value in vars(index).items():
+        assert np.array_equal(getattr(back, name), value), name
+    assert (back.codec, back.codec_tag, back.width, back.height) == ("h264", "avc1", 64, 48)
+
+
+def test_real_times_are_kept(index: PacketIndex) -> None:
+    milliseconds = index.pts[index.packet_of] * float(index.time_base) * 1000
+    assert milliseconds == pytest.approx(VFR)
+
+
+def test_any_changed_byte_is_noticed(index: PacketIndex) -> None:
+    data = index.to_bytes()
+    for at in range(len(data)):
+        damaged = bytearray(data)
+        damaged[at] ^= 0x10
+        with pytest.raises(IdxError):
+            PacketIndex.from_bytes(bytes(damaged))
+    for size in (0, 3, 60, len(data) - 1):
+        with pytest.raises(IdxError):
+            PacketIndex.from_bytes(data[:size])
+
+
+def test_offsets_are_those_of_the_file(tmp_path: Path) -> None:
+    """In Matroska a packet's position is that of its block, not of its data."""
+    path = KINDS["late start mkv"](tmp_path)
+    packets = examine_video(path.read_bytes()).packets
+    assert packets is not None
+    first = path.read_bytes()[int(packets.offset[0]) :][: int(packets.size[0])]
+    assert int.from_bytes(first[:4], "big") < len(first)  # a NAL unit behind its length
+
+
+def test_rotation_is_kept(tmp_path: Path) -> None:
+    for degrees in (90, 180, 270):
+        data = turn(KINDS["b-frames"](tmp_path), tmp_path / "t.mp4", degrees).read_bytes()
+        packets = examine_video(data).packets
+        assert packets is not None
+        assert packets.rotation == 360 - degrees
