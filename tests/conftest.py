@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,23 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from all tests but those of ``-m gpu``, and from the processes that they start."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names of tests that change from process to process: workers would not agree on them.
+
+    Raises:
+        UsageError: the name of a parametrised test holds an address.
+    """
+    for item in items:
+        if re.search(r"\bat 0x[0-9a-f]+|<[a-z]+ ", item.nodeid):
+            raise pytest.UsageError(f"{item.nodeid}: give its parameters ids")
 
 
 @pytest.fixture(scope="session")
