@@ -22,7 +22,7 @@ from sce_video.arguments import Parser, whole
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import EAGER, compile_kernels
 from sce_video.augment.parameters import ViewParams, draw
-from sce_video.augment.recipes import RECIPES, Recipe, ViewRecipe
+from sce_video.config.recipes import RECIPES, Recipe, ViewRecipe
 from sce_video.stream.crops import DRAWS, Box
 from sce_video.stream.cut import resize
 from sce_video.stream.draws import uniforms

@@ -16,14 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sce_video.errors import SceVideoError
-from sce_video.stream.remote.files import (
-    CHUNK,
-    RemoteFile,
-    WrongBytes,
-    bare_url,
-    persist,
-    reading,
-)
+from sce_video.stream.remote.files import CHUNK, RemoteFile, WrongBytes, bare_url, persist, reading
 
 DEFAULT_CACHE = "~/.cache/sce_video"
 CACHE_GIB = 100.0

@@ -12,7 +12,7 @@ import torch
 
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import EAGER, ENOUGH_CLIPS, choose_kernels, compile_kernels
-from sce_video.augment.recipes import RECIPES
+from sce_video.config.recipes import RECIPES
 from tests.conftest import REPOSITORY
 from tests.runs import run
 from tests.unit.augment.test_apply import some_clips
@@ -39,7 +39,7 @@ def test_compiled_equals_eager_and_is_compiled_beforehand() -> None:
 def test_a_missing_compiler_is_one_line_and_eager(tmp_path: Path) -> None:
     code = (
         "from sce_video.augment.kernels import EAGER, compile_kernels\n"
-        "from sce_video.augment.recipes import RECIPES\n"
+        "from sce_video.config.recipes import RECIPES\n"
         "assert compile_kernels(RECIPES['moco_v2'], 3, 20) is EAGER\n"
     )
     done = run(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sce_video.augment.recipes import RECIPES, ViewRecipe, find_recipe
 from sce_video.config import PRETRAINING_RECIPES
+from sce_video.config.recipes import RECIPES, RandomCrop, RandomResizedCrop, ViewRecipe, find_recipe
 from sce_video.config.sections import LABELLED_RECIPES, PretrainAugmentConfig
 from sce_video.errors import UsageError
-from sce_video.stream.crops import CentreCrop, RandomCrop, RandomResizedCrop
+from sce_video.stream.crops import CentreCrop
 
 
 def row(view: ViewRecipe) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sce_video.config.recipes import RandomCrop, RandomResizedCrop
 from sce_video.stream.clips import (
     ClipSpec,
     ClipTiming,
@@ -22,7 +23,7 @@ from sce_video.stream.clips import (
     subsample,
     uniform_starts,
 )
-from sce_video.stream.crops import DRAWS, CentreCrop, RandomCrop, RandomResizedCrop, crop_boxes
+from sce_video.stream.crops import DRAWS, CentreCrop, crop_boxes
 from sce_video.stream.cut import all_needed, temporal_difference
 from sce_video.stream.draws import uniforms
 from tests.conftest import GOLDEN

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sce_video.config import load_config
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.stream.clips import ClipTiming, RandomClips, Video
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import make_clips
 from sce_video.stream.data import open_data
 from sce_video.stream.foreign.clips import VIDEOS, ForeignClips, TarSample, facts, tar_samples

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from sce_video.config import load_config
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard.__main__ import main as shard
 from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import make_clips, temporal_difference
 from sce_video.stream.data import open_data
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
@@ -91,7 +91,7 @@ def test_a_damaged_packet_index_is_a_bad_sample(
 
     monkeypatch.setattr(PacketIndex, "from_bytes", damaged)
     dataset = ClipDataset(ShardReader(index), SAMPLER, substitutes=np.arange(6))
-    batch = dataset.__getitems__([Position(0, 0, 0), Position(0, 1, 1)])
+    batch = dataset.__getitems__([Position(0, 0), Position(0, 1)])
     assert batch.rows.tolist() == [1, 1]
     [(name, reason)] = batch.bad
     assert name == ShardReader(index).name(0)
@@ -99,7 +99,7 @@ def test_a_damaged_packet_index_is_a_bad_sample(
 
 
 def batches(index: ShardIndex, workers: int) -> list[ClipBatch]:
-    positions = [[Position(0, 2 * i + j, 2 * i + j) for j in range(2)] for i in range(3)]
+    positions = [[Position(0, 2 * i + j) for j in range(2)] for i in range(3)]
     dataset = ClipDataset(ShardReader(index), SAMPLER, substitutes=np.arange(6))
     return list(load(dataset, positions, workers=workers))
 
@@ -120,7 +120,7 @@ def test_a_bad_sample_is_named_and_replaced_or_left_out(
     reader = ShardReader(index)
     media = reader.media
     monkeypatch.setattr(reader, "media", lambda row: b"x" * 100 if row == 1 else media(row))
-    positions = [Position(0, 0, 0), Position(0, 1, 1)]
+    positions = [Position(0, 0), Position(0, 1)]
     batch = ClipDataset(reader, SAMPLER, substitutes=np.arange(6)).__getitems__(positions)
     assert batch.rows.tolist() == [0, 2]
     (name, reason), *others = batch.bad
@@ -140,7 +140,7 @@ def test_a_set_of_bad_samples_alone_ends_the_run(
     monkeypatch.setattr(reader, "packets", lambda row: None)
     dataset = ClipDataset(reader, SAMPLER, substitutes=np.arange(6))
     with pytest.raises(SceVideoError, match=r"no sample can be read; the last: .*no readable MP4"):
-        dataset.__getitems__([Position(0, 0, 3)])
+        dataset.__getitems__([Position(0, 3)])
 
 
 def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_lost_shard_is_one_line(index: ShardIndex, tmp_path: Path, workers: in
     reader.folder = tmp_path
     dataset = ClipDataset(reader, SAMPLER, substitutes=np.arange(6))
     with pytest.raises(SceVideoError) as caught:
-        list(load(dataset, [[Position(0, 0, 0)]], workers=workers))
+        list(load(dataset, [[Position(0, 0)]], workers=workers))
     path = tmp_path / reader.shard_names[0]
     assert str(caught.value) == f"{path}: No such file or directory; shard again"
 
@@ -175,7 +175,7 @@ def test_an_error_in_a_worker_ends_the_process(index: ShardIndex, tmp_path: Path
         "if __name__ == '__main__':\n"
         f"    reader = ShardReader(open_shards({str(index.folder)!r}))\n"
         "    dataset = ClipDataset(reader, UniformClips(0, 1, 4, 1.0, 32))  # no view: a bug\n"
-        "    list(load(dataset, [[Position(0, 0, 0)]] * 4, workers=2))\n"
+        "    list(load(dataset, [[Position(0, 0)]] * 4, workers=2))\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=90, check=False

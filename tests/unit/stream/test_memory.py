@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.shardset.index import open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
@@ -36,7 +36,7 @@ def growth(shards: Path, samples: int, size: int) -> tuple[float, float]:
     dataset = ClipDataset(ShardReader(open_shards(shards)), sampler, substitutes=np.arange(6))
     seen = []
     for i in range(samples):
-        dataset.__getitems__([Position(i // 6, i % 6, i % 6)])
+        dataset.__getitems__([Position(i // 6, i % 6)])
         if i in (samples // 3, samples - 1):
             seen.append(resident_mib())
     return seen[0], seen[1]
@@ -52,7 +52,7 @@ def test_a_loader_of_two_workers_is_small(tmp_path: Path) -> None:
     crops = ((RandomResizedCrop((0.2, 0.766)), 224),) * 2
     sampler = RandomClips(crops, ClipTiming(16, 2.56), 0.2, seed=0)
     dataset = ClipDataset(ShardReader(open_shards(make_shards(tmp_path, videos=8))), sampler)
-    positions = [[Position(0, i, i) for i in range(8)]] * 12
+    positions = [[Position(0, i) for i in range(8)]] * 12
     most = 0.0
     before = descendants(os.getpid())
     for _ in load(dataset, positions, workers=2):

@@ -17,12 +17,12 @@ import torch
 from moto.server import ThreadedMotoServer
 
 from sce_video.config import load_config
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.errors import SceVideoError, UsageError, VerificationError
 from sce_video.shard import plan
 from sce_video.shard.__main__ import main as shard
 from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.data import open_data
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.errors import SceVideoError
 from sce_video.shardset.index import open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
@@ -72,7 +72,7 @@ def test_workers_die_with_the_trainer(shards: Path, tmp_path: Path) -> None:
         "from tests.unit.stream.test_workers import SAMPLER\n"
         "if __name__ == '__main__':\n"
         f"    dataset = ClipDataset(ShardReader(open_shards({str(shards)!r})), SAMPLER)\n"
-        "    batches = load(dataset, [[Position(0, 0, 0)]] * 10**6, workers=2)\n"
+        "    batches = load(dataset, [[Position(0, 0)]] * 10**6, workers=2)\n"
         "    next(batches)\n"
         "    print('started', flush=True)\n"
         "    time.sleep(60)\n"
@@ -94,7 +94,7 @@ def test_a_killed_worker_is_one_line(shards: Path) -> None:
     reader = ShardReader(open_shards(shards))
     before = descendants(os.getpid())
     dataset = ClipDataset(reader, SAMPLER, substitutes=np.arange(6))
-    batches = load(dataset, [[Position(0, 0, 0)]] * 10**5, workers=1)
+    batches = load(dataset, [[Position(0, 0)]] * 10**5, workers=1)
     next(batches)
     started = descendants(os.getpid()) - before
     worker = max(started)  # after the fork server, if that is new, too
