@@ -37,11 +37,11 @@ def draw(
     """Parameters of one view of a batch: a pure function of (seed, epoch, row, view).
 
     Args:
-        recipe: of the view.
+        recipe: probabilities and ranges.
         seed: of the run.
         epochs: of each sample ``[B]``.
         rows: of each sample ``[B]``.
-        view: its number.
+        view: number of the view in its recipe, from 0.
     """
     samples = zip(epochs.tolist(), rows.tolist(), strict=True)
     u = np.stack([uniforms(seed, epoch, row, view, "colour", 14) for epoch, row in samples])

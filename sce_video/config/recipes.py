@@ -53,7 +53,7 @@ class ViewRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The views of a sample."""
+    """The views of a sample, and what normalises their pixels."""
 
     views: tuple[ViewRecipe, ...]
     stats: tuple[Colour, Colour]  # mean and std that normalise the pixels

@@ -34,7 +34,7 @@ class Video:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Length in seconds; 0 for an image."""
         return self.frames / self.fps if self.fps else 0.0
 
 
@@ -143,7 +143,7 @@ class RandomClips:
         """The views of one video in one epoch."""
         keys = [(self.seed, epoch, row, view) for view in range(len(self.crops))]
         starts = [float(uniforms(*key, "start", 1)[0]) for key in keys]
-        clips = []
+        clips: list[ClipSpec] = []
         for key, start, (crop, size) in zip(keys, starts, self.crops, strict=True):
             u = uniforms(*key, "crop", DRAWS)
             box, scale = random_box(crop, video.height, video.width, size, u)

@@ -21,7 +21,7 @@ from sce_video.stream.remote.cache import Cache
 def open_data(
     config: Config, rank: int, ranks: int
 ) -> tuple[ShardIndex, BatchPlan] | tuple[None, ForeignPlan]:
-    """The index, if there is one, and this rank's plan; nothing of it needs torch.
+    """The index, if there is one, and this rank's plan.
 
     Raises:
         UsageError: not there, not enough for a batch, or keys that do not go with it.

@@ -19,7 +19,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def uniforms(
     seed: int, epoch: int, sample: int, view: int, purpose: Purpose, count: int
 ) -> NDArray[np.float64]:
-    """``count`` numbers uniform in [0,1): SplitMix64 (Steele et al., 2014) over the hashed key."""
+    """``count`` numbers uniform in [0,1): SplitMix64 (Steele et al., 2014) from a hashed key.
+
+    The key is all arguments but ``count``.
+    """
     key = hashlib.sha256(f"{seed}/{epoch}/{sample}/{view}/{purpose}".encode()).digest()
     z = np.frombuffer(key, np.uint64, 1) + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

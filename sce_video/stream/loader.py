@@ -53,7 +53,7 @@ def stack_clips(clips: Sequence[Tensor]) -> Tensor:
 
 
 class ClipDataset(Dataset[ClipBatch]):
-    """Batches by lists of positions; a bad sample is replaced by the next one of its epoch."""
+    """Batches by lists of positions; a bad sample is replaced by the next substitute."""
 
     def __init__(
         self,

@@ -145,7 +145,7 @@ class BatchPlan(TrainingPlan):
 
 
 def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> BatchPlan:
-    """The plan of a run; checks split, batch size and media before torch is imported.
+    """The plan of a run; checks split, batch size and media.
 
     Raises:
         UsageError: an unknown split, no full batch, images where clips are asked for or the

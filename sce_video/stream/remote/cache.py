@@ -68,7 +68,7 @@ class Cache:
             raise self._failed(file, error) from error
 
     def _failed(self, file: RemoteFile, error: OSError) -> SceVideoError:
-        """What went wrong on this machine."""
+        """The error, in one line, for what this machine refused."""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "free some, lower data.cache_gib, or " if full else ""
         return SceVideoError(
