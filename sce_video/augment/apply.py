@@ -13,7 +13,7 @@ from torch import Tensor
 from sce_video.augment import ops
 from sce_video.augment.kernels import EAGER, Kernels
 from sce_video.augment.parameters import Flags, ViewParams, draw
-from sce_video.augment.recipes import Recipe, ViewRecipe
+from sce_video.config.recipes import Recipe, ViewRecipe
 
 
 class Augmenter:

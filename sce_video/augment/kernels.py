@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from sce_video.augment import ops
-from sce_video.augment.recipes import Recipe
+from sce_video.config.recipes import Recipe
 from sce_video.errors import first_line
 
 ENOUGH_CLIPS = 20_000
 """Clips from which compiling pays: it takes some 20 s and saves 1 ms or more a clip (112 px)."""
+
+_Jitter = Callable[[Tensor, Tensor], Tensor]  # (clips, factors)
 
 log = logging.getLogger("sce_video")
 
@@ -24,12 +26,7 @@ log = logging.getLogger("sce_video")
 class Kernels:
     """The ops that gain by compiling."""
 
-    jitter: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-        ops.brightness,
-        ops.contrast,
-        ops.saturation,
-        ops.hue,
-    )
+    jitter: tuple[_Jitter, ...] = (ops.brightness, ops.contrast, ops.saturation, ops.hue)
     normalise: Callable[[Tensor, Tensor, Tensor], Tensor] = ops.normalise
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.augment.recipes import ViewRecipe
+from sce_video.config.recipes import ViewRecipe
 from sce_video.stream.draws import uniforms
 
 Flags = NDArray[np.bool_]
@@ -27,7 +27,7 @@ class ViewParams:
     flip: Flags  # [B]
 
     def __getitem__(self, rows: slice) -> ViewParams:
-        """Those of some clips."""
+        """The parameters of some of the clips."""
         return ViewParams(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
@@ -37,18 +37,14 @@ def draw(
     """Parameters of one view of a batch: a pure function of (seed, epoch, row, view).
 
     Args:
-        recipe: of the view.
+        recipe: probabilities and ranges.
         seed: of the run.
         epochs: of each sample ``[B]``.
         rows: of each sample ``[B]``.
-        view: its number.
+        view: number of the view in its recipe, from 0.
     """
-    u = np.stack(
-        [
-            uniforms(seed, int(e), int(r), view, "colour", 14)
-            for e, r in zip(epochs, rows, strict=True)
-        ]
-    )
+    samples = zip(epochs.tolist(), rows.tolist(), strict=True)
+    u = np.stack([uniforms(seed, epoch, row, view, "colour", 14) for epoch, row in samples])
     *spread, hue = recipe.strengths
     low, high = np.maximum(0.0, 1.0 - np.array(spread)), 1.0 + np.array(spread)
     factors = low + u[:, 5:8] * (high - low)

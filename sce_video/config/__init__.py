@@ -14,7 +14,6 @@ from sce_video.config.load import (
     load_pretraining,
 )
 from sce_video.config.sections import (
-    PRETRAINING_RECIPES,
     AugmentConfig,
     HeadConfig,
     ModelConfig,
@@ -24,7 +23,6 @@ from sce_video.config.sections import (
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig, SupervisedConfig
 
 __all__ = [
-    "PRETRAINING_RECIPES",
     "TASKS",
     "AnyConfig",
     "AugmentConfig",

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sce_video.config.base import Count, Positive, Section, Share
-
-PRETRAINING_RECIPES = {
-    "kinetics_strength_0.5": 2,
-    "kinetics_strength_1.0": 2,
-    "kinetics_weak_strong": 2,
-    "crop_flip": 2,
-    "imagenet_two_view": 2,
-    "imagenet_five_crop": 6,
-    "moco_v2": 2,
-    "cifar_weak_strong": 2,
-}
-"""The recipes of :mod:`sce_video.augment.recipes` that pretrain, and how many views each has."""
-
-LABELLED_RECIPES = ("video_linear", "video_finetune", "imagenet_linear")
-"""Those that train with labels, on one view."""
+from sce_video.config.recipes import RECIPES, RandomResizedCrop, Recipe, recipe_names
 
 
 class RunConfig(Section):
@@ -87,6 +74,21 @@ class AugmentConfig(Section):
             raise ValueError(f"give the lower bound first, not {list(bounds)}")
         return bounds
 
+    def find_recipe(self) -> Recipe:
+        """The recipe; what this section gives replaces the recipe's own, in every view."""
+        recipe = RECIPES[self.recipe]
+        difference = self.temporal_difference
+        views = []
+        for view in recipe.views:
+            crop = view.crop
+            if isinstance(crop, RandomResizedCrop):
+                crop = RandomResizedCrop(self.area or crop.area, self.aspect or crop.aspect)
+            flip = view.flip if self.flip is None else self.flip
+            views.append(replace(view, crop=crop, flip=flip))
+        if difference is None:
+            difference = recipe.temporal_difference
+        return replace(recipe, views=tuple(views), temporal_difference=difference)
+
 
 class PretrainAugmentConfig(AugmentConfig):
     """Of pretraining."""
@@ -96,9 +98,9 @@ class PretrainAugmentConfig(AugmentConfig):
     @field_validator("recipe")
     @classmethod
     def _pretrains(cls, name: str) -> str:
-        if name not in PRETRAINING_RECIPES:
-            known = ", ".join(PRETRAINING_RECIPES)
-            raise ValueError(f"'{name}' does not pretrain; take one of {known}")
+        known = recipe_names(labelled=False)
+        if name not in known:
+            raise ValueError(f"'{name}' does not pretrain; take one of {', '.join(known)}")
         return name
 
 
@@ -107,10 +109,11 @@ class LabelledAugmentConfig(AugmentConfig):
 
     @model_validator(mode="after")
     def _trains_with_labels(self) -> LabelledAugmentConfig:
-        if self.recipe not in LABELLED_RECIPES:
-            known = ", ".join(LABELLED_RECIPES)
-            raise ValueError(f"'{self.recipe}' is not for labels; take one of {known}")
-        if (self.area or self.aspect) and self.recipe.startswith("video"):
+        known = recipe_names(labelled=True)
+        if self.recipe not in known:
+            raise ValueError(f"'{self.recipe}' is not for labels; take one of {', '.join(known)}")
+        (view,) = RECIPES[self.recipe].views
+        if (self.area or self.aspect) and not isinstance(view.crop, RandomResizedCrop):
             raise ValueError(f"{self.recipe} has no random resized crop: leave out area and aspect")
         return self
 

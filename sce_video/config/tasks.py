@@ -16,8 +16,8 @@ from sce_video.config.objectives import (
     SCEConfig,
     SimCLRConfig,
 )
+from sce_video.config.recipes import RECIPES
 from sce_video.config.sections import (
-    PRETRAINING_RECIPES,
     AugmentConfig,
     ClassHeadConfig,
     ClipConfig,
@@ -93,10 +93,11 @@ class PretrainConfig(Config):
     @property
     def views(self) -> int:
         """Views of a sample: the recipe's first ones, as many as the objective takes."""
-        views = PRETRAINING_RECIPES[self.augment.recipe]
         if isinstance(self.objective, SimCLRConfig):
             return 2
-        return 1 if isinstance(self.objective, IRConfig | CMCConfig) else views
+        if isinstance(self.objective, IRConfig | CMCConfig):
+            return 1
+        return len(RECIPES[self.augment.recipe].views)
 
     @property
     def colour(self) -> Literal["rgb", "lab"]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
-from sce_video.augment.recipes import Recipe, find_recipe
 from sce_video.config import Config
+from sce_video.config.recipes import RECIPES, Recipe
 from sce_video.engine.health import view_grid
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
@@ -35,7 +35,7 @@ _NAMED = 4  # tensors that a message names
 
 def encoder_spec(config: Config) -> EncoderSpec:
     """What the run's encoder is and sees."""
-    mean, std = find_recipe(config.augment.recipe).stats
+    mean, std = RECIPES[config.augment.recipe].stats
     return EncoderSpec(
         trunk=config.model.trunk,
         width=config.model.width,
@@ -106,14 +106,7 @@ def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -
 
 def view_recipe(config: Config) -> Recipe:
     """The recipe with the config's own values, for as many views as the run takes."""
-    augment = config.augment
-    recipe = find_recipe(
-        augment.recipe,
-        flip=augment.flip,
-        area=augment.area,
-        aspect=augment.aspect,
-        temporal_difference=augment.temporal_difference,
-    )
+    recipe = config.augment.find_recipe()
     return replace(recipe, views=recipe.views[: config.views])
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from sce_video.augment.recipes import Colour
+from sce_video.config.recipes import Colour
 
 
 def view_grid(views: Sequence[Tensor], mean: Colour, std: Colour, clips: int = 8) -> Tensor:

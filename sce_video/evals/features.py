@@ -84,7 +84,7 @@ def extract_batches(
     device = device or torch.device("cpu")
     trunks = {name: trunk.to(device).eval() for name, trunk in trunks.items()}
     dataset = ClipDataset(ShardReader(index), views)
-    positions = [[Position(0, i, int(row)) for i, row in enumerate(batch)] for batch in batches]
+    positions = [[Position(0, int(row)) for row in batch] for batch in batches]
     for clips in load(dataset, positions, workers=workers):
         found: dict[str, Tensor] = dict.fromkeys(trunks, torch.zeros(0, 0))
         if len(clips.rows):

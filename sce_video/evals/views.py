@@ -10,7 +10,7 @@ from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import UniformClips
 
 
-def eval_views(spec: EncoderSpec, clips: int | None, crops: int, size: int | None) -> UniformClips:
+def eval_views(spec: EncoderSpec, clips: int, crops: int, size: int | None) -> UniformClips:
     """Views for an encoder of clips; ``size`` None = 8/7 of its training size.
 
     For an encoder of images there is one: the centre of ``size`` (None = as in training) of an

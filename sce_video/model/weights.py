@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sce_video.augment.recipes import find_recipe
+from sce_video.config.recipes import RECIPES
 from sce_video.errors import UsageError, first_line
 from sce_video.files import sha256_file
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, load_encoder
@@ -164,7 +164,7 @@ def _from_file(file: Path, name: str) -> OpenedEncoder:
 
 def _spec(name: str, *, torchvision_video: bool) -> EncoderSpec:
     frames, seconds, size, recipe = _INPUTS[name]
-    mean, std = find_recipe(recipe).stats
+    mean, std = RECIPES[recipe].stats
     if name == "r2plus1d_18" and torchvision_video:
         mean, std = _TORCHVISION_VIDEO
     return EncoderSpec(

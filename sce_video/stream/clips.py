@@ -13,7 +13,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.stream.crops import DRAWS, Box, Crop, Size, crop_boxes, short_side
+from sce_video.config.recipes import Crop
+from sce_video.stream.crops import DRAWS, Box, Size, crop_boxes, random_box, short_side
 from sce_video.stream.draws import uniforms
 
 Indices = NDArray[np.int64]
@@ -33,7 +34,7 @@ class Video:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Length in seconds; 0 for an image."""
         return self.frames / self.fps if self.fps else 0.0
 
 
@@ -77,17 +78,9 @@ def uniform_starts(video: Video, seconds: float, clips: int) -> list[Fraction]:
     """Starts of ``clips`` clips spread evenly from the video's start to its end."""
     if clips == 1:
         return [Fraction(0)]
-    room = max(_length(video) - Fraction(seconds), Fraction(0))
+    length = video.frames / Fraction(video.fps) if video.fps else Fraction(0)
+    room = max(length - Fraction(seconds), Fraction(0))
     return [room * c / (clips - 1) for c in range(clips)]
-
-
-def covering_starts(video: Video, seconds: float) -> list[Fraction]:
-    """Starts of the fewest evenly spread clips that leave out no frame of the video."""
-    return uniform_starts(video, seconds, max(math.ceil(_length(video) / Fraction(seconds)), 1))
-
-
-def _length(video: Video) -> Fraction:
-    return video.frames / Fraction(video.fps) if video.fps else Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -117,16 +110,11 @@ class ClipTiming:
             room = max(video.duration - self.seconds, 0.0)
             start = self._near(u_first * room, u, room)
             return subsample(*frame_range(video, start, self.seconds), self.frames)
-        step = self.step
+        step = round(self.seconds * GRID_FPS / self.frames)
         places = max(video.frames - 1 - (self.frames - 1) * step, 0) // self.grid
         start = self._near(int(u_first * (places + 1)), u, places, GRID_FPS / self.grid, whole=True)
         numbers = int(start) * self.grid + np.arange(self.frames, dtype=np.int64) * step
         return np.minimum(numbers, video.frames - 1)
-
-    @property
-    def step(self) -> int:
-        """Frames between two of a clip on the grid."""
-        return round(self.seconds * GRID_FPS / self.frames)
 
     def _near(
         self, first: float, u: float | None, room: float, rate: float = 1.0, *, whole: bool = False
@@ -153,23 +141,17 @@ class RandomClips:
 
     def __call__(self, video: Video, epoch: int, row: int) -> list[ClipSpec]:
         """The views of one video in one epoch."""
-        starts = [
-            float(uniforms(self.seed, epoch, row, view, "start", 1)[0])
-            for view in range(len(self.crops))
-        ]
-        return [
-            self._view(video, (self.seed, epoch, row, view), starts)
-            for view in range(len(self.crops))
-        ]
-
-    def _view(
-        self, video: Video, key: tuple[int, int, int, int], starts: Sequence[float]
-    ) -> ClipSpec:
-        crop, size = self.crops[key[-1]]
-        box, scale = crop(video.height, video.width, size, uniforms(*key, "crop", DRAWS))
-        difference = self.difference > 0 and uniforms(*key, "difference", 1)[0] < self.difference
-        frames = self.timing(video, starts[0], starts[key[-1]] if key[-1] else None)
-        return ClipSpec(frames, box, size, scale, bool(difference))
+        keys = [(self.seed, epoch, row, view) for view in range(len(self.crops))]
+        starts = [float(uniforms(*key, "start", 1)[0]) for key in keys]
+        clips: list[ClipSpec] = []
+        for key, start, (crop, size) in zip(keys, starts, self.crops, strict=True):
+            u = uniforms(*key, "crop", DRAWS)
+            box, scale = random_box(crop, video.height, video.width, size, u)
+            share = self.difference
+            difference = share > 0 and bool(uniforms(*key, "difference", 1)[0] < share)
+            frames = self.timing(video, starts[0], start if clips else None)
+            clips.append(ClipSpec(frames, box, size, scale, difference))
+        return clips
 
 
 @dataclass(frozen=True)
@@ -180,7 +162,7 @@ class UniformClips:
     10 x 3 at 8/7 of the training size (256 for 224).
     """
 
-    clips: int | None  # None = as many as cover the whole video
+    clips: int
     crops: int  # 1 or 3
     frames: int
     seconds: float
@@ -190,10 +172,7 @@ class UniformClips:
     def __call__(self, video: Video, epoch: int, row: int) -> list[ClipSpec]:
         """All views of a video, clip-major."""
         scale = short_side(video.height, video.width, round(self.size * self.short))
-        if self.clips is None:
-            starts = covering_starts(video, self.seconds)
-        else:
-            starts = uniform_starts(video, self.seconds, self.clips)
+        starts = uniform_starts(video, self.seconds, self.clips)
         chosen = [subsample(*frame_range(video, s, self.seconds), self.frames) for s in starts]
         boxes = crop_boxes(*scale, self.size, self.crops)
         return [ClipSpec(frames, box, self.size, scale) for frames in chosen for box in boxes]

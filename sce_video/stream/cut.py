@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,12 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sce_video.stream.clips import ClipSpec
+from sce_video.stream.clips import ClipSpec, Indices
 from sce_video.stream.crops import Size
 from sce_video.video.decode import Backend, decode_frames
+from sce_video.video.decode.cuda import decode_tensor
 from sce_video.video.packets import PacketIndex
 
 _LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
+
+_Part = tuple[slice, slice]  # rows and columns of a frame
+_WHOLE = (slice(None), slice(None))
 
 
 def make_clips(
@@ -24,7 +30,8 @@ def make_clips(
     index: PacketIndex | None = None,
     *,
     antialias: bool = True,
-    backend: Backend = "planned",
+    backend: Backend | Literal["cuda"] = "planned",
+    device: str = "cuda",
 ) -> list[Tensor]:
     """Decode once what all ``specs`` of a video need, and cut them.
 
@@ -33,40 +40,65 @@ def make_clips(
         specs: the clips to make.
         index: the video's packet index, if it has one.
         antialias: low-pass before shrinking; the published code does not.
-        backend: who decodes.
+        backend: who decodes; ``cuda`` decodes and cuts on ``device``, where rounding may differ by
+            one level.
+        device: of ``cuda``.
 
     Returns:
-        One tensor ``[T,3,S,S]`` uint8 a spec, channels last in memory.
+        One tensor ``[T,3,S,S]`` uint8 a spec, channels last in memory if made on the CPU.
 
     Raises:
-        DecodeError: the video does not give the frames.
+        DecodeError: the video does not give the frames, or the backend gets its kind wrong.
     """
     needed = all_needed(specs)
-    frames = decode_frames(data, needed, index, backend)
+    pixels: Callable[[Sequence[Indices], _Part], Tensor]
+    if backend == "cuda":
+        pixels = partial(_pixels_on_device, decode_tensor(data, needed, index, device))
+    else:
+        pixels = partial(_pixels, decode_frames(data, needed, index, backend))
     whole: dict[tuple[bytes, bool, Size], Tensor] = {}  # views of one clip share its frames
     clips = []
     for spec in specs:
         places = [np.searchsorted(needed, numbers) for numbers in needed_frames(spec)]
         top, left, height, width = spec.box
+        part = (slice(top, top + height), slice(left, left + width))
         if spec.scale is None:
-            part = (slice(top, top + height), slice(left, left + width))
-            crop = _pixels([[frames[i][part] for i in each] for each in places])
+            crop = pixels(places, part)
         else:
             key = (spec.frames.tobytes(), spec.difference, spec.scale)
             if key not in whole:
-                images = _pixels([[frames[i] for i in each] for each in places])
-                whole[key] = resize(images, spec.scale, antialias)
-            crop = whole[key][:, :, top : top + height, left : left + width]
-        clips.append(resize(crop, (spec.size, spec.size), antialias))
+                whole[key] = resize(pixels(places, _WHOLE), spec.scale, antialias)
+            crop = whole[key][:, :, *part]
+        clips.append(resize(crop, (spec.size, spec.size), antialias).to(torch.uint8))
     return clips
 
 
-def all_needed(specs: Sequence[ClipSpec]) -> NDArray[np.int64]:
+def _pixels(frames: Sequence[NDArray[np.uint8]], places: Sequence[Indices], part: _Part) -> Tensor:
+    """``[T,3,h,w]``: a part of some frames, or with a second list of places the difference to them.
+
+    A view of ``[T,h,w,3]``: the layout that resizing is fastest in.
+    """
+    stacked = [np.stack([frames[i][part] for i in each]) for each in places]
+    pixels = temporal_difference(*stacked) if len(stacked) == 2 else stacked[0]
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def _pixels_on_device(frames: Tensor, places: Sequence[Indices], part: _Part) -> Tensor:
+    """As :func:`_pixels`, of frames ``[n,3,H,W]`` on their device; whole levels as float."""
+    stacked = [frames[each][:, :, *part] for each in places]
+    if len(stacked) == 1:
+        return stacked[0].float()
+    weights = torch.tensor([2989, 5870, 1140], device=frames.device).view(1, 3, 1, 1)
+    gray, later = ((x * weights).sum(1, keepdim=True) // 10000 for x in stacked)
+    return ((gray - later + 255) / 2).round().expand(-1, 3, -1, -1)
+
+
+def all_needed(specs: Sequence[ClipSpec]) -> Indices:
     """Display numbers of all frames that ``specs`` take, ascending, each once."""
     return np.unique(np.concatenate([part for spec in specs for part in needed_frames(spec)]))
 
 
-def needed_frames(spec: ClipSpec) -> list[NDArray[np.int64]]:
+def needed_frames(spec: ClipSpec) -> list[Indices]:
     """Display numbers of a clip's frames, and with temporal difference of their successors.
 
     The clip's last frame has no successor: its difference is the one before it.
@@ -76,16 +108,6 @@ def needed_frames(spec: ClipSpec) -> list[NDArray[np.int64]]:
     last = spec.frames[-1]
     base = np.minimum(spec.frames, max(last - 1, spec.frames[0]))
     return [base, np.minimum(base + 1, last)]
-
-
-def _pixels(images: Sequence[Sequence[NDArray[np.uint8]]]) -> Tensor:
-    """``[T,3,H,W]``: the frames, or with a second list of frames the difference to them.
-
-    A view of ``[T,H,W,3]``: the layout that resizing is fastest in.
-    """
-    stacked = [np.stack(each) for each in images]
-    pixels = temporal_difference(*stacked) if len(stacked) == 2 else stacked[0]
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def temporal_difference(
@@ -102,7 +124,11 @@ def temporal_difference(
 
 
 def resize(images: Tensor, size: Size, antialias: bool) -> Tensor:
-    """``[T,3,H,W]`` -> ``[T,3,*size]``, bilinear; of uint8, fast on a view of ``[T,H,W,3]``."""
+    """``[T,3,H,W]`` -> ``[T,3,*size]``, bilinear, in whole levels of [0,255].
+
+    Of uint8, or of floats where there is no such kernel; fast on a view of ``[T,H,W,3]`` uint8.
+    """
     if images.shape[-2:] == size:
         return images
-    return F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)
+    made = F.interpolate(images, size, mode="bilinear", antialias=antialias, align_corners=False)
+    return made.round_().clamp_(0, 255) if made.is_floating_point() else made

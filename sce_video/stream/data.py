@@ -13,7 +13,7 @@ from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.manifest import MANIFEST_NAME
 from sce_video.shardset.published import PUBLISHED
 from sce_video.stream.foreign.plan import ForeignPlan, foreign_plan, is_foreign
-from sce_video.stream.order import WINDOW, BatchPlan, batch_plan
+from sce_video.stream.order import WINDOW, BatchPlan, batch_plan, schedule
 from sce_video.stream.reader import RemoteIndex, open_set
 from sce_video.stream.remote.cache import Cache
 
@@ -21,7 +21,7 @@ from sce_video.stream.remote.cache import Cache
 def open_data(
     config: Config, rank: int, ranks: int
 ) -> tuple[ShardIndex, BatchPlan] | tuple[None, ForeignPlan]:
-    """The index, if there is one, and this rank's plan; nothing of it needs torch.
+    """The index, if there is one, and this rank's plan.
 
     Raises:
         UsageError: not there, not enough for a batch, or keys that do not go with it.
@@ -128,16 +128,11 @@ def planned_data(
     if config.task != "pretrain" and published is None:
         raise UsageError(f"{shards}: no shards here, and no set of known classes")
     rows = np.arange(samples)
-    train = config.train
     plan = BatchPlan(
         digest="",
-        seed=config.run.seed,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        accumulate=train.accumulate,
-        ranks=ranks,
         rows=rows,
         shard_of=np.zeros_like(rows),
         classes=published.classes if published else 0,
+        **schedule(config, 0, ranks),
     )
     return plan, note

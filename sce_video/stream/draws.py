@@ -1,7 +1,6 @@
-"""Random numbers by counter: a pure function of (seed, epoch, sample, view, purpose).
+"""Random numbers as pure functions of a key: independent of rank, worker, device and order.
 
-Independent of rank, worker, device and order, so that a clip is the same wherever and whenever it
-is made. SplitMix64 (Steele et al., 2014) over a hashed key.
+A clip is the same wherever and whenever it is made.
 """
 
 from __future__ import annotations
@@ -20,7 +19,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def uniforms(
     seed: int, epoch: int, sample: int, view: int, purpose: Purpose, count: int
 ) -> NDArray[np.float64]:
-    """``count`` numbers uniform in [0,1)."""
+    """``count`` numbers uniform in [0,1): SplitMix64 (Steele et al., 2014) from a hashed key.
+
+    The key is all arguments but ``count``.
+    """
     key = hashlib.sha256(f"{seed}/{epoch}/{sample}/{view}/{purpose}".encode()).digest()
     z = np.frombuffer(key, np.uint64, 1) + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -28,3 +30,9 @@ def uniforms(
     z = z ^ (z >> np.uint64(31))
     uniform: NDArray[np.float64] = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return uniform
+
+
+def keyed_generator(key: str) -> np.random.Generator:
+    """NumPy's generator, seeded by a key: for permutations."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))

@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ViewSampler
-from sce_video.stream.cuda import make_clips_on, require_cuda
 from sce_video.stream.cut import make_clips
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 from sce_video.video.decode import Backend, DecodeError
+from sce_video.video.decode.cuda import require_cuda
 
 
 @dataclass
@@ -53,7 +53,7 @@ def stack_clips(clips: Sequence[Tensor]) -> Tensor:
 
 
 class ClipDataset(Dataset[ClipBatch]):
-    """Batches by lists of positions; a bad sample is replaced by the next one of its epoch."""
+    """Batches by lists of positions; a bad sample is replaced by the next substitute."""
 
     def __init__(
         self,
@@ -72,31 +72,26 @@ class ClipDataset(Dataset[ClipBatch]):
         self.reader, self.sampler = reader, sampler
         self.substitutes = substitutes
         self.on_gpu = decode == "cuda"
-        if decode == "cuda":
+        if self.on_gpu:
             require_cuda()
-            self._make = partial(make_clips_on, "cuda", antialias=antialias)
-        else:
-            self._make = partial(make_clips, antialias=antialias, backend=decode)
-
-    def __getitem__(self, index: Any) -> ClipBatch:
-        raise NotImplementedError("read by batches")
+        self._make = partial(make_clips, antialias=antialias, backend=decode)
 
     def __getitems__(self, positions: list[Position]) -> ClipBatch:
         """Make one micro-batch; called in a worker."""
         began = time.process_time()
-        batch = ClipBatch([], np.zeros(0, np.int64), np.zeros(0, np.int64), torch.zeros(0))
         bad: dict[int, str] = {}  # row -> reason, stand-ins included
         samples = [found for p in positions if (found := self._sample(p, bad)) is not None]
-        batch.bad = [(self.reader.name(p.row), bad[p.row]) for p in positions if p.row in bad]
-        batch.rows = np.array([row for row, _, _ in samples], dtype=np.int64)
-        batch.epochs = np.array([epoch for _, epoch, _ in samples], dtype=np.int64)
-        batch.labels = torch.from_numpy(self.reader.labels[batch.rows].astype(np.int64))
-        batch.names = [self.reader.name(row) for row, _, _ in samples]
-        if samples:
-            columns = zip(*(clips for _, _, clips in samples), strict=True)
-            batch.views = [stack_clips(clips) for clips in columns]
-        batch.cpu = time.process_time() - began
-        return batch
+        rows = np.array([row for row, _, _ in samples], np.int64)
+        columns = zip(*(clips for _, _, clips in samples), strict=True)
+        return ClipBatch(
+            views=[stack_clips(clips) for clips in columns],
+            rows=rows,
+            epochs=np.array([epoch for _, epoch, _ in samples], np.int64),
+            labels=torch.from_numpy(self.reader.labels[rows].astype(np.int64)),
+            names=[self.reader.name(row) for row in rows.tolist()],
+            bad=[(self.reader.name(p.row), bad[p.row]) for p in positions if p.row in bad],
+            cpu=time.process_time() - began,
+        )
 
     def _sample(
         self, position: Position, bad: dict[int, str]
@@ -178,12 +173,10 @@ def load(
     Raises (while iterating):
         SceVideoError: a worker met an error of ours, or was killed.
     """
-    context = None
     on_gpu = isinstance(dataset, ClipDataset) and dataset.on_gpu
     workers = 0 if on_gpu else workers
     if workers:
         start_fork_server()
-        context = multiprocessing.get_context("forkserver")
     loader: DataLoader[ClipBatch] = DataLoader(
         dataset,
         batch_size=None if batches is None else 1,
@@ -191,7 +184,7 @@ def load(
         num_workers=workers,
         collate_fn=_whole,
         worker_init_fn=_worker_init,
-        multiprocessing_context=context,
+        multiprocessing_context="forkserver" if workers else None,
         pin_memory=pin and not on_gpu,
     )
     iterator = iter(loader)  # starts the workers now

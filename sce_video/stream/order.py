@@ -5,7 +5,6 @@ The whole state of streaming is one integer, the global number of samples consum
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +15,10 @@ from numpy.typing import NDArray
 from sce_video.config import Config
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
+from sce_video.stream.draws import keyed_generator
 
 WINDOW = 16
 """Shards that are mixed with each other; keeps reads near each other on slow storage."""
-
-
-def _generator(seed: int, epoch: int, digest: str) -> np.random.Generator:
-    key = hashlib.sha256(f"order/{seed}/{epoch}/{digest}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
 
 
 def epoch_order(
@@ -44,7 +39,7 @@ def epoch_order(
     Returns:
         A permutation of ``0..n-1``.
     """
-    generator = _generator(seed, epoch, digest)
+    generator = keyed_generator(f"order/{seed}/{epoch}/{digest}")
     shards = int(shard_of.max()) + 1
     window_of_shard = generator.permutation(shards) // window
     shuffled = generator.permutation(len(shard_of))
@@ -57,10 +52,9 @@ def epoch_order(
 
 @dataclass(frozen=True)
 class Position:
-    """One sample of one batch: where it stands, so that bad samples have a successor."""
+    """One sample of one batch."""
 
     epoch: int
-    place: int  # in the epoch's order
     row: int  # of the index
 
 
@@ -105,6 +99,18 @@ class TrainingPlan(ABC):
         return self.batch_size // (self.accumulate * self.ranks)
 
 
+def schedule(config: Config, rank: int, ranks: int) -> dict[str, int]:
+    """What every :class:`TrainingPlan` takes of a run's configuration and ranks."""
+    return {
+        "seed": config.run.seed,
+        "epochs": config.train.epochs,
+        "batch_size": config.train.batch_size,
+        "accumulate": config.train.accumulate,
+        "rank": rank,
+        "ranks": ranks,
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan(TrainingPlan):
     """Which samples each micro-batch of a rank holds, from any point to the end of training.
@@ -127,20 +133,19 @@ class BatchPlan(TrainingPlan):
 
     def micro_batches(self, consumed: int) -> Iterator[list[Position]]:
         """This rank's micro-batches after ``consumed`` samples (a multiple of the batch size)."""
-        first = consumed // self.batch_size
+        first, start = divmod(consumed // self.batch_size, self.steps_per_epoch)
         local = self.micro_batch
-        for epoch in range(first // self.steps_per_epoch, self.epochs):
+        for epoch in range(first, self.epochs):
             order = self.order(epoch)
-            start = first % self.steps_per_epoch if epoch == first // self.steps_per_epoch else 0
-            for step in range(start, self.steps_per_epoch):
+            for step in range(start if epoch == first else 0, self.steps_per_epoch):
                 for micro in range(self.accumulate):
                     slot = (step * self.accumulate + micro) * self.ranks + self.rank
-                    places = range(slot * local, (slot + 1) * local)
-                    yield [Position(epoch, place, int(order[place])) for place in places]
+                    rows = order[slot * local : (slot + 1) * local]
+                    yield [Position(epoch, row) for row in rows.tolist()]
 
 
 def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> BatchPlan:
-    """The plan of a run; checks split, batch size and media before torch is imported.
+    """The plan of a run; checks split, batch size and media.
 
     Raises:
         UsageError: an unknown split, no full batch, images where clips are asked for or the
@@ -171,10 +176,5 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
         shard_of=shard_of.astype(np.int64),
         classes=len(index.manifest.classes),
         digest=index.digest,
-        seed=config.run.seed,
-        epochs=config.train.epochs,
-        batch_size=config.train.batch_size,
-        accumulate=config.train.accumulate,
-        rank=rank,
-        ranks=ranks,
+        **schedule(config, rank, ranks),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,7 +68,8 @@ class ShardReader:
 
     def __init__(self, index: ShardIndex) -> None:
         self.folder = index.folder
-        self.shard_names = sorted(shard.name for shard in index.manifest.shards)
+        shards = sorted(index.manifest.shards, key=attrgetter("name"))
+        self.shard_names = [shard.name for shard in shards]
         self.shard_of = index.shard_numbers()
         self._keys = index.table.column("key")  # as Arrow has them: small, for millions of samples
         self.labels = index.numbers("label")
@@ -80,10 +82,9 @@ class ShardReader:
         self._remote: list[RemoteFile] = []
         if isinstance(index, RemoteIndex):
             self._cache = index.cache
-            entries = {shard.name: shard for shard in index.manifest.shards}
             self._remote = [
-                RemoteFile.of_set(index.url, index.digest, name, entry.bytes, entry.sha256)
-                for name, entry in sorted(entries.items())
+                RemoteFile.of_set(index.url, index.digest, s.name, s.bytes, s.sha256)
+                for s in shards
             ]
         self._files: dict[int, int] = {}
 

@@ -22,8 +22,8 @@ from sce_video.arguments import Parser, whole
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import EAGER, compile_kernels
 from sce_video.augment.parameters import ViewParams, draw
-from sce_video.augment.recipes import RECIPES, Recipe, ViewRecipe
-from sce_video.stream.crops import DRAWS, Box
+from sce_video.config.recipes import RECIPES, Recipe, ViewRecipe
+from sce_video.stream.crops import DRAWS, Box, random_box
 from sce_video.stream.cut import resize
 from sce_video.stream.draws import uniforms
 from tests.benchmarks.sets import run_bench
@@ -149,7 +149,7 @@ def _works(recipe: Recipe, videos: list[Tensor], size: int, epoch: int) -> list[
         zip(recipe.views, recipe.crops(size), strict=True)
     ):
         draws = [uniforms(0, epoch, int(row), number, "crop", DRAWS) for row in rows]
-        boxes = [crop(HEIGHT, WIDTH, side, u)[0] for u in draws]
+        boxes = [random_box(crop, HEIGHT, WIDTH, side, u)[0] for u in draws]
         params = draw(view, 0, epochs, rows, number)
         works.append(_Work(videos, boxes, side, view, params, recipe))
     return works

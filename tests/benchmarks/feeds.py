@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips, Video, ViewSampler
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import BatchPlan, Position
 from sce_video.stream.reader import ShardReader

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from sce_video.arguments import Parser, whole
 from sce_video.augment.apply import Augmenter
-from sce_video.augment.recipes import RECIPES
 from sce_video.config import PretrainConfig
+from sce_video.config.recipes import RECIPES
 from sce_video.config.sections import TrunkName
 from sce_video.engine.loop import Trainer, build_optimizer
 from sce_video.engine.precision import check_bf16

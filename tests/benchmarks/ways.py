@@ -11,9 +11,9 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips, Video
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import all_needed
 from sce_video.stream.reader import ShardReader
 from sce_video.video.container import number_of, number_packet

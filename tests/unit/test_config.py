@@ -55,7 +55,7 @@ def test_configs_are_found_by_path_and_by_name(
         ("model.trunk=r2plus1d18", "model.trunk: .*'r2plus1d_18'.* got 'r2plus1d18'"),
         ("objective.temp_m=0.2", "temp_m 0.2 must be below temp 0.1"),
         ("objective.queue=8", "objective.queue 8 is below the 64 keys of a step"),
-        ("augment.recipe=video_eval", "'video_eval' does not pretrain; take one of"),
+        ("augment.recipe=video_linear", "'video_linear' does not pretrain; take one of"),
         ("augment.recipe=sce", "augment.recipe: 'sce' does not pretrain.* kinetics_strength_1.0"),
         ("objective.coef=1", "unknown key 'objective.coef'; did you mean 'objective.coeff'?"),
         ("objective.name=rings", "objective: name 'rings' is unknown; did you mean 'ring'?"),

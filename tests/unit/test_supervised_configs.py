@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from sce_video.config import SupervisedConfig, configs_folder, load_config
+from sce_video.config.recipes import RandomCrop, RandomResizedCrop
 from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.preview import describe
 from sce_video.shardset.published import PUBLISHED
-from sce_video.stream.crops import RandomCrop, RandomResizedCrop
 from sce_video.stream.data import planned_data
 from tests.unit.test_configs import DATA, header
 

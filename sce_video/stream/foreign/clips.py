@@ -178,7 +178,7 @@ class ForeignClips(IterableDataset[ClipBatch]):
         )
 
     def _samples(self, visit: Visit) -> Iterator[TarSample]:
-        name = bare_url(visit.shard) if is_remote(visit.shard) else visit.shard
+        name = bare_url(visit.shard)
         if is_remote(visit.shard):
             descriptor = self.plan.cache.open(RemoteFile.ask(visit.shard))
         else:
@@ -240,14 +240,15 @@ def _sample(
 ) -> TarSample:
     name = f"{shard}/{fields['__key__']}"
     found = [field for field in fields if field.rpartition(".")[2] in media]
-    if len(found) != 1:
-        several = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
+    if len(found) == 1:
+        return TarSample(name, fields[found[0]], _label(fields))
+    problem = "no video or image"
+    if found:
+        problem = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
+    elif others:
         clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
-        none = f"{', '.join(sorted(others))} where others are asked for: {clip}"
-        return TarSample(
-            name, problem=several if found else none if others else "no video or image"
-        )
-    return TarSample(name, fields[found[0]], _label(fields))
+        problem = f"{', '.join(sorted(others))} where others are asked for: {clip}"
+    return TarSample(name, problem=problem)
 
 
 def _label(fields: dict[str, Any]) -> int:

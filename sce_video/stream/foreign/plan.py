@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from braceexpand import braceexpand
 
 from sce_video.config import Config
 from sce_video.errors import UsageError
-from sce_video.stream.order import TrainingPlan
+from sce_video.stream.draws import keyed_generator
+from sce_video.stream.order import TrainingPlan, schedule
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import bare_url, file_system, is_remote
 
 _MOST = 250_000  # tars; a range of more is a slip
-_GLOB = re.compile(r"[*?\[]")
 
 
 def is_foreign(shards: str | Sequence[str]) -> bool:
@@ -34,7 +32,7 @@ def is_foreign(shards: str | Sequence[str]) -> bool:
     if not is_remote(shards) and Path(shards).is_dir():
         return False
     where = bare_url(shards)
-    return where.endswith(".tar") or bool(re.search(r"[*{]", where))
+    return where.endswith(".tar") or "*" in where or "{" in where
 
 
 def expand(shards: str | Sequence[str]) -> list[str]:
@@ -91,7 +89,7 @@ class ForeignPlan(TrainingPlan):
         return self.epoch_samples
 
     def micro_batches_left(self, consumed: int) -> int:
-        """Of each rank, after ``consumed`` samples."""
+        """Micro-batches that each rank has yet to make once ``consumed`` samples were seen."""
         steps = self.epochs * self.steps_per_epoch - consumed // self.batch_size
         return steps * self.accumulate
 
@@ -102,9 +100,8 @@ class ForeignPlan(TrainingPlan):
         sample; together the readers visit everything once a pass.
         """
         parts = -(-readers // len(self.shards))
-        key = f"visits/{self.seed}/{start}/{number}/{self.digest}"
-        seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(self.shards) * parts)
+        generator = keyed_generator(f"visits/{self.seed}/{start}/{number}/{self.digest}")
+        order = generator.permutation(len(self.shards) * parts)
         return [
             Visit(self.shards[unit // parts], int(unit % parts), parts)
             for unit in order[reader::readers]
@@ -149,14 +146,9 @@ def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
     names = "\n".join([*(bare_url(shard) for shard in shards), str(data.epoch_samples)])
     return ForeignPlan(
         digest=hashlib.sha256(names.encode()).hexdigest(),
-        seed=config.run.seed,
-        epochs=config.train.epochs,
-        batch_size=config.train.batch_size,
-        accumulate=config.train.accumulate,
-        rank=rank,
-        ranks=ranks,
         shards=tuple(shards),
         epoch_samples=data.epoch_samples,
         cache=Cache.at(data.cache, data.cache_gib),
         images=config.clip is None,
+        **schedule(config, rank, ranks),
     )

@@ -16,14 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sce_video.errors import SceVideoError
-from sce_video.stream.remote.files import (
-    CHUNK,
-    RemoteFile,
-    WrongBytes,
-    bare_url,
-    persist,
-    reading,
-)
+from sce_video.stream.remote.files import CHUNK, RemoteFile, WrongBytes, bare_url, persist, reading
 
 DEFAULT_CACHE = "~/.cache/sce_video"
 CACHE_GIB = 100.0
@@ -75,7 +68,7 @@ class Cache:
             raise self._failed(file, error) from error
 
     def _failed(self, file: RemoteFile, error: OSError) -> SceVideoError:
-        """What went wrong on this machine."""
+        """The error, in one line, for what this machine refused."""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "free some, lower data.cache_gib, or " if full else ""
         return SceVideoError(

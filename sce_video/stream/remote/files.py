@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -142,17 +141,12 @@ def persist(url: str, attempt: Callable[[], T]) -> T:
     raise SceVideoError(f"{name}: {problem} ({_ATTEMPTS} attempts)") from cause
 
 
-@contextmanager
-def reading(url: str) -> Iterator[Any]:
-    """A remote file opened to be read once, from its start to its end."""
-    system = file_system(url)
+def reading(url: str) -> Any:
+    """A remote file opened to be read once, from its start to its end; a context."""
     if url.startswith("http"):
         # No size is asked for and no range: one request gives all, from any server.
-        with system.open(url, block_size=0, size=1) as source:
-            yield source
-    else:
-        with system.open(url, block_size=CHUNK, cache_type="none") as source:
-            yield source
+        return file_system(url).open(url, block_size=0, size=1)
+    return file_system(url).open(url, block_size=CHUNK, cache_type="none")
 
 
 def fetch_small(url: str, sha256: str = "") -> bytes:

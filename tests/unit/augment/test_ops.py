@@ -34,7 +34,9 @@ COLOUR: list[tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor], flo
 ]
 
 
-@pytest.mark.parametrize(("ours", "theirs", "low", "high"), COLOUR, ids=lambda v: str(v))
+@pytest.mark.parametrize(
+    ("ours", "theirs", "low", "high"), COLOUR, ids=[ours.__name__ for ours, *_ in COLOUR]
+)
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())
 def test_colour_ops_equal_torchvision(

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.stream.clips import (
-    ClipSpec,
     ClipTiming,
     RandomClips,
     UniformClips,
     Video,
-    covering_starts,
     frame_range,
     subsample,
     uniform_starts,
 )
-from sce_video.stream.crops import DRAWS, CentreCrop, RandomCrop, RandomResizedCrop, crop_boxes
-from sce_video.stream.cut import all_needed, temporal_difference
-from sce_video.stream.draws import uniforms
-from tests.conftest import GOLDEN
-
-CASES = json.loads((GOLDEN / "video_sampling.json").read_text())["cases"]
-
-
-def named(prefix: str) -> list[Any]:
-    found = [c for c in CASES if c["name"].startswith(prefix)]
-    assert found
-    return [pytest.param(c, id=c["name"]) for c in found]
+from tests.unit.stream.golden import named
 
 
 @pytest.mark.parametrize("case", named("uniform_subsample") + named("pytorchvideo_uniform"))
@@ -54,39 +38,6 @@ def test_uniform_clips_golden(case: dict[str, Any]) -> None:
         first, count = frame_range(video, start, p["clip_duration"])
         assert float(start) == pytest.approx(clip["start"], abs=1e-9)
         assert (first, first + count) == (clip["first_frame"], clip["one_past_last_frame"])
-
-
-@pytest.mark.parametrize("case", named("uniform_crop"))
-def test_crop_boxes_golden(case: dict[str, Any]) -> None:
-    p = case["params"]
-    box = crop_boxes(p["height"], p["width"], p["size"], 3)[p["spatial_idx"]]
-    assert list(box[:2]) == case["expected_top_left_yx"]
-
-
-def test_temporal_difference_golden() -> None:
-    case = next(c for c in CASES if c["name"] == "temporal_difference_u8True_grayTrue_absFalse")
-    frames = np.array(case["inputs"]["frames"], dtype=np.uint8).transpose(1, 2, 3, 0)  # CTHW
-    expected = np.array(case["expected"]).transpose(1, 2, 3, 0)
-    following = np.concatenate([frames[1:], frames[-1:]])
-    ours = temporal_difference(frames[:-1], following[:-1])
-    np.testing.assert_array_equal(ours, expected[:-1])
-    np.testing.assert_array_equal(expected[-1], expected[-2])  # why the last pair is repeated
-
-
-def test_temporal_difference_is_the_float_path_but_for_rounding() -> None:
-    case = next(c for c in CASES if c["name"] == "temporal_difference_u8False_grayTrue_absFalse")
-    frames = np.array(case["inputs"]["frames"], dtype=np.uint8).transpose(1, 2, 3, 0)  # CTHW
-    expected = np.array(case["expected"]).transpose(1, 2, 3, 0)
-    ours = temporal_difference(frames[:-1], frames[1:])
-    assert np.abs(ours - expected[:-1]).max() <= 1  # half a level of luma, half of the result
-
-
-@pytest.mark.parametrize("case", named("time_difference_indices"))
-def test_temporal_difference_reads_each_frame_and_its_successor(case: dict[str, Any]) -> None:
-    p = case["params"]
-    frames = subsample(p["first_index"], p["num_frames"], p["num_samples"])
-    spec = ClipSpec(frames, (0, 0, 8, 8), 8, difference=True)
-    assert all_needed([spec]).tolist() == case["expected_indices_to_load"]
 
 
 def test_short_videos_repeat_frames_and_never_leave_the_video() -> None:
@@ -157,57 +108,9 @@ def test_the_gap_between_clips_is_limited(grid: int, gap: float) -> None:
     assert starts.max() + 60 < 250
 
 
-@given(st.integers(1, 400), st.floats(5, 60), st.floats(0.1, 20), st.integers(2, 16))
-def test_some_clips_cover_the_whole_video(
-    frames: int, fps: float, seconds: float, clip_frames: int
-) -> None:
-    video = Video(frames, fps, 64, 64)
-    starts = covering_starts(video, seconds)
-    covered = np.zeros(frames, bool)
-    for start in starts:
-        first, count = frame_range(video, start, seconds)
-        covered[first : first + count] = True
-    # A clip of less than a frame's time shows one frame: then some lie between two clips.
-    assert covered.all() or seconds * fps < 1
-    assert len(starts) == max(1, math.ceil(frames / fps / seconds - 1e-9))
-    views = UniformClips(None, 3, clip_frames, seconds, 32)(video, 0, 0)
-    assert len(views) == 3 * len(starts)
-
-
-def test_heads_train_on_random_crops_of_random_scale() -> None:
-    sides, corners = set(), set()
-    for row in range(400):
-        u = uniforms(0, 0, row, 0, "crop", DRAWS)
-        (top, left, height, width), scale = RandomCrop()(256, 340, 224, u)
-        assert (height, width) == (224, 224)
-        assert 0 <= top <= scale[0] - 224
-        assert 0 <= left <= scale[1] - 224
-        sides.add(min(scale))
-        corners.add((top, left))
-    assert sides == set(range(256, 321))
-    assert len(corners) > 300
-    box, scale = CentreCrop(8 / 7)(375, 500, 224, uniforms(0, 0, 0, 0, "crop", DRAWS))
-    assert scale == (256, 341)
-    assert box == (16, 59, 224, 224)
-
-
 def test_an_image_is_one_frame_whenever_the_clip_starts() -> None:
     image = Video(1, 0.0, 375, 500)
     assert image.duration == 0
     assert ClipTiming(1, 1.0)(image, 0.7).tolist() == [0]
     [view] = UniformClips(1, 1, 1, 1.0, 224)(image, 0, 0)
     assert view.frames.tolist() == [0]
-
-
-def test_crop_falls_back_to_the_centre_of_extreme_frames() -> None:
-    box, _ = RandomResizedCrop((0.9, 1.0))(10, 1000, 32, uniforms(0, 0, 0, 0, "crop", 40))
-    assert box == (0, 493, 10, 13)
-
-
-def test_uniforms_look_uniform() -> None:
-    u = np.concatenate([uniforms(0, 0, s, 0, "crop", 40) for s in range(1000)])
-    assert u.min() >= 0
-    assert u.max() < 1
-    counts, _ = np.histogram(u, bins=20, range=(0, 1))
-    chi2 = float(((counts - 2000) ** 2 / 2000).sum())
-    assert chi2 < 50  # 19 degrees of freedom: p < 1e-4 beyond

@@ -12,11 +12,11 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import functional as tv
 
 from sce_video.config import load_config
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.errors import UsageError
 from sce_video.shard.__main__ import main as shard
 from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips, UniformClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position, batch_plan
 from sce_video.stream.reader import ShardReader
@@ -48,7 +48,7 @@ def test_views_are_torchvisions_crops(root: Path, index: ShardIndex) -> None:
     folder = ImageFolder(str(root / "raw"))
     reader = ShardReader(index)
     paths = dict(zip(index.strings("path"), range(6), strict=True))
-    [batch] = load(ClipDataset(reader, SAMPLER), [[Position(0, i, i) for i in range(6)]], workers=0)
+    [batch] = load(ClipDataset(reader, SAMPLER), [[Position(0, i) for i in range(6)]], workers=0)
     assert not batch.bad
     for path, label in folder.samples:
         row = paths[Path(path).relative_to(root / "raw").as_posix()]
@@ -65,7 +65,7 @@ def test_views_are_torchvisions_crops(root: Path, index: ShardIndex) -> None:
 def test_evaluation_is_the_centre_of_a_resized_image(root: Path, index: ShardIndex) -> None:
     views = UniformClips(1, 1, 1, 0.0, 112, short=8 / 7)
     dataset = ClipDataset(ShardReader(index), views)
-    batch = dataset.__getitems__([Position(0, 0, 0)])
+    batch = dataset.__getitems__([Position(0, 0)])
     image = Image.open(root / "raw" / index.strings("path")[0]).convert("RGB")
     expected = tv.center_crop(tv.resize(tv.pil_to_tensor(image), [128], antialias=True), [112])
     assert int((batch.views[0][0, 0].int() - expected.int()).abs().max()) <= 1
@@ -86,6 +86,6 @@ def test_clips_are_for_videos_and_images_for_the_rest(index: ShardIndex) -> None
 
 
 def test_batches_of_images_are_small_in_memory(index: ShardIndex) -> None:
-    batch = ClipDataset(ShardReader(index), SAMPLER).__getitems__([Position(0, 0, 0)])
+    batch = ClipDataset(ShardReader(index), SAMPLER).__getitems__([Position(0, 0)])
     assert [view.dtype for view in batch.views] == [torch.uint8] * 2
     assert batch.views[0].untyped_storage().nbytes() == 3 * 224 * 224

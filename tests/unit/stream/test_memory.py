@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.shardset.index import open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 from tests.benchmarks.shard import resident_mib
-from tests.runs import make_shards
 from tests.unit.stream.test_workers import descendants
 
 
@@ -36,23 +35,23 @@ def growth(shards: Path, samples: int, size: int) -> tuple[float, float]:
     dataset = ClipDataset(ShardReader(open_shards(shards)), sampler, substitutes=np.arange(6))
     seen = []
     for i in range(samples):
-        dataset.__getitems__([Position(i // 6, i % 6, i % 6)])
+        dataset.__getitems__([Position(i // 6, i % 6)])
         if i in (samples // 3, samples - 1):
             seen.append(resident_mib())
     return seen[0], seen[1]
 
 
-def test_memory_is_flat(tmp_path: Path) -> None:
-    early, late = growth(make_shards(tmp_path, videos=6), 600, 32)
+def test_memory_is_flat(shards: Path) -> None:
+    early, late = growth(shards, 600, 32)
     assert late - early < 12
 
 
-def test_a_loader_of_two_workers_is_small(tmp_path: Path) -> None:
+def test_a_loader_of_two_workers_is_small(shards: Path) -> None:
     """16 frames of 224 x 224, two views, 8 videos a batch."""
     crops = ((RandomResizedCrop((0.2, 0.766)), 224),) * 2
     sampler = RandomClips(crops, ClipTiming(16, 2.56), 0.2, seed=0)
-    dataset = ClipDataset(ShardReader(open_shards(make_shards(tmp_path, videos=8))), sampler)
-    positions = [[Position(0, i, i) for i in range(8)]] * 12
+    dataset = ClipDataset(ShardReader(open_shards(shards)), sampler)
+    positions = [[Position(0, i % 6) for i in range(8)]] * 12
     most = 0.0
     before = descendants(os.getpid())
     for _ in load(dataset, positions, workers=2):
@@ -63,9 +62,9 @@ def test_a_loader_of_two_workers_is_small(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_memory_is_flat_over_5000_samples(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    shards: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    early, late = growth(make_shards(tmp_path, videos=6), 5000, 112)
+    early, late = growth(shards, 5000, 112)
     record_property("mib_early", early)
     record_property("mib_late", late)
     assert late - early < 20

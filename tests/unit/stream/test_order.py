@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sce_video.config import load_config
 from sce_video.errors import UsageError
-from sce_video.stream.order import BatchPlan, Position, epoch_order
+from sce_video.shardset.index import ShardIndex
+from sce_video.stream.order import BatchPlan, Position, batch_plan, epoch_order
 
 
 def plan(rank: int = 0, ranks: int = 1, accumulate: int = 1, samples: int = 50) -> BatchPlan:
@@ -112,3 +114,16 @@ def test_ten_million_ids_are_planned_quickly() -> None:
     epoch_order(shard_of, 0, 0, "d")
     # 0.6 s on an idle core; the bound only catches a loop over the ids.
     assert time.process_time() - began < 20
+
+
+def test_short_videos_may_be_left_out_and_grids_need_layered_shards(index: ShardIndex) -> None:
+    def planned(*overrides: str) -> BatchPlan:
+        given = [f"data.shards={index.folder}", "data.split=null", "train.batch_size=2"]
+        config = load_config("demo.yaml", [*given, *overrides])
+        return batch_plan(config, index, 0, 1)
+
+    assert len(planned("clip.seconds=1").rows) == 6  # videos of 0.8 s repeat frames
+    with pytest.raises(UsageError, match=r"all videos are shorter than clip\.seconds=1"):
+        planned("clip.seconds=1", "data.on_short=drop")
+    with pytest.raises(UsageError, match=r"clip\.grid=8 needs shards made with --encode layered"):
+        planned("clip.frames=8", "clip.seconds=2.56", "clip.grid=8")

@@ -15,20 +15,11 @@ import pytest
 
 from sce_video.errors import SceVideoError
 from sce_video.shardset.index import open_shards
-from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 from tests.conftest import REPOSITORY
-from tests.runs import make_shards
-
-SAMPLER = RandomClips(((RandomResizedCrop((0.2, 0.766)), 32),) * 2, ClipTiming(4, 0.4), 0, seed=0)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("set"), videos=6)
+from tests.unit.stream.conftest import SAMPLER
 
 
 def descendants(pid: int) -> set[int]:
@@ -66,20 +57,23 @@ def test_workers_die_with_the_trainer(shards: Path, tmp_path: Path) -> None:
         "import sys, time\n"
         f"sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from sce_video.shardset.index import open_shards\n"
+        "from sce_video.stream.clips import UniformClips\n"
+        "from sce_video.stream.data import open_data\n"
         "from sce_video.stream.loader import ClipDataset, load\n"
         "from sce_video.stream.order import Position\n"
         "from sce_video.stream.reader import ShardReader\n"
-        "from tests.unit.stream.test_workers import SAMPLER\n"
         "if __name__ == '__main__':\n"
-        f"    dataset = ClipDataset(ShardReader(open_shards({str(shards)!r})), SAMPLER)\n"
-        "    batches = load(dataset, [[Position(0, 0, 0)]] * 10**6, workers=2)\n"
+        "    sampler = UniformClips(1, 1, 4, 0.4, 32)\n"
+        f"    dataset = ClipDataset(ShardReader(open_shards({str(shards)!r})), sampler)\n"
+        "    batches = load(dataset, [[Position(0, 0)]] * 10**6, workers=2)\n"
         "    next(batches)\n"
-        "    print('started', flush=True)\n"
+        "    heavy = [name for name in ('deepspeed', 'webdataset') if name in sys.modules]\n"
+        "    print('started', heavy, flush=True)\n"
         "    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as trainer:
         assert trainer.stdout is not None
-        assert trainer.stdout.readline() == b"started\n"
+        assert trainer.stdout.readline() == b"started []\n"  # what workers import, too, is light
         below = descendants(trainer.pid)
         assert len(below) >= 3  # the fork server and two workers
         trainer.kill()
@@ -94,7 +88,7 @@ def test_a_killed_worker_is_one_line(shards: Path) -> None:
     reader = ShardReader(open_shards(shards))
     before = descendants(os.getpid())
     dataset = ClipDataset(reader, SAMPLER, substitutes=np.arange(6))
-    batches = load(dataset, [[Position(0, 0, 0)]] * 10**5, workers=1)
+    batches = load(dataset, [[Position(0, 0)]] * 10**5, workers=1)
     next(batches)
     started = descendants(os.getpid()) - before
     worker = max(started)  # after the fork server, if that is new, too

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from sce_video.config.recipes import RandomCrop, RandomResizedCrop
 from sce_video.errors import UsageError
 from sce_video.stream.clips import ClipTiming, RandomClips, Video
-from sce_video.stream.crops import RandomCrop, RandomResizedCrop
-from sce_video.stream.cuda import make_clips_on, require_cuda
 from sce_video.stream.cut import make_clips
 from sce_video.video.decode import BACKENDS, Backend, BackendError, DecodeError, decode_frames
+from sce_video.video.decode.cuda import require_cuda
 from sce_video.video.facts import examine_video
 from sce_video.video.packets import PacketIndex
 from tests.ffmpeg_libraries import link_libraries
@@ -146,14 +146,15 @@ def test_clips_cut_on_a_device_are_those_of_the_cpu(backend: Backend, samples: S
     for row in range(8):
         specs = sampler(video, 0, row)
         differences += sum(spec.difference for spec in specs)
-        there = make_clips_on("cpu", data, specs, index)
+        there = make_clips(data, specs, index, backend="cuda", device="cpu")
         for a, b in zip(make_clips(data, specs, index), there, strict=True):
             assert b.dtype == torch.uint8
             assert a.shape == b.shape
             assert int((a.int() - b.int()).abs().max()) <= 1
     assert differences
+    interlaced = samples["interlaced"][0], specs, samples["interlaced"][1]
     with pytest.raises(DecodeError, match="interlaced"):
-        make_clips_on("cpu", samples["interlaced"][0], specs, samples["interlaced"][1])
+        make_clips(*interlaced, backend="cuda", device="cpu")
 
 
 def test_without_a_gpu_decoding_there_is_refused() -> None:

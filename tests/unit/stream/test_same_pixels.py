@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sce_video.config.recipes import RandomResizedCrop
 from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import BatchPlan
 from sce_video.stream.reader import ShardReader

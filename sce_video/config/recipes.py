@@ -1,17 +1,37 @@
-"""Recipes as tables: which part of a frame, which ops with which probability, a row a view."""
+"""Recipes as tables: which part of a frame, which ops with which probability, a row a view.
+
+Data only: :mod:`sce_video.stream.crops` and :mod:`sce_video.augment` apply them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from sce_video.errors import UsageError
-from sce_video.stream.crops import CentreCrop, Crop, RandomCrop, RandomResizedCrop
 
 Colour = tuple[float, float, float]  # red, green, blue, of pixels in [0,1]
 
 _VIDEO = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """A box whose area is a uniform share of the frame and whose aspect is log-uniform."""
+
+    area: tuple[float, float]  # share of the frame
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)  # width / height
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """The frame at a random short side, then a square anywhere in it: training of the heads."""
+
+    short: tuple[float, float] = (8 / 7, 10 / 7)  # of the view's side: 256 to 320 for 224
+
+
+Crop = RandomResizedCrop | RandomCrop
 
 
 @dataclass(frozen=True)
@@ -33,11 +53,12 @@ class ViewRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The views of a sample."""
+    """The views of a sample, and what normalises their pixels."""
 
     views: tuple[ViewRecipe, ...]
     stats: tuple[Colour, Colour]  # mean and std that normalise the pixels
     temporal_difference: float = 0.0  # probability, each view by itself
+    labelled: bool = False  # for training with labels, which takes one view
 
     def crops(self, size: int) -> tuple[tuple[Crop, int], ...]:
         """Rule and side in pixels of each view, for a base ``size``.
@@ -60,12 +81,6 @@ def _asymmetric(view: ViewRecipe) -> tuple[ViewRecipe, ViewRecipe]:
     return replace(view, blur=1.0), replace(view, blur=0.1, solarize=0.2)
 
 
-def _local(side: int, low: float, high: float) -> ViewRecipe:
-    """A small view of multi-crop, ``side`` pixels where the base is 224."""
-    crop = RandomResizedCrop((low, high))
-    return replace(_IMAGE, crop=crop, side=side / 224, blur=0.5, solarize=0.2)
-
-
 _CROP = RandomResizedCrop((0.2, 1.0))
 _VIDEO_CROP = RandomResizedCrop((0.2, 0.766))
 _IMAGE = ViewRecipe(_CROP, jitter=0.8, strengths=(0.4, 0.4, 0.2, 0.1), gray=0.2, flip=0.5)
@@ -75,11 +90,11 @@ _STRONG_CLIP = replace(_CLIP, strengths=(0.8, 0.8, 0.4, 0.2))
 _PLAIN_CLIP = ViewRecipe(_VIDEO_CROP, flip=0.5)
 _TRAINED_CLIP = ViewRecipe(RandomCrop(), flip=0.5)
 _TUNED_CLIP = replace(_TRAINED_CLIP, jitter=0.8, strengths=(0.4, 0.4, 0.4, 0.1), gray=0.2)
-_LOCALS = (
-    _local(192, 0.172, 0.86),
-    _local(160, 0.143, 0.715),
-    _local(128, 0.114, 0.571),
-    _local(96, 0.086, 0.429),
+# Multi-crop: small views, their sides in pixels where the base is 224.
+_LOCAL_AREAS = {192: (0.172, 0.86), 160: (0.143, 0.715), 128: (0.114, 0.571), 96: (0.086, 0.429)}
+_LOCALS = tuple(
+    replace(_IMAGE, crop=RandomResizedCrop(area), side=side / 224, blur=0.5, solarize=0.2)
+    for side, area in _LOCAL_AREAS.items()
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -97,40 +112,15 @@ RECIPES: dict[str, Recipe] = {
     "moco_v2": Recipe((_MOCO, _MOCO), _IMAGENET),
     "cifar_weak_strong": Recipe((ViewRecipe(_CROP, flip=0.5), _MOCO), _CIFAR10),
     # Training of a linear probe or of the whole network with labels.
-    "video_linear": Recipe((_TRAINED_CLIP,), _VIDEO),
-    "video_finetune": Recipe((_TUNED_CLIP,), _VIDEO),
-    "imagenet_linear": Recipe((ViewRecipe(RandomResizedCrop((0.08, 1.0)), flip=0.5),), _IMAGENET),
-    # Evaluation: 256 for a base of 224, and the centre 224 of 256.
-    "video_eval": Recipe((ViewRecipe(CentreCrop(), side=8 / 7),), _VIDEO),
-    "imagenet_eval": Recipe((ViewRecipe(CentreCrop(8 / 7)),), _IMAGENET),
+    "video_linear": Recipe((_TRAINED_CLIP,), _VIDEO, labelled=True),
+    "video_finetune": Recipe((_TUNED_CLIP,), _VIDEO, labelled=True),
+    "imagenet_linear": Recipe(
+        (ViewRecipe(RandomResizedCrop((0.08, 1.0)), flip=0.5),), _IMAGENET, labelled=True
+    ),
 }
 """Name -> recipe."""
 
 
-def find_recipe(
-    name: str,
-    *,
-    flip: float | None = None,
-    area: tuple[float, float] | None = None,
-    aspect: tuple[float, float] | None = None,
-    temporal_difference: float | None = None,
-) -> Recipe:
-    """A recipe of :data:`RECIPES`; what is not None replaces the recipe's own, in every view.
-
-    Args:
-        name: of the recipe.
-        flip: probability.
-        area: of random resized crops, share of the frame.
-        aspect: of random resized crops, width over height.
-        temporal_difference: probability.
-    """
-    recipe = RECIPES[name]
-    views = []
-    for view in recipe.views:
-        crop = view.crop
-        if isinstance(crop, RandomResizedCrop):
-            crop = RandomResizedCrop(area or crop.area, aspect or crop.aspect)
-        views.append(replace(view, crop=crop, flip=view.flip if flip is None else flip))
-    if temporal_difference is None:
-        temporal_difference = recipe.temporal_difference
-    return Recipe(tuple(views), recipe.stats, temporal_difference)
+def recipe_names(*, labelled: bool) -> list[str]:
+    """The recipes that train with labels, or those that pretrain."""
+    return [name for name, recipe in RECIPES.items() if recipe.labelled == labelled]

@@ -1,69 +1,40 @@
-"""Tars made by others: fixed steps whatever they hold, every reader served, damage told."""
+"""Clips of tars made by others: fixed steps whatever they hold, damage told."""
 
 from __future__ import annotations
 
 import io
-import tarfile
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from sce_video.config import load_config
-from sce_video.errors import SceVideoError, UsageError
+from sce_video.config.recipes import RandomResizedCrop
+from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ClipTiming, RandomClips, Video
-from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.cut import make_clips
 from sce_video.stream.data import open_data
 from sce_video.stream.foreign.clips import VIDEOS, ForeignClips, TarSample, facts, tar_samples
-from sce_video.stream.foreign.plan import ForeignPlan, expand, is_foreign
+from sce_video.stream.foreign.plan import ForeignPlan, expand
 from sce_video.stream.loader import ClipBatch, load
-from sce_video.stream.reader import open_set
 from sce_video.stream.remote.cache import Cache
 from sce_video.video.decode import DecodeError
 from sce_video.video.facts import examine_video
 from tests.odd_videos import KINDS
-from tests.servers import serving
+from tests.servers import Server
+from tests.unit.stream.conftest import SAMPLER
+from tests.unit.stream.foreign.tars import plan, write_tar
 from tests.videos import moving_square, write_video
 
-SAMPLER = RandomClips(((RandomResizedCrop((0.2, 0.766)), 32),) * 2, ClipTiming(4, 0.4), 0.5, seed=0)
 ODD = ["b-frames", "vfr", "edit list", "turned 90", "mpeg-4 b avi", "mpeg-1", "vp9", "annex b"]
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return write_video(tmp_path_factory.mktemp("v") / "v.mp4", moving_square(12)).read_bytes()
-
-
-def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            about = tarfile.TarInfo(name)
-            about.size = len(data)
-            tar.addfile(about, io.BytesIO(data))
-    return str(path)
-
-
-def plan(
-    shards: Iterable[str], rank: int = 0, ranks: int = 1, *, images: bool = False, **changes: int
-) -> ForeignPlan:
-    settings = {"seed": 0, "epochs": 2, "batch_size": 4, "epoch_samples": 9, **changes}
-    return ForeignPlan(
-        **settings,
-        digest="d",
-        rank=rank,
-        ranks=ranks,
-        shards=tuple(shards),
-        cache=Cache.at(),
-        images=images,
-    )
 
 
 def stream(found: ForeignPlan, consumed: int = 0, workers: int = 0) -> list[ClipBatch]:
@@ -73,24 +44,6 @@ def stream(found: ForeignPlan, consumed: int = 0, workers: int = 0) -> list[Clip
 def read(path: str) -> list[TarSample]:
     with Path(path).open("rb") as tar:
         return list(tar_samples(tar, "t", VIDEOS))
-
-
-@given(st.integers(1, 9), st.integers(1, 20), st.integers(0, 3))
-def test_readers_together_visit_everything_once_a_pass(tars: int, readers: int, pas: int) -> None:
-    found = plan([f"{i}.tar" for i in range(tars)])
-    each = [found.visits(8, pas, reader, readers) for reader in range(readers)]
-    assert all(each)
-    seen = Counter(
-        (v.shard, n) for visits in each for v in visits for n in range(v.part, 40, v.parts)
-    )
-    assert seen == Counter({(f"{i}.tar", n): 1 for i in range(tars) for n in range(40)})
-    assert each == [found.visits(8, pas, reader, readers) for reader in range(readers)]
-
-
-def test_passes_and_starts_differ() -> None:
-    found = plan([f"{i}.tar" for i in range(30)])
-    orders = {tuple(v.shard for v in found.visits(s, p, 0, 2)) for s in (0, 8) for p in (0, 1)}
-    assert len(orders) == 4
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 1), (1, 2), (4, 0)])
@@ -159,77 +112,6 @@ def test_odd_names(tmp_path: Path, video: bytes) -> None:
     assert expand(shards) == shards
     batches = stream(plan(shards, batch_size=6, epoch_samples=6))
     assert sorted(batches[0].names) == sorted(f"{shard}/k" for shard in shards)
-
-
-def test_ranges_lists_and_globs(tmp_path: Path) -> None:
-    for i in range(12):
-        (tmp_path / f"t-{i:06}.tar").touch()
-    everything = [str(tmp_path / f"t-{i:06}.tar") for i in range(12)]
-    assert expand(str(tmp_path / "t-{000000..000011}.tar")) == everything
-    assert expand(str(tmp_path / "t-*.tar")) == everything
-    assert (
-        expand([everything[3], str(tmp_path / "t-00001?.tar")]) == everything[3:4] + everything[10:]
-    )
-    assert expand("http://h/{a..c}-{0..1}.tar?sig=1") == [
-        f"http://h/{x}-{n}.tar?sig=1" for x in "abc" for n in range(2)
-    ]
-    assert expand("s3://b/t{8..10}.tar") == ["s3://b/t8.tar", "s3://b/t9.tar", "s3://b/t10.tar"]
-    for shards in ("x/*.tar", "x.tar", "x-{0..1}", ["x"], "http://h/x.tar?y", "s3://b/{a,b}"):
-        assert is_foreign(shards), shards
-    for shards in (str(tmp_path), "shards/ucf101", "http://h/set", "s3://b/set", "http://h/set?a*"):
-        assert not is_foreign(shards), shards
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (["data.shards=TMP/*.tar"], "data.epoch_samples is missing"),
-        (["data.shards=TMP/*.tar", "data.epoch_samples=99", "data.split=a"], "have no splits"),
-        (["data.shards=TMP/*.tar", "data.epoch_samples=3"], "no full batch of 32"),
-        (["data.shards=TMP/*.zip", "data.epoch_samples=99"], "no such file"),
-        (["data.shards=[]", "data.epoch_samples=99"], "an empty list"),
-        (["data.shards=[TMP]", "data.epoch_samples=99"], "a folder; for its tars"),
-        (["data.shards='pipe:cat x'", "data.epoch_samples=99"], "pipes run a shell"),
-        (["data.shards=['pipe:cat x']", "data.epoch_samples=99"], "pipes run a shell"),
-        (["data.shards=[file:///x.tar]", "data.epoch_samples=99"], "not a local path and none of"),
-        (["data.shards=http://h/*.tar", "data.epoch_samples=99"], "no globs in URLs"),
-        (["data.shards='x-{0..1'", "data.epoch_samples=99"], "a brace is not closed"),
-        (["data.shards='x-{0..2000000}'", "data.epoch_samples=99"], "more than 250,000 tars"),
-        (["data.shards=TMP", "data.epoch_samples=99"], "has an index, which says what an epoch is"),
-    ],
-)
-def test_wrong_settings_are_one_line(tmp_path: Path, settings: list[str], message: str) -> None:
-    write_tar(tmp_path / "a.tar", [])
-    given = ["data.split=null", *(text.replace("TMP", str(tmp_path)) for text in settings)]
-    with pytest.raises(UsageError, match=message) as caught:
-        open_data(load_config("demo.yaml", given), 0, 1)
-    assert "\n" not in str(caught.value)
-
-
-def test_labels_want_an_index(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", [])
-    given = [f"data.shards={tmp_path}/*.tar", "data.epoch_samples=999", "data.split=null"]
-    with pytest.raises(UsageError, match="task=linear: needs shards with an index"):
-        open_data(load_config("linear/k400_r3d_18.yaml", given), 0, 1)
-
-
-def test_evaluation_wants_an_index(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"for pretraining only; .* sce_video.shard webdataset$"):
-        open_set(str(tmp_path / "*.tar"))
-
-
-def test_the_plan_of_a_run(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", [])
-    settings = ["data.split=null", f"data.shards={tmp_path}/*.tar", "data.epoch_samples=99"]
-    settings += [f"data.cache={tmp_path}/c", "data.cache_gib=2", "train.accumulate=2"]
-    index, found = open_data(load_config("demo.yaml", settings), 1, 2)
-    assert index is None
-    assert isinstance(found, ForeignPlan)
-    assert (found.steps_per_epoch, found.micro_batch, found.rank) == (3, 8, 1)
-    assert found.cache == Cache(tmp_path / "c", 2**31)
-    assert found.micro_batches_left(64) == 2 * (13 * 3 - 2)
-    other = open_data(load_config("demo.yaml", [*settings, "data.epoch_samples=98"]), 1, 2)[1]
-    assert other.digest != found.digest
 
 
 def test_samples_are_webdatasets(tmp_path: Path, video: bytes) -> None:
@@ -334,30 +216,30 @@ def test_nothing_to_read_ends_at_once(tmp_path: Path, workers: int) -> None:
         stream(plan([empty]), workers=workers)
 
 
-def test_tars_elsewhere_come_through_the_cache(tmp_path: Path, video: bytes) -> None:
-    folder = tmp_path / "served"
+def test_tars_elsewhere_come_through_the_cache(
+    server: Server, tmp_path: Path, video: bytes
+) -> None:
+    folder, cache = server.folder, Cache(tmp_path / "cache", 10**8)
     here = [
         write_tar(folder / f"{i}.tar", [(f"{n}.mp4", video) for n in range(3)]) for i in range(2)
     ]
-    cache = Cache(tmp_path / "cache", 10**8)
-    with serving(folder) as server:
-        server.faults["0.tar"] = ["503", "503"]
-        settings = [f"data.shards={server.url}/{{0..1}}.tar?token=secret", "data.epoch_samples=99"]
-        settings += ["data.split=null", f"data.cache={cache.folder}", "train.batch_size=6"]
-        found = open_data(load_config("demo.yaml", [*settings, "train.epochs=1"]), 0, 1)[1]
-        assert isinstance(found, ForeignPlan)
-        batches = stream(found)
-        assert len(batches) == 16
-        names = {name for b in batches for name in b.names}
-        assert names == {f"{server.url}/{i}.tar/{n}" for i in range(2) for n in range(3)}
-        assert server.gets == Counter({"0.tar": 2, "1.tar": 1})  # one GET after its HEAD failed
-        (folder / "1.tar").write_bytes(Path(here[0]).read_bytes() + bytes(10240))
+    server.faults["0.tar"] = ["503", "503"]
+    settings = [f"data.shards={server.url}/{{0..1}}.tar?token=secret", "data.epoch_samples=99"]
+    settings += ["data.split=null", f"data.cache={cache.folder}", "train.batch_size=6"]
+    found = open_data(load_config("demo.yaml", [*settings, "train.epochs=1"]), 0, 1)[1]
+    assert isinstance(found, ForeignPlan)
+    batches = stream(found)
+    assert len(batches) == 16
+    names = {name for b in batches for name in b.names}
+    assert names == {f"{server.url}/{i}.tar/{n}" for i in range(2) for n in range(3)}
+    assert server.gets == Counter({"0.tar": 2, "1.tar": 1})  # one GET after its HEAD failed
+    (folder / "1.tar").write_bytes(Path(here[0]).read_bytes() + bytes(10240))
+    stream(found)
+    assert server.gets["1.tar"] == 2  # it has changed
+    (folder / "1.tar").unlink()
+    with pytest.raises(SceVideoError, match=r"/1.tar: not there$") as caught:
         stream(found)
-        assert server.gets["1.tar"] == 2  # it has changed
-        (folder / "1.tar").unlink()
-        with pytest.raises(SceVideoError, match=r"/1.tar: not there$") as caught:
-            stream(found)
-        assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value)
     assert len([p for p in cache.folder.iterdir() if len(p.name) == 64]) == 3
 
 

@@ -1,0 +1,116 @@
+"""Which tars a run reads, who reads which, and what it may not ask for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sce_video.config import load_config
+from sce_video.errors import UsageError
+from sce_video.stream.data import open_data
+from sce_video.stream.foreign.plan import ForeignPlan, expand, is_foreign
+from sce_video.stream.remote.cache import Cache
+from tests.unit.stream.foreign.tars import plan, write_tar
+
+
+@given(st.integers(1, 9), st.integers(1, 20), st.integers(0, 3))
+def test_readers_together_visit_everything_once_a_pass(tars: int, readers: int, pas: int) -> None:
+    found = plan([f"{i}.tar" for i in range(tars)])
+    each = [found.visits(8, pas, reader, readers) for reader in range(readers)]
+    assert all(each)
+    seen = Counter(
+        (v.shard, n) for visits in each for v in visits for n in range(v.part, 40, v.parts)
+    )
+    assert seen == Counter({(f"{i}.tar", n): 1 for i in range(tars) for n in range(40)})
+    assert each == [found.visits(8, pas, reader, readers) for reader in range(readers)]
+
+
+def test_passes_and_starts_differ() -> None:
+    found = plan([f"{i}.tar" for i in range(30)])
+    orders = {tuple(v.shard for v in found.visits(s, p, 0, 2)) for s in (0, 8) for p in (0, 1)}
+    assert len(orders) == 4
+
+
+def test_ranges_lists_and_globs(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / f"t-{i:06}.tar").touch()
+    everything = [str(tmp_path / f"t-{i:06}.tar") for i in range(12)]
+    assert expand(str(tmp_path / "t-{000000..000011}.tar")) == everything
+    assert expand(str(tmp_path / "t-*.tar")) == everything
+    assert (
+        expand([everything[3], str(tmp_path / "t-00001?.tar")]) == everything[3:4] + everything[10:]
+    )
+    assert expand("http://h/{a..c}-{0..1}.tar?sig=1") == [
+        f"http://h/{x}-{n}.tar?sig=1" for x in "abc" for n in range(2)
+    ]
+    assert expand("s3://b/t{8..10}.tar") == ["s3://b/t8.tar", "s3://b/t9.tar", "s3://b/t10.tar"]
+    for shards in ("x/*.tar", "x.tar", "x-{0..1}", ["x"], "http://h/x.tar?y", "s3://b/{a,b}"):
+        assert is_foreign(shards), shards
+    for shards in (str(tmp_path), "shards/ucf101", "http://h/set", "s3://b/set", "http://h/set?a*"):
+        assert not is_foreign(shards), shards
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.shards=TMP/*.tar"], "data.epoch_samples is missing"),
+        (["data.shards=TMP/*.tar", "data.epoch_samples=99", "data.split=a"], "have no splits"),
+        (["data.shards=TMP/*.tar", "data.epoch_samples=3"], "no full batch of 32"),
+        (["data.shards=TMP/*.zip", "data.epoch_samples=99"], "no such file"),
+        (["data.shards=[]", "data.epoch_samples=99"], "an empty list"),
+        (["data.shards=[TMP]", "data.epoch_samples=99"], "a folder; for its tars"),
+        (["data.shards='pipe:cat x'", "data.epoch_samples=99"], "pipes run a shell"),
+        (["data.shards=['pipe:cat x']", "data.epoch_samples=99"], "pipes run a shell"),
+        (["data.shards=[file:///x.tar]", "data.epoch_samples=99"], "not a local path and none of"),
+        (["data.shards=http://h/*.tar", "data.epoch_samples=99"], "no globs in URLs"),
+        (["data.shards='x-{0..1'", "data.epoch_samples=99"], "a brace is not closed"),
+        (["data.shards='x-{0..2000000}'", "data.epoch_samples=99"], "more than 250,000 tars"),
+        (["data.shards=TMP", "data.epoch_samples=99"], "has an index, which says what an epoch is"),
+    ],
+    ids=[
+        "no epoch_samples",
+        "split",
+        "no full batch",
+        "no such file",
+        "empty list",
+        "folder",
+        "pipe",
+        "pipe in a list",
+        "file URL",
+        "glob in a URL",
+        "open brace",
+        "long range",
+        "a set's folder",
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path: Path, settings: list[str], message: str) -> None:
+    write_tar(tmp_path / "a.tar", [])
+    given = ["data.split=null", *(text.replace("TMP", str(tmp_path)) for text in settings)]
+    with pytest.raises(UsageError, match=message) as caught:
+        open_data(load_config("demo.yaml", given), 0, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_want_an_index(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [])
+    given = [f"data.shards={tmp_path}/*.tar", "data.epoch_samples=999", "data.split=null"]
+    with pytest.raises(UsageError, match="task=linear: needs shards with an index"):
+        open_data(load_config("linear/k400_r3d_18.yaml", given), 0, 1)
+
+
+def test_the_plan_of_a_run(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [])
+    settings = ["data.split=null", f"data.shards={tmp_path}/*.tar", "data.epoch_samples=99"]
+    settings += [f"data.cache={tmp_path}/c", "data.cache_gib=2", "train.accumulate=2"]
+    index, found = open_data(load_config("demo.yaml", settings), 1, 2)
+    assert index is None
+    assert isinstance(found, ForeignPlan)
+    assert (found.steps_per_epoch, found.micro_batch, found.rank) == (3, 8, 1)
+    assert found.cache == Cache(tmp_path / "c", 2**31)
+    assert found.micro_batches_left(64) == 2 * (13 * 3 - 2)
+    other = open_data(load_config("demo.yaml", [*settings, "data.epoch_samples=98"]), 1, 2)[1]
+    assert other.digest != found.digest

@@ -1,0 +1,140 @@
+"""Shard sets by their index: the same samples from a folder, over HTTP and from S3."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from moto.server import ThreadedMotoServer
+
+from sce_video.errors import SceVideoError, UsageError, VerificationError
+from sce_video.shardset.index import ShardIndex, open_shards
+from sce_video.stream.loader import ClipBatch, ClipDataset, load
+from sce_video.stream.order import BatchPlan
+from sce_video.stream.reader import ShardReader, open_set
+from sce_video.stream.remote.cache import Cache
+from sce_video.stream.remote.files import RemoteFile
+from sce_video.video.decode import DecodeError, decode_frames
+from tests.servers import Server
+from tests.unit.stream.conftest import SAMPLER
+
+
+def test_frames_by_number_are_those_of_a_full_decode(index: ShardIndex) -> None:
+    data = ShardReader(index).media(0)
+    everything = np.stack(decode_frames(data, range(20)))
+    assert everything.shape == (20, 48, 64, 3)
+    picked = decode_frames(data, [3, 4, 11, 19])
+    np.testing.assert_array_equal(picked, everything[[3, 4, 11, 19]])
+    with pytest.raises(DecodeError, match="ends before frame 20"):
+        decode_frames(data, [0, 20])
+    with pytest.raises(DecodeError, match="no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"):
+        decode_frames(b"<html>not a video</html>" * 50, [0])
+
+
+def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
+    copy = ShardReader(index)
+    copy.folder = tmp_path
+    (tmp_path / copy.shard_names[copy.shard_of[5]]).write_bytes(b"short")
+    with pytest.raises(Exception, match=r"shorter than its index says; shard again"):
+        copy.media(5)
+
+
+def test_evaluation_wants_an_index(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"for pretraining only; .* sce_video.shard webdataset$"):
+        open_set(str(tmp_path / "*.tar"))
+
+
+def batches(index: ShardIndex, consumed: int, workers: int = 0) -> list[ClipBatch]:
+    order = BatchPlan(
+        rows=np.arange(len(index)),
+        shard_of=ShardReader(index).shard_of,
+        digest=index.digest,
+        seed=0,
+        epochs=2,
+        batch_size=2,
+    )
+    dataset = ClipDataset(ShardReader(index), SAMPLER, substitutes=order.rows)
+    return list(load(dataset, order.micro_batches(consumed), workers=workers))
+
+
+def assert_same(here: list[ClipBatch], there: list[ClipBatch]) -> None:
+    assert len(here) == len(there) > 0
+    for a, b in zip(here, there, strict=True):
+        assert a.rows.tolist() == b.rows.tolist()
+        assert a.names == b.names
+        for x, y in zip(a.views, b.views, strict=True):
+            assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_those_of_the_local_folder(
+    shards: Path, server: Server, tmp_path: Path, workers: int
+) -> None:
+    there = open_set(f"{server.url}/set/", Cache.at(str(tmp_path / "cache")))
+    here = open_shards(shards)
+    assert there.digest == here.digest
+    assert_same(batches(here, 0), batches(there, 0, workers))
+    assert_same(batches(here, 4), batches(there, 4, workers))  # a resume
+    tars = {name: count for name, count in server.gets.items() if name.endswith(".tar")}
+    assert tars == {f"set/folder-00000{i}.tar": 1 for i in range(3)}
+
+
+def test_a_set_on_s3(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+    from s3fs import S3FileSystem
+
+    service = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    service.start()
+    S3FileSystem.clear_instance_cache()
+    try:
+        host, port = service.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="bucket")
+        for path in shards.iterdir():
+            client.upload_file(str(path), "bucket", f"sets/mine/{path.name}")
+        cache = Cache.at(str(tmp_path / "cache"))
+        there = open_set("s3://bucket/sets/mine", cache)
+        assert_same(batches(open_shards(shards), 0), batches(there, 0))
+        tar = "s3://bucket/sets/mine/folder-000000.tar"
+        asked = RemoteFile.ask(tar)
+        assert asked.size == (shards / "folder-000000.tar").stat().st_size
+        client.upload_file(str(shards / "folder-000001.tar"), "bucket", "sets/mine/changed.tar")
+        before = RemoteFile.ask("s3://bucket/sets/mine/changed.tar").key
+        client.put_object(Bucket="bucket", Key="sets/mine/changed.tar", Body=b"x" * 10)
+        assert RemoteFile.ask("s3://bucket/sets/mine/changed.tar").key != before
+        with pytest.raises(SceVideoError, match=r"^s3://bucket/none/manifest.json: not there$"):
+            open_set("s3://bucket/none")
+    finally:
+        service.stop()
+        S3FileSystem.clear_instance_cache()
+
+
+def test_manifest_and_index_must_belong_together(server: Server, cache: Cache) -> None:
+    index = server.folder / "set/index.parquet"
+    data = index.read_bytes()
+    index.write_bytes(data[:-1] + b"x")
+    with pytest.raises(SceVideoError, match=r"/set/index.parquet: twice not the bytes"):
+        open_set(f"{server.url}/set", cache)
+    index.write_bytes(data)
+    manifest = server.folder / "set/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format":', '"formt":'))
+    with pytest.raises(VerificationError, match=r"^http.*/set/manifest.json: damaged"):
+        open_set(f"{server.url}/set", cache)
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(UsageError, match=r"^http://h/s/manifest.json: needs pip install 'sce-vid"):
+        open_set("http://user:secret@h/s")
+    with pytest.raises(UsageError, match=r"needs pip install 'sce-video\[remote\]'$"):
+        open_set("gs://bucket/set")  # gcsfs is not among what the tests install
