@@ -88,6 +88,6 @@ def program(words: list[str]) -> tuple[str, list[str]] | None:
         verb, rest = "train", words[words.index("sce_video/train.py") + 1 :]
     else:
         return None
-    if verb == "search" or (verb == "shard" and rest and rest[0] in ("info", "verify")):
+    if rest and (verb == "search" or (verb == "shard" and rest[0] in ("info", "verify"))):
         return f"{verb} {rest[0]}", rest[1:]
     return verb, rest
