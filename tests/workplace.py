@@ -117,11 +117,16 @@ def _own(root: Path) -> None:
 
 
 def _pretrained(folder: Path) -> None:
-    """What a pretraining of torchvision's R(2+1)D-18 leaves that was stopped after step 500."""
+    """What a slim pretraining leaves that was stopped after step 500."""
     tree = {
         "data": {"shards": "shards/ucf101", "split": "split1:train"},
         "clip": CLIP,
-        "model": {"projector": {"hidden": 8, "dim": 4}, "predictor": None},
+        "model": {
+            "trunk": "r2plus1d_18_small",
+            "width": 4,
+            "projector": {"hidden": 8, "dim": 4},
+            "predictor": None,
+        },
         "objective": {"queue": 16},
         "train": {"batch_size": 6},
     }
