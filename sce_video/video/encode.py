@@ -20,7 +20,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from sce_video.video.container import open_video
+from sce_video.video.container import open_video, upright_size
 from sce_video.video.facts import Facts, Limits, Rejected
 from sce_video.video.indexer import Indexer
 from sce_video.video.packets import PacketIndex
@@ -176,8 +176,7 @@ def _nearest(seconds: Fraction) -> int:
 
 def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
     """Upright, at most ``short_side`` on the short side, even, 8 bit 4:2:0; None = it is so."""
-    upright = frame.rotation % 180 == 0
-    width, height = (frame.width, frame.height) if upright else (frame.height, frame.width)
+    width, height = upright_size(frame)
     factor = min(1.0, short_side / min(width, height))
     width, height = (max(2, 2 * round(side * factor / 2)) for side in (width, height))
     as_wanted = (frame.width, frame.height, frame.format.name) == (width, height, "yuv420p")
@@ -190,8 +189,8 @@ def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
             width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
         )
     ]
-    if not upright:
-        steps.append(graph.add("transpose", _TURNS[frame.rotation % 360]))
+    if turn := _TURNS.get(frame.rotation % 360):
+        steps.append(graph.add("transpose", turn))
     elif frame.rotation:
         steps += [graph.add("hflip"), graph.add("vflip")]
     steps += [

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from sce_video.video.container import MAX_PIXELS, number_of, number_packet, upright_rgb
-from sce_video.video.decode.errors import DecodeError
+from sce_video.video.errors import DecodeError
 from sce_video.video.packets import LAYER_SHIFT, PacketIndex
 
 _NOTHING = np.zeros((0, 0, 3), np.uint8)

@@ -16,7 +16,6 @@ from sce_video.stream.clips import (
     ClipTiming,
     RandomClips,
     UniformClips,
-    Video,
     covering_starts,
     frame_range,
     subsample,
@@ -25,6 +24,7 @@ from sce_video.stream.clips import (
 from sce_video.stream.crops import DRAWS, CentreCrop, RandomCrop, RandomResizedCrop, crop_boxes
 from sce_video.stream.cut import all_needed, temporal_difference
 from sce_video.stream.draws import uniforms
+from sce_video.video.facts import Video
 from tests.conftest import GOLDEN
 
 CASES = json.loads((GOLDEN / "video_sampling.json").read_text())["cases"]

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sce_video.errors import UsageError
-from sce_video.stream.clips import ClipTiming, RandomClips, Video
+from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.crops import RandomCrop, RandomResizedCrop
 from sce_video.stream.cuda import make_clips_on, require_cuda
 from sce_video.stream.cut import make_clips
 from sce_video.video.decode import BACKENDS, Backend, BackendError, DecodeError, decode_frames
-from sce_video.video.facts import examine_video
+from sce_video.video.facts import Video, examine_video
 from sce_video.video.packets import PacketIndex
 from tests.ffmpeg_libraries import link_libraries
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED
