@@ -6,7 +6,6 @@ Resume is by shard: a run that goes on starts with a fresh order of all tars.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import time
@@ -22,6 +21,7 @@ from webdataset.filters import shuffle
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from sce_video.errors import SceVideoError
+from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, class_number, stated_classes
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
 from sce_video.stream.foreign.plan import ForeignPlan, Visit
@@ -32,7 +32,6 @@ from sce_video.video.facts import peek
 
 VIDEOS = ("mp4", "mov", "mkv", "webm", "avi", "mpg")
 IMAGES = ("jpg", "jpeg", "png")
-_LABELS = ("cls", "json")
 _SHUFFLE = 64  # samples of a reader that are mixed, undecoded
 _MOST_BAD = 100  # samples that one batch may replace
 _END = 1024  # zero bytes that end a tar
@@ -44,7 +43,7 @@ class TarSample:
 
     name: str  # shard/key; the shard alone where it is damaged
     data: bytes = b""
-    label: int = -1
+    label: int = -1  # a number that the sample itself gives its class
     problem: str = ""
 
     @property
@@ -161,7 +160,7 @@ def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator
         extension = member.rpartition(".")[2].lower()
         if extension not in media and extension in (*VIDEOS, *IMAGES):
             others.add(extension)
-        return extension in (*media, *_LABELS)
+        return extension in (*media, *LABEL_MEMBERS)
 
     files = tar_file_expander([{"url": name, "stream": stream}], note, select)
     for fields in group_by_keys(files, handler=note):
@@ -192,15 +191,8 @@ def _sample(
         return TarSample(
             name, problem=several if found else none if others else "no video or image"
         )
-    return TarSample(name, fields[found[0]], _label(fields))
-
-
-def _label(fields: dict[str, Any]) -> int:
-    """A class number of ``KEY.cls``, or ``label`` of ``KEY.json``; -1 = none."""
     try:
-        if "cls" in fields:
-            return int(fields["cls"])
-        label = json.loads(fields.get("json", b"{}")).get("label", -1)
-        return label if isinstance(label, int) else -1
-    except (ValueError, AttributeError):
-        return -1
+        label = class_number(stated_classes(fields))
+    except LabelError as error:
+        return TarSample(name, problem=f"its label is not readable ({error})")
+    return TarSample(name, fields[found[0]], label)
