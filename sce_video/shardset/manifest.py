@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def read_rejects(folder: Path) -> list[tuple[str, str]]:
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
         rows = csv.DictReader(stream, restval="")
         return [(row.get("path", ""), row.get("reason", "")) for row in rows]
+
+
+def count_rejects(rejects: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """:attr:`Manifest.rejected` of what :func:`read_rejects` gives."""
+    return dict(sorted(Counter(reason for _, reason in rejects).items()))
 
 
 def write_rejects(folder: Path, rejects: Iterable[tuple[str, str]]) -> None:

@@ -18,11 +18,12 @@ import pytest
 
 from sce_video.errors import VerificationError
 from sce_video.files import sha256_file
-from sce_video.shard.check import check_shard
 from sce_video.shard.show import print_set
 from sce_video.shard.verify import verify
-from sce_video.shard.writer import TarWriter, index_row
+from sce_video.shard.verify_shard import verify_shard
+from sce_video.shard.writer import TarWriter
 from sce_video.shardset.index import open_shards, write_index_table
+from sce_video.shardset.rows import index_row
 from sce_video.video.packets import PacketIndex
 from tests.unit.shard.layouts import class_folders
 from tests.unit.shard.test_convert import plan_of, run
@@ -146,7 +147,7 @@ def test_a_flipped_bit_anywhere(
     for _ in range(flips):
         at = draw.randrange(entry.bytes)
         flip(path, at)
-        [line] = check_shard(path, entry, rows(made, entry.name), shards.split_columns)
+        [line] = verify_shard(path, entry, rows(made, entry.name), shards.split_columns)
         match = FINDING.fullmatch(line)
         assert match
         assert int(match["first"]) <= at <= int(match["last"]), (at, line)
@@ -266,6 +267,7 @@ def test_a_doctored_row(
         (lambda table: table.insert(0, table.pop(1)), "not in the order of the tars"),
         (lambda table: table.clear(), "0 rows of toy-000002.tar"),
     ],
+    ids=["row lost", "row twice", "foreign tar", "order", "no rows"],
 )
 def test_doctored_tables(
     change: Callable[[list[dict[str, Any]]], None],

@@ -13,22 +13,19 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from sce_video.files import sha256_file
-from sce_video.shard.writer import index_row, row_members
-from sce_video.shardset.index import IMAGE_EXTENSIONS
+from sce_video.shardset.index import IMAGE_EXTENSIONS, IndexRow
 from sce_video.shardset.manifest import ShardEntry
+from sce_video.shardset.rows import index_row, row_members
 from sce_video.video.facts import Rejected, examine_image, examine_video
 from sce_video.video.packets import IdxError, PacketIndex
 
-IndexRow = dict[str, Any]
-"""One row of the index."""
 
-
-def check_shard(
+def verify_shard(
     path: Path, entry: ShardEntry, rows: Sequence[IndexRow], columns: tuple[str, ...]
 ) -> list[str]:
     """All that is wrong with one tar.
@@ -50,9 +47,9 @@ def check_shard(
         whole = path.stat().st_size == entry.bytes and sha256_file(path) == entry.sha256
         with path.open("rb") as stream:
             tar = _Tar(path, stream, entry.bytes, path.stat().st_size, whole)
-            _check_layout(tar, rows)
+            _verify_layout(tar, rows)
             for row in rows:
-                _check_row(tar, row, columns)
+                _verify_row(tar, row, columns)
             if not (whole or tar.findings):
                 what = "another sha256 than in the manifest, but all members are as the index says"
                 tar.tell("-", 0, tar.size, what)
@@ -62,7 +59,7 @@ def check_shard(
 
 
 @dataclass(frozen=True, slots=True)
-class Media:
+class MediaJob:
     """A media member that is to be decoded, and what the index says about it."""
 
     path: Path
@@ -79,10 +76,10 @@ class Media:
         return _finding(self.path, self.row["key"], first, first + size, what)
 
 
-def check_media(job: Media) -> str:
+def verify_media(job: MediaJob) -> str:
     """Decode one media member; returns a finding, or "".
 
-    A member that has not the bytes of the index is :func:`check_shard`'s finding.
+    A member that has not the bytes of the index is :func:`verify_shard`'s finding.
     """
     row = job.row
     with job.path.open("rb") as stream:
@@ -109,7 +106,7 @@ def _same_packets(idx: bytes, found: PacketIndex | None) -> bool:
     try:
         noted = PacketIndex.from_bytes(idx)
     except IdxError:
-        return True  # damaged: check_shard's finding
+        return True  # damaged: verify_shard's finding
     columns = ("offset", "size", "number")
     return found is not None and all(
         np.array_equal(getattr(found, name), getattr(noted, name)) for name in columns
@@ -156,7 +153,7 @@ def _end(part: tarfile.TarInfo) -> int:
     return part.offset_data + part.size + -part.size % tarfile.BLOCKSIZE
 
 
-def _check_layout(tar: _Tar, rows: Sequence[IndexRow]) -> None:
+def _verify_layout(tar: _Tar, rows: Sequence[IndexRow]) -> None:
     """The members of the index, put side by side, against the length of the tar."""
     parts = [(row["key"], part) for row in rows for part in row_members(row)]
     parts.sort(key=lambda own: own[1].offset)
@@ -184,7 +181,7 @@ def _check_layout(tar: _Tar, rows: Sequence[IndexRow]) -> None:
         tar.tell((lost or [last])[0], tar.size, tar.expected, what)
 
 
-def _check_row(tar: _Tar, row: IndexRow, columns: tuple[str, ...]) -> None:
+def _verify_row(tar: _Tar, row: IndexRow, columns: tuple[str, ...]) -> None:
     """Headers, padding and contents of one sample."""
     media, info, *packets = row_members(row)
     parts, key = (media, info, *packets), row["key"]
@@ -212,22 +209,20 @@ def _problem(
     tar: _Tar, part: tarfile.TarInfo, data: bytes, row: IndexRow, columns: tuple[str, ...]
 ) -> str:
     """What is wrong with the content of a member; "" = nothing."""
-    members = {member.name.rpartition(".")[2]: member for member in row_members(row)}
-    kind = part.name.rpartition(".")[2]
-    if kind == "idx":
+    if part.name.endswith(".idx"):
         try:
             PacketIndex.from_bytes(data)
         except IdxError as error:
             return f": {error}"
-    elif kind != "json":
+        return ""
+    if not part.name.endswith(".json"):
         return "" if hashlib.sha256(data).hexdigest() == row["sha256"] else " has another sha256"
-    elif zlib.crc32(data) != row["json_crc32"]:
+    if zlib.crc32(data) != row["json_crc32"]:
         return " has another crc32"
-    else:
-        try:
-            found = index_row(tar.path.name, row["key"], data, members, columns)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return " is not the json of this sample"
-        wrong = [name for name, value in found.items() if value != row[name]]
-        return f" and index differ in {', '.join(wrong)}" if wrong else ""
-    return ""
+    members = {member.name.rpartition(".")[2]: member for member in row_members(row)}
+    try:
+        found = index_row(tar.path.name, row["key"], data, members, columns)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return " is not the json of this sample"
+    wrong = [name for name, value in found.items() if value != row[name]]
+    return f" and index differ in {', '.join(wrong)}" if wrong else ""
