@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 
 import av
@@ -118,14 +118,74 @@ def examine_video(data: bytes, limits: Limits = Limits(), sink: Sink | None = No
         raise Rejected("cut off")
     try:
         with open_video(data) as (container, stream):
-            ext = CONTAINERS[container.format.name]
-            if ext == "mkv" and b"webm" in data[:64]:  # the DocType of the EBML header
-                ext = "webm"
-            decoded = _Decoded(data, stream, sink)
-            decoded.take_all(container, limits)
-            return decoded.facts(ext)
+            return _examine(data, container, stream, limits, sink)
     except DecodeError as error:
         raise Rejected(str(error)) from error
+
+
+def _examine(
+    data: bytes, container: InputContainer, stream: VideoStream, limits: Limits, sink: Sink | None
+) -> Facts:
+    indexer = Indexer(data, stream)
+    frames = _decode(container, stream, indexer, limits)
+    first = next(frames, None)
+    if first is None:
+        raise Rejected("no frames")
+    size, rotation, base = (first.width, first.height), first.rotation % 360, first.time_base
+    if base is None:
+        raise Rejected("frames without a time")
+    if rotation % 90:
+        raise Rejected("rotated by less than a quarter turn")
+    shown: list[int] = []
+    pts: list[int] = []
+    last = 0
+    for frame in chain([first], frames):
+        if frame.is_corrupt:
+            raise Rejected("damaged frames")
+        if (frame.width, frame.height) != size:
+            raise Rejected("frame size changes")
+        if frame.pts is None:
+            raise Rejected("frames without a time")
+        shown.append(number_of(frame))
+        pts.append(frame.pts)
+        last = frame.duration
+        if len(pts) > limits.frames:
+            raise Rejected("too many frames")
+        if sink is not None:
+            sink(frame)
+    if len(pts) < limits.min_frames:
+        raise Rejected("too short")
+    fps, duration = _rate(pts, last, base)
+    packets, unindexed = None, ""
+    try:
+        packets = indexer.finish(shown, pts, base, rotation)
+    except Unindexable as unindexable:
+        unindexed = str(unindexable)
+    ext, codec = CONTAINERS[container.format.name], stream.codec_context.name
+    if ext == "mkv" and b"webm" in data[:64]:  # the DocType of the EBML header
+        ext = "webm"
+    return Facts(ext, codec, len(pts), fps, *upright_size(first), duration, packets, unindexed)
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, indexer: Indexer, limits: Limits
+) -> Iterator[VideoFrame]:
+    """All frames, with the numbers that ``indexer`` gives their packets."""
+    context = stream.codec_context
+    if context.width * context.height > limits.pixels:
+        raise Rejected("frames too large")
+    stop = time.process_time() + limits.cpu_seconds
+    try:
+        for number, packet in enumerate(container.demux(stream)):
+            if packet.is_corrupt:
+                raise Rejected("damaged packets")
+            if packet.size:
+                number_packet(packet, indexer.add(packet))
+            yield from packet.decode()
+            if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
+                raise Rejected("takes too long to decode")
+    except (av.FFmpegError, ValueError) as error:
+        raise Rejected("decode error") from error
 
 
 def peek(data: bytes) -> Video:
@@ -188,76 +248,6 @@ def _check_size(data: bytes, limits: Limits) -> None:
         raise Rejected("file too large")
     if not data:
         raise Rejected("empty file")
-
-
-class _Decoded:
-    """Decodes one stream and accumulates what its frames have in common."""
-
-    def __init__(self, data: bytes, stream: VideoStream, sink: Sink | None) -> None:
-        self._stream = stream
-        self._sink = sink
-        self._indexer = Indexer(data, stream)
-        self._shown: list[int] = []
-        self._pts: list[int] = []
-        self._size = self._upright = (0, 0)
-        self._rotation = 0
-        self._time_base = Fraction(0)
-        self._last_duration = 0
-
-    def take_all(self, container: InputContainer, limits: Limits) -> None:
-        context = self._stream.codec_context
-        if context.width * context.height > limits.pixels:
-            raise Rejected("frames too large")
-        stop = time.process_time() + limits.cpu_seconds
-        try:
-            for number, packet in enumerate(container.demux(self._stream)):
-                if packet.is_corrupt:
-                    raise Rejected("damaged packets")
-                if packet.size:
-                    number_packet(packet, self._indexer.add(packet))
-                for frame in packet.decode():
-                    self._add(frame)
-                if len(self._pts) > limits.frames:
-                    raise Rejected("too many frames")
-                if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
-                    raise Rejected("takes too long to decode")
-        except (av.FFmpegError, ValueError) as error:
-            raise Rejected("decode error") from error
-        if len(self._pts) < limits.min_frames:
-            raise Rejected("too short" if self._pts else "no frames")
-
-    def _add(self, frame: VideoFrame) -> None:
-        if not self._pts:  # looking a time base up makes a Fraction each time
-            self._size, self._upright = (frame.width, frame.height), upright_size(frame)
-            self._rotation = frame.rotation % 360
-            if frame.time_base is None:
-                raise Rejected("frames without a time")
-            self._time_base = frame.time_base
-            if self._rotation % 90:
-                raise Rejected("rotated by less than a quarter turn")
-        pts = frame.pts
-        if frame.is_corrupt:
-            raise Rejected("damaged frames")
-        if (frame.width, frame.height) != self._size:
-            raise Rejected("frame size changes")
-        if pts is None:
-            raise Rejected("frames without a time")
-        self._shown.append(number_of(frame))
-        self._pts.append(pts)
-        self._last_duration = frame.duration
-        if self._sink is not None:
-            self._sink(frame)
-
-    def facts(self, ext: str) -> Facts:
-        """What was found."""
-        fps, duration = _rate(self._pts, self._last_duration, self._time_base)
-        packets, reason = None, ""
-        try:
-            packets = self._indexer.finish(self._shown, self._pts, self._time_base, self._rotation)
-        except Unindexable as unindexable:
-            reason = str(unindexable)
-        codec, frames = self._stream.codec_context.name, len(self._pts)
-        return Facts(ext, codec, frames, fps, *self._upright, duration, packets, reason)
 
 
 @contextmanager
