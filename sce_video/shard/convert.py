@@ -134,7 +134,7 @@ class _Conversion:
         self._state = ConversionState(0, 0, 0)
 
     def _tell(self, samples: int = 0, rejected: int = 0, **changes: Any) -> None:
-        """Show the state with so many more samples."""
+        """Show where it stands, with so many more samples."""
         now = self._state
         samples, rejected = now.samples + samples, now.rejected + rejected
         self._state = replace(now, samples=samples, rejected=rejected, **changes)

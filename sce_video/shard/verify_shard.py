@@ -11,7 +11,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,16 +44,8 @@ def verify_shard(
         what = f"missing, {len(rows):,} samples from this one on"
         return [_finding(path, first, 0, entry.bytes, what)]
     try:
-        whole = path.stat().st_size == entry.bytes and sha256_file(path) == entry.sha256
         with path.open("rb") as stream:
-            tar = _Tar(path, stream, entry.bytes, path.stat().st_size, whole)
-            _verify_layout(tar, rows)
-            for row in rows:
-                _verify_row(tar, row, columns)
-            if not (whole or tar.findings):
-                what = "another sha256 than in the manifest, but all members are as the index says"
-                tar.tell("-", 0, tar.size, what)
-            return tar.findings
+            return _Tar(path, stream, entry).verify(rows, columns)
     except OSError as error:
         return [_finding(path, "-", 0, entry.bytes, f"cannot be read: {error.strerror}")]
 
@@ -83,8 +75,7 @@ def verify_media(job: MediaJob) -> str:
     """
     row = job.row
     with job.path.open("rb") as stream:
-        parts = row_members(row)
-        data, _, *idx = (_read(stream, part.offset_data, part.size) for part in parts)
+        data, _, *idx = (_read(stream, part.offset_data, part.size) for part in row_members(row))
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return ""
     try:
@@ -126,88 +117,92 @@ def _read(stream: BinaryIO, at: int, size: int) -> bytes:
     return stream.read(min(size, end - at))
 
 
-@dataclass(frozen=True)
-class _Tar:
-    """A tar under examination."""
-
-    path: Path
-    stream: BinaryIO
-    expected: int
-    """Bytes."""
-    size: int
-    """Bytes that are there."""
-    whole: bool
-    """It is what the manifest names: whatever is wrong is wrong in the index."""
-    findings: list[str] = field(default_factory=list)
-
-    def read(self, at: int, end: int) -> bytes:
-        return _read(self.stream, at, end - at)
-
-    def tell(self, key: str, at: int, end: int, what: str) -> None:
-        blame = "; the tar is as its manifest says, the index is not" if self.whole else ""
-        self.findings.append(_finding(self.path, key, at, end, what + blame))
-
-
 def _end(part: tarfile.TarInfo) -> int:
     """Behind its padding."""
     return part.offset_data + part.size + -part.size % tarfile.BLOCKSIZE
 
 
-def _verify_layout(tar: _Tar, rows: Sequence[IndexRow]) -> None:
-    """The members of the index, put side by side, against the length of the tar."""
-    parts = [(row["key"], part) for row in rows for part in row_members(row)]
-    parts.sort(key=lambda own: own[1].offset)
-    at, last = 0, "-"
-    for key, part in parts:
-        if _end(part) > tar.expected:
-            tar.tell(key, part.offset, _end(part), f"{part.name} would lie behind the end")
-            continue
-        if part.offset > at:
-            tar.tell(key, at, part.offset, "no row of the index names what lies here")
-        elif part.offset < at:
-            tar.tell(key, part.offset, _end(part), f"{part.name} overlaps what is before it")
-        at, last = max(at, _end(part)), key
-    end = at + 2 * tarfile.BLOCKSIZE
-    end += -end % tarfile.RECORDSIZE
-    if end != tar.expected:
-        tar.tell(last, at, tar.expected, "no row of the index names what lies here")
-    elif tar.read(at, end).strip(b"\0"):
-        tar.tell(last, at, end, "the end of the archive is damaged")
-    if tar.size > tar.expected:
-        tar.tell(last, tar.expected, tar.size, "bytes behind the end of the archive")
-    elif tar.size < tar.expected:
-        lost = list(dict.fromkeys(key for key, part in parts if _end(part) > tar.size))
-        what = f"cut off, {len(lost):,} samples are not whole from this one on"
-        tar.tell((lost or [last])[0], tar.size, tar.expected, what)
+class _Tar:
+    """A tar under examination."""
+
+    def __init__(self, path: Path, stream: BinaryIO, entry: ShardEntry) -> None:
+        self._path, self._stream = path, stream
+        self._expected, self._size = entry.bytes, path.stat().st_size
+        # It is what the manifest names: whatever is wrong is wrong in the index.
+        self._whole = self._size == entry.bytes and sha256_file(path) == entry.sha256
+        self._findings: list[str] = []
+
+    def verify(self, rows: Sequence[IndexRow], columns: tuple[str, ...]) -> list[str]:
+        """All findings."""
+        self._verify_layout(rows)
+        for row in rows:
+            self._verify_row(row, columns)
+        if not (self._whole or self._findings):
+            what = "another sha256 than in the manifest, but all members are as the index says"
+            self._tell("-", 0, self._size, what)
+        return self._findings
+
+    def _read(self, at: int, end: int) -> bytes:
+        return _read(self._stream, at, end - at)
+
+    def _tell(self, key: str, at: int, end: int, what: str) -> None:
+        blame = "; the tar is as its manifest says, the index is not" if self._whole else ""
+        self._findings.append(_finding(self._path, key, at, end, what + blame))
+
+    def _verify_layout(self, rows: Sequence[IndexRow]) -> None:
+        """The members of the index, put side by side, against the length of the tar."""
+        parts = [(row["key"], part) for row in rows for part in row_members(row)]
+        parts.sort(key=lambda own: own[1].offset)
+        at, last, expected = 0, "-", self._expected
+        for key, part in parts:
+            if _end(part) > expected:
+                self._tell(key, part.offset, _end(part), f"{part.name} would lie behind the end")
+                continue
+            if part.offset > at:
+                self._tell(key, at, part.offset, "no row of the index names what lies here")
+            elif part.offset < at:
+                what = f"{part.name} overlaps what is before it"
+                self._tell(key, part.offset, _end(part), what)
+            at, last = max(at, _end(part)), key
+        end = at + 2 * tarfile.BLOCKSIZE
+        end += -end % tarfile.RECORDSIZE
+        if end != expected:
+            self._tell(last, at, expected, "no row of the index names what lies here")
+        elif self._read(at, end).strip(b"\0"):
+            self._tell(last, at, end, "the end of the archive is damaged")
+        if self._size > expected:
+            self._tell(last, expected, self._size, "bytes behind the end of the archive")
+        elif self._size < expected:
+            lost = list(dict.fromkeys(key for key, part in parts if _end(part) > self._size))
+            what = f"cut off, {len(lost):,} samples are not whole from this one on"
+            self._tell((lost or [last])[0], self._size, expected, what)
+
+    def _verify_row(self, row: IndexRow, columns: tuple[str, ...]) -> None:
+        """Headers, padding and contents of one sample."""
+        parts, key = row_members(row), row["key"]
+        if any(self._size < _end(part) <= self._expected for part in parts):
+            return  # cut off, and told
+        for part in parts:
+            after = part.offset_data + part.size
+            try:
+                header = part.tobuf(tarfile.USTAR_FORMAT)
+            except ValueError:
+                header = b"none"
+            if self._read(part.offset, part.offset_data) != header:
+                what = f"not the header of {part.name}, {part.size:,} bytes"
+                self._tell(key, part.offset, part.offset_data, what)
+            if self._read(after, _end(part)).strip(b"\0"):
+                self._tell(key, after, _end(part), f"the padding of {part.name} is damaged")
+        media, info, *packets = parts
+        # The json of a tar that the manifest's sha256 vouches for has the sha256 of the media.
+        for part in (info,) if self._whole else (info, media, *packets):
+            after = part.offset_data + part.size
+            data = self._read(part.offset_data, after)
+            if what := _problem(part, data, row, columns):
+                self._tell(key, part.offset_data, after, part.name + what)
 
 
-def _verify_row(tar: _Tar, row: IndexRow, columns: tuple[str, ...]) -> None:
-    """Headers, padding and contents of one sample."""
-    media, info, *packets = row_members(row)
-    parts, key = (media, info, *packets), row["key"]
-    if any(tar.size < _end(part) <= tar.expected for part in parts):
-        return  # cut off, and told
-    for part in parts:
-        after = part.offset_data + part.size
-        try:
-            header = part.tobuf(tarfile.USTAR_FORMAT)
-        except ValueError:
-            header = b"none"
-        if tar.read(part.offset, part.offset_data) != header:
-            what = f"not the header of {part.name}, {part.size:,} bytes"
-            tar.tell(key, part.offset, part.offset_data, what)
-        if tar.read(after, _end(part)).strip(b"\0"):
-            tar.tell(key, after, _end(part), f"the padding of {part.name} is damaged")
-    # The json of a tar that the manifest's sha256 vouches for has the sha256 of the media.
-    for part in (info,) if tar.whole else (info, media, *packets):
-        after = part.offset_data + part.size
-        if what := _problem(tar, part, tar.read(part.offset_data, after), row, columns):
-            tar.tell(key, part.offset_data, after, part.name + what)
-
-
-def _problem(
-    tar: _Tar, part: tarfile.TarInfo, data: bytes, row: IndexRow, columns: tuple[str, ...]
-) -> str:
+def _problem(part: tarfile.TarInfo, data: bytes, row: IndexRow, columns: tuple[str, ...]) -> str:
     """What is wrong with the content of a member; "" = nothing."""
     if part.name.endswith(".idx"):
         try:
@@ -221,7 +216,7 @@ def _problem(
         return " has another crc32"
     members = {member.name.rpartition(".")[2]: member for member in row_members(row)}
     try:
-        found = index_row(tar.path.name, row["key"], data, members, columns)
+        found = index_row(row["shard"], row["key"], data, members, columns)
     except (ValueError, KeyError, TypeError, AttributeError):
         return " is not the json of this sample"
     wrong = [name for name, value in found.items() if value != row[name]]

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Options, Record, Scan
-from sce_video.shard.sources.listing import Sorted, files, make_scan, number, read_table
+from sce_video.shard.sources.listing import Placed, files, make_scan, number_names, read_table
 from sce_video.shardset.labels import class_name, number_classes
 
 
@@ -31,7 +31,9 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     flat = {file.path: file.path.partition("/")[0] for file in found if file.path.count("/") == 1}
     expected = "class folders CLASS/*, or --csv FILE, or --unlabelled"
     media = media_of(root, (file for file in found if file.path in flat), expected)
-    labels = number(flat[file.path] for file in found if file.path in flat and file.media == media)
+    labels = number_names(
+        flat[file.path] for file in found if file.path in flat and file.media == media
+    )
     return make_scan(media, ((file, flat.get(file.path), {}) for file in found), labels)
 
 
@@ -59,7 +61,7 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
     rows, has_splits, conflicting = _read_csv(path, unlabelled=options.unlabelled)
     if options.splits and not has_splits:
         raise UsageError(f"{path}: --split needs a column 'split'")
-    found: list[Sorted] = []
+    found: list[Placed] = []
     missing = []
     for video, (label, split) in rows.items():
         source = root / video

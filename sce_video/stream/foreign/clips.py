@@ -184,15 +184,20 @@ def _sample(
 ) -> TarSample:
     name = f"{shard}/{fields['__key__']}"
     found = [field for field in fields if field.rpartition(".")[2] in media]
-    if len(found) != 1:
-        several = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
+    if len(found) == 1:
+        return _labelled(name, fields[found[0]], fields)
+    problem = "no video or image"
+    if found:
+        problem = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
+    elif others:
         clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
-        none = f"{', '.join(sorted(others))} where others are asked for: {clip}"
-        return TarSample(
-            name, problem=several if found else none if others else "no video or image"
-        )
+        problem = f"{', '.join(sorted(others))} where others are asked for: {clip}"
+    return TarSample(name, problem=problem)
+
+
+def _labelled(name: str, data: bytes, fields: dict[str, Any]) -> TarSample:
+    """The sample with its class number; a name alone gives none: -1, as without a class."""
     try:
-        label = class_number(stated_classes(fields))
+        return TarSample(name, data, class_number(stated_classes(fields)))
     except LabelError as error:
         return TarSample(name, problem=f"its label is not readable ({error})")
-    return TarSample(name, fields[found[0]], label)

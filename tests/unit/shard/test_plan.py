@@ -63,7 +63,7 @@ def test_shards_mix_classes_and_ignore_the_listing_order() -> None:
     found = some_scan()
     plan = make_plan(found, SETTINGS)
     assert [len(shard) for shard in plan.shards] == [100] * 10
-    assert plan.shard_name(3) == "set-000003.tar"
+    assert list(plan.named_shards)[3] == "set-000003.tar"
     for shard in plan.shards:
         counts = Counter(record.label for record in shard)
         assert len(counts) == 10
