@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from sce_video.errors import SceVideoError
-from sce_video.files import sha256_file, write_whole
+from sce_video.files import sha256_file
 from sce_video.shard.output import (
     JournalEntry,
     add_to_journal,
@@ -35,12 +35,11 @@ from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, ref
 from sce_video.shard.writer import TarWriter
 from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, write_index_table
 from sce_video.shardset.manifest import (
-    CLASSES_NAME,
-    MANIFEST_NAME,
     REJECTS_NAME,
     Manifest,
     ShardEntry,
     count_rejects,
+    write_manifest,
     write_rejects,
 )
 from sce_video.shardset.rows import index_row, read_rows
@@ -238,7 +237,6 @@ class _Conversion:
         rejects = [*rejects, *plan.rejects]
         write_index_table(folder / INDEX_NAME, table)
         write_rejects(folder, rejects)
-        write_whole(folder / CLASSES_NAME, "".join(f"{name}\n" for name in plan.classes).encode())
         manifest = Manifest(
             dataset=plan.settings.dataset,
             plan_digest=plan.digest,
@@ -250,7 +248,6 @@ class _Conversion:
             index_sha256=sha256_file(folder / INDEX_NAME),
             shards=entries,
         )
-        text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-        write_whole(folder / MANIFEST_NAME, text.encode())
+        write_manifest(folder, manifest)
         end_journal(folder)
         return manifest

@@ -20,6 +20,7 @@ from sce_video.shardset.manifest import (
     CLASSES_NAME,
     MANIFEST_NAME,
     REJECTS_NAME,
+    class_list,
     count_rejects,
     read_rejects,
 )
@@ -86,8 +87,7 @@ def _verify_texts(shards: ShardIndex) -> Iterator[str]:
     """classes.txt, rejects.csv and the list of tars against the manifest."""
     folder, manifest = shards.folder, shards.manifest
     classes, rejects = folder / CLASSES_NAME, folder / REJECTS_NAME
-    expected = "".join(f"{name}\n" for name in manifest.classes).encode()
-    if not classes.is_file() or classes.read_bytes() != expected:
+    if not classes.is_file() or classes.read_bytes() != class_list(manifest):
         yield f"{classes}: not the classes of the manifest"
     if count_rejects(read_rejects(folder)) != manifest.rejected:
         yield f"{rejects}: not the rejects that the manifest counts"

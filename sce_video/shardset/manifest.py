@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -50,6 +51,18 @@ class Manifest(BaseModel):
     rejected: dict[str, int]
     index_sha256: str
     shards: tuple[ShardEntry, ...]
+
+
+def class_list(manifest: Manifest) -> bytes:
+    """What ``classes.txt`` holds: the names in the order of their labels."""
+    return "".join(f"{name}\n" for name in manifest.classes).encode()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``classes.txt`` and, with all else there, ``manifest.json``."""
+    write_whole(folder / CLASSES_NAME, class_list(manifest))
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / MANIFEST_NAME, text.encode())
 
 
 def listed(rejected: Mapping[str, int]) -> dict[str, int]:

@@ -37,8 +37,12 @@ STEADY = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
 """x264's AVX-512 code gives other bytes each time; with this it gives the same ones, no slower."""
 # The same pixels whichever vector instructions the machine has.
 _SCALE = "bicubic+accurate_rnd+full_chroma_int+bitexact"
-_TURNS = {90: "cclock", 270: "clock"}
-"""Degrees counter-clockwise -> FFmpeg's transpose."""
+_TURNS = {
+    90: [("transpose", "cclock")],
+    180: [("hflip", None), ("vflip", None)],
+    270: [("transpose", "clock")],
+}
+"""Degrees counter-clockwise -> FFmpeg's filters."""
 
 
 @dataclass(frozen=True)
@@ -184,21 +188,13 @@ def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
         return None
     graph = Graph()
     graph.threads = 1
-    steps = [
-        graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-        )
-    ]
-    if turn := _TURNS.get(frame.rotation % 360):
-        steps.append(graph.add("transpose", turn))
-    elif frame.rotation:
-        steps += [graph.add("hflip"), graph.add("vflip")]
-    steps += [
-        graph.add("scale", f"{width}:{height}:flags={_SCALE}:out_range=tv"),
-        graph.add("format", "pix_fmts=yuv420p"),
-        graph.add("buffersink"),
-    ]
-    graph.link_nodes(*steps).configure()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    scale = f"{width}:{height}:flags={_SCALE}:out_range=tv"
+    steps = [*_TURNS.get(frame.rotation % 360, ()), ("scale", scale)]
+    steps += [("format", "pix_fmts=yuv420p"), ("buffersink", None)]
+    graph.link_nodes(source, *(graph.add(*step) for step in steps)).configure()
     return graph
 
 
