@@ -37,7 +37,7 @@ STEADY = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
 """x264's AVX-512 code gives other bytes each time; with this it gives the same ones, no slower."""
 # The same pixels whichever vector instructions the machine has.
 _SCALE = "bicubic+accurate_rnd+full_chroma_int+bitexact"
-_TURNS = {
+_TURNS: dict[int, list[tuple[str, str | None]]] = {
     90: [("transpose", "cclock")],
     180: [("hflip", None), ("vflip", None)],
     270: [("transpose", "clock")],
@@ -192,7 +192,7 @@ def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
     )
     scale = f"{width}:{height}:flags={_SCALE}:out_range=tv"
-    steps = [*_TURNS.get(frame.rotation % 360, ()), ("scale", scale)]
+    steps = [*_TURNS.get(frame.rotation % 360, []), ("scale", scale)]
     steps += [("format", "pix_fmts=yuv420p"), ("buffersink", None)]
     graph.link_nodes(source, *(graph.add(*step) for step in steps)).configure()
     return graph
