@@ -22,7 +22,6 @@ from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, sa
 from sce_video.model.weights import OpenedEncoder, open_encoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
-from sce_video.stream.foreign.clips import ForeignClips
 from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
@@ -148,6 +147,8 @@ class ClipTask:
         if isinstance(self.plan, ForeignPlan):
             if consumed and self.runtime.main:
                 log.info("tars without an index: going on with a fresh order of all of them")
+            from sce_video.stream.foreign.clips import ForeignClips  # webdataset, for tars alone
+
             stream = ForeignClips(self.plan, sampler, consumed, antialias=antialias)
             return load(stream, None, workers=workers, pin=pin)
         if self._index is None:

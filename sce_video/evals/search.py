@@ -25,9 +25,9 @@ from sce_video.model.weights import OpenedEncoder, encoder_file, open_encoder
 from sce_video.shardset.index import write_index_table
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
-from sce_video.stream.foreign.clips import facts
 from sce_video.stream.reader import open_set
 from sce_video.video.decode import DecodeError
+from sce_video.video.facts import peek
 
 PROTOCOL_NAME = "search.json"
 VECTORS_NAME = "index.faiss"
@@ -150,7 +150,7 @@ class SearchIndex:
         opened, views = self._encoder(encoder)
         try:
             data = file.read_bytes()
-            clips = make_clips(data, views(facts(data), 0, 0))
+            clips = make_clips(data, views(peek(data), 0, 0))
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error
         trunks, spec, cpu = {"": opened.trunk}, opened.spec, torch.device("cpu")

@@ -12,8 +12,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from sce_video.stream.clips import Video
 from sce_video.video.decode import decode_frames
+from sce_video.video.facts import Video
 
 SECONDS = 3.0
 

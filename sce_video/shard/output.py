@@ -34,7 +34,7 @@ _WRITTEN_LAST = (INDEX_NAME, REJECTS_NAME, CLASSES_NAME)
 _TAR = re.compile(r".+-\d{6}\.tar")
 
 
-class Journal(NamedTuple):
+class JournalEntry(NamedTuple):
     """One finished shard; without samples it has no file."""
 
     name: str
@@ -46,9 +46,9 @@ class Journal(NamedTuple):
 
 
 @contextmanager
-def opened(
+def output_folder(
     folder: Path, plan: ConversionPlan, *, overwrite: bool
-) -> Iterator[Manifest | list[Journal]]:
+) -> Iterator[Manifest | list[JournalEntry]]:
     """Context: the output folder of ``plan``, made if absent, locked, and cleared of remains.
 
     Yields:
@@ -70,13 +70,13 @@ def opened(
         os.close(lock)  # which unlocks
 
 
-def keep(folder: Path, shards: Sequence[Journal]) -> None:
+def write_journal(folder: Path, shards: Sequence[JournalEntry]) -> None:
     """Make ``shards`` all of the journal: others are made again."""
     lines = "".join(json.dumps(shard) + "\n" for shard in shards)
     write_whole(folder / JOURNAL_NAME, lines.encode())
 
 
-def note(folder: Path, shard: Journal) -> None:
+def add_to_journal(folder: Path, shard: JournalEntry) -> None:
     """Append a finished shard to the journal, on the disk when this returns."""
     with (folder / JOURNAL_NAME).open("ab") as stream:
         stream.write(json.dumps(shard).encode() + b"\n")
@@ -84,7 +84,7 @@ def note(folder: Path, shard: Journal) -> None:
         os.fsync(stream.fileno())
 
 
-def close_journal(folder: Path) -> None:
+def end_journal(folder: Path) -> None:
     """The manifest is written: the journal has done its work."""
     flush(folder)
     (folder / JOURNAL_NAME).unlink()
@@ -147,12 +147,12 @@ def _finished(folder: Path, plan: ConversionPlan) -> Manifest | None:
         return manifest
     what = f"missing or cut files ({len(lost)}, first {lost[0].name}) are made again"
     print(f"{folder}: {what}", file=sys.stderr)
-    keep(folder, _journal_of(folder, manifest, plan))
+    write_journal(folder, _journal_of(folder, manifest, plan))
     (folder / MANIFEST_NAME).unlink()
     return None
 
 
-def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[Journal]:
+def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[JournalEntry]:
     """A finished set as the journal that led to it, less shards of which it is not known."""
     reasons = dict(read_rejects(folder))
     entries = {shard.name: (shard.samples, shard.bytes, shard.sha256) for shard in manifest.shards}
@@ -162,21 +162,21 @@ def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[
         rejects = tuple((path, reasons[path]) for path in paths if path in reasons)
         samples, size, sha256 = entries.get(name, (0, 0, ""))
         if samples + len(rejects) == len(paths):
-            journal.append(Journal(name, samples, size, sha256, rejects))
+            journal.append(JournalEntry(name, samples, size, sha256, rejects))
     return journal
 
 
-def _unfinished(folder: Path, plan: ConversionPlan) -> list[Journal]:
+def _unfinished(folder: Path, plan: ConversionPlan) -> list[JournalEntry]:
     """Whole lines of the journal; a line that a crash cut off ends it."""
     path = folder / PLAN_NAME
     if not path.is_file():
         text = json.dumps(dict(plan.parts), indent=1, ensure_ascii=False) + "\n"
         write_whole(path, text.encode())
-    shards: list[Journal] = []
+    shards: list[JournalEntry] = []
     journal = folder / JOURNAL_NAME
     for line in journal.read_bytes().splitlines(keepends=True) if journal.is_file() else ():
         if not line.endswith(b"\n"):
             break
-        shard = Journal(*json.loads(line))
+        shard = JournalEntry(*json.loads(line))
         shards.append(shard._replace(rejects=tuple((path, why) for path, why in shard.rejects)))
     return shards

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Media, Record, Scan
+from sce_video.shard.sources import Media, Record, Scan, file_stem
 from sce_video.shardset.manifest import FORMAT_VERSION
 from sce_video.video.encode import Encoding
 from sce_video.video.facts import Limits
@@ -73,7 +73,8 @@ class ConversionPlan:
     @property
     def named_shards(self) -> dict[str, tuple[Record, ...]]:
         """:attr:`shards` by file name, in their order."""
-        return {self.shard_name(number): shard for number, shard in enumerate(self.shards)}
+        name = self.settings.dataset
+        return {f"{name}-{number:06d}.tar": shard for number, shard in enumerate(self.shards)}
 
     @property
     def records(self) -> Iterator[Record]:
@@ -89,10 +90,6 @@ class ConversionPlan:
     def bytes(self) -> int:
         """Size of all planned raw files."""
         return sum(record.size for record in self.records)
-
-    def shard_name(self, shard: int) -> str:
-        """File name of a shard."""
-        return f"{self.settings.dataset}-{shard:06d}.tar"
 
 
 def make_plan(scan: Scan, settings: Settings) -> ConversionPlan:
@@ -141,7 +138,7 @@ def make_keys(paths: Sequence[str]) -> list[str]:
     or one too long, a short hash of the path is appended, so that a key depends only on its own
     path and on whether another claims the same.
     """
-    plain = [_NOT_KEY.sub("_", _stem(path)) for path in paths]
+    plain = [_NOT_KEY.sub("_", file_stem(path)) for path in paths]
     claims = Counter(plain)
     for digits in (8, 16, 64):
         keys = [
@@ -164,11 +161,6 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
             digests = _DIGESTS.fullmatch(before + after)
             shown.append(name if digests else f"{name} ({before} -> {after})")
     return ", ".join(shown)
-
-
-def _stem(path: str) -> str:
-    name = path.rpartition("/")[2]
-    return name.rpartition(".")[0] or name
 
 
 def _path_hash(path: str) -> str:

@@ -13,7 +13,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -30,22 +30,12 @@ LOOK_AHEAD = 4
 
 
 @dataclass
-class _Worker(Generic[Job]):
+class _Worker:
     process: SpawnProcess
     pipe: Connection
     number: int = -1
     """Number of the job it works on; -1 = idle."""
     since: float = 0.0
-
-
-@dataclass
-class _State(Generic[Job, Result]):
-    jobs: Sequence[Job]
-    waiting: deque[int]
-    done: dict[int, Result] = field(default_factory=dict)
-    lost: deque[int] = field(default_factory=deque)
-    """Jobs to be tried alone."""
-    retried: set[int] = field(default_factory=set)
 
 
 class Pool(Generic[Job, Result]):
@@ -74,7 +64,13 @@ class Pool(Generic[Job, Result]):
         self._on_death = on_death
         self._context = multiprocessing.get_context("spawn")
         self._size = workers
-        self._workers: list[_Worker[Job]] = []
+        self._workers: list[_Worker] = []
+        self._jobs: Sequence[Job] = ()
+        self._waiting: deque[int] = deque()
+        self._done: dict[int, Result] = {}
+        self._lost: deque[int] = deque()
+        """Jobs to be tried alone."""
+        self._retried: set[int] = set()
 
     def map(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Yield the result of each job, in order.
@@ -82,38 +78,40 @@ class Pool(Generic[Job, Result]):
         Raises:
             SceVideoError: a job lost its worker twice, or raised.
         """
-        state: _State[Job, Result] = _State(jobs, deque(range(len(jobs))))
+        self._jobs, self._waiting = jobs, deque(range(len(jobs)))
+        for last in (self._done, self._lost, self._retried):
+            last.clear()
         for number in range(len(jobs)):
-            while number not in state.done:
-                self._feed(state, number)
-                self._collect(state)
-            self._collect(state, block=False)
-            self._feed(state, number + 1)  # the workers go on while the caller writes
-            yield state.done.pop(number)
+            while number not in self._done:
+                self._feed(number)
+                self._collect()
+            self._collect(block=False)
+            self._feed(number + 1)  # the workers go on while the caller writes
+            yield self._done.pop(number)
 
-    def _feed(self, state: _State[Job, Result], oldest: int) -> None:
+    def _feed(self, oldest: int) -> None:
         """Give idle workers their next jobs."""
-        while len(self._workers) < min(self._size, len(state.jobs)):
+        while len(self._workers) < min(self._size, len(self._jobs)):
             self._workers.append(self._start())
         idle = [worker for worker in self._workers if worker.number < 0]
-        if state.lost:
+        if self._lost:
             if len(idle) == len(self._workers):  # alone: memory and disk are all its own
-                self._send(state, idle[0], state.lost.popleft())
+                self._send(idle[0], self._lost.popleft())
             return
-        if any(worker.number in state.retried for worker in self._workers):
+        if any(worker.number in self._retried for worker in self._workers):
             return
         for worker in idle:
-            if not state.waiting or state.waiting[0] >= oldest + LOOK_AHEAD * self._size:
+            if not self._waiting or self._waiting[0] >= oldest + LOOK_AHEAD * self._size:
                 break
-            self._send(state, worker, state.waiting.popleft())
+            self._send(worker, self._waiting.popleft())
 
-    def _send(self, state: _State[Job, Result], worker: _Worker[Job], number: int) -> None:
+    def _send(self, worker: _Worker, number: int) -> None:
         worker.number, worker.since = number, time.monotonic()
         # A worker that died while idle is found by its closed pipe in _collect.
         with contextlib.suppress(BrokenPipeError):
-            worker.pipe.send(state.jobs[number])
+            worker.pipe.send(self._jobs[number])
 
-    def _collect(self, state: _State[Job, Result], *, block: bool = True) -> None:
+    def _collect(self, *, block: bool = True) -> None:
         """Take answers; with ``block`` wait for one, a death or the wall limit of a worker."""
         busy = [worker for worker in self._workers if worker.number >= 0]
         if not busy:
@@ -123,44 +121,44 @@ class Pool(Generic[Job, Result]):
         ready = wait([worker.pipe for worker in busy], timeout=patience if block else 0.0)
         for worker in busy:
             if worker.pipe in ready:
-                self._receive(state, worker)
+                self._receive(worker)
             elif time.monotonic() - worker.since > self._wall_limit:
-                self._lose(state, worker, f"gave no answer within {self._wall_limit:.0f} s")
+                self._lose(worker, f"gave no answer within {self._wall_limit:.0f} s")
 
-    def _receive(self, state: _State[Job, Result], worker: _Worker[Job]) -> None:
+    def _receive(self, worker: _Worker) -> None:
         try:
             ok, answer = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join(_LAST_STEPS)
             code = worker.process.exitcode or 0
-            meaning = self._on_death(state.jobs[worker.number], code)
+            meaning = self._on_death(self._jobs[worker.number], code)
             if meaning is None:
-                self._lose(state, worker, f"ended its process ({_explain(code)})")
+                self._lose(worker, f"ended its process ({_explain(code)})")
             else:
-                state.done[worker.number] = meaning
+                self._done[worker.number] = meaning
                 self._replace(worker)
             return
         if not ok:
-            raise SceVideoError(f"{self._name(state.jobs[worker.number])}: {answer}")
-        state.done[worker.number] = answer
+            raise SceVideoError(f"{self._name(self._jobs[worker.number])}: {answer}")
+        self._done[worker.number] = answer
         worker.number = -1
 
-    def _lose(self, state: _State[Job, Result], worker: _Worker[Job], what: str) -> None:
+    def _lose(self, worker: _Worker, what: str) -> None:
         number = worker.number
-        if number in state.retried:
+        if number in self._retried:
             raise SceVideoError(
-                f"{self._name(state.jobs[number])}: decoding {what}, twice; "
+                f"{self._name(self._jobs[number])}: decoding {what}, twice; "
                 "finished shards are kept. Report the file, move it away and run again"
             )
-        state.retried.add(number)
-        state.lost.append(number)
+        self._retried.add(number)
+        self._lost.append(number)
         self._replace(worker)
 
-    def _replace(self, worker: _Worker[Job]) -> None:
+    def _replace(self, worker: _Worker) -> None:
         _kill(worker)
         self._workers[self._workers.index(worker)] = self._start()
 
-    def _start(self) -> _Worker[Job]:
+    def _start(self) -> _Worker:
         here, there = self._context.Pipe()
         process = self._context.Process(
             target=_serve, args=(there, self._function), daemon=True, name="sce-video-shard"
@@ -183,7 +181,7 @@ class Pool(Generic[Job, Result]):
         self._workers.clear()
 
 
-def _kill(worker: _Worker[Any]) -> None:
+def _kill(worker: _Worker) -> None:
     worker.process.kill()
     worker.process.join()
     worker.pipe.close()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sce_video.errors import SceVideoError, UsageError
-from sce_video.shard.pool import LOOK_AHEAD, Job, Pool, Result, _State
+from sce_video.shard.pool import LOOK_AHEAD, Job, Pool, Result
 
 _TRIES = 4
 """How often a job may lose its actor."""
@@ -31,14 +31,14 @@ class RayPool(Pool[Job, Result]):
         self._running: dict[Any, tuple[int, Any]] = {}
         """What is awaited -> number of the job (-1 = the actor's start) and its actor."""
 
-    def _feed(self, state: _State[Job, Result], oldest: int) -> None:
+    def _feed(self, oldest: int) -> None:
         if not self._actors:
-            self._start_actors(min(self._size, len(state.jobs)))
-        while self._idle and state.waiting and state.waiting[0] < oldest + LOOK_AHEAD * self._size:
-            actor, number = self._idle.pop(), state.waiting.popleft()
-            self._running[actor.run.remote(state.jobs[number])] = (number, actor)
+            self._start_actors(min(self._size, len(self._jobs)))
+        while self._idle and self._waiting and self._waiting[0] < oldest + LOOK_AHEAD * self._size:
+            actor, number = self._idle.pop(), self._waiting.popleft()
+            self._running[actor.run.remote(self._jobs[number])] = (number, actor)
 
-    def _collect(self, state: _State[Job, Result], *, block: bool = True) -> None:
+    def _collect(self, *, block: bool = True) -> None:
         if not self._running:
             return
         count, patience = (1, None) if block else (len(self._running), 0)
@@ -46,7 +46,7 @@ class RayPool(Pool[Job, Result]):
         for answer in ready:
             number, actor = self._running.pop(answer)
             self._idle.append(actor)
-            what = "the start of a worker" if number < 0 else self._name(state.jobs[number])
+            what = "the start of a worker" if number < 0 else self._name(self._jobs[number])
             try:
                 ok, result = self._ray.get(answer)
             except self._ray.exceptions.RayError as error:
@@ -55,7 +55,7 @@ class RayPool(Pool[Job, Result]):
             if not ok:
                 raise SceVideoError(result)
             if number >= 0:
-                state.done[number] = result
+                self._done[number] = result
 
     def _start_actors(self, count: int) -> None:
         options = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": _TRIES - 1}

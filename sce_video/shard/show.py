@@ -93,38 +93,39 @@ def print_set(folder: Path, *, as_json: bool = False) -> None:
     Raises:
         UsageError, VerificationError: as :func:`~sce_video.shardset.index.open_shards`.
     """
-    facts = _facts(open_shards(folder))
+    held = _contents(open_shards(folder))
     if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(json.dumps(held, ensure_ascii=False))
     else:
-        _print_facts(folder, facts)
+        _print_contents(folder, held)
 
 
-def _print_facts(folder: Path, facts: dict[str, Any]) -> None:
-    some = facts["classes"] if len(facts["classes"]) < 6 else [*facts["classes"][:4], "..."]
-    encode = ", ".join(str(facts["encode"][name]) for name in _ENCODE if name in facts["encode"])
-    indexed = {0: "none", facts["samples"]: "all"}.get(facts["packet_indexes"])
-    print(f"{folder}: {facts['dataset']}, format {facts['format']}")
-    lines = [
-        ("samples", f"{facts['samples']:,} {facts['media']}s in {facts['shards']:,} shards"),
-        ("size", f"{human_bytes(facts['bytes'])} ({facts['bytes']:,} bytes)"),
-        ("encoding", f"{_listed(facts['encodings'])}; {encode}"),
-        ("classes", f"{len(facts['classes']):,}{': ' * bool(some)}{', '.join(some)}"),
-        *((column, _listed(counts)) for column, counts in facts["splits"].items()),
-        *([("unlabelled", f"{facts['unlabelled']:,}")] if facts["unlabelled"] else []),
-        *(("left out", f"{count:,} {reason}") for reason, count in facts["rejected"].items()),
-        ("plan digest", facts["plan_digest"]),
-    ]
-    if facts["media"] == "video":
-        lines[2:2] = [
-            ("length", f"{facts['hours']:,.2f} h, {facts['frames']:,} frames"),
-            ("packet index", indexed or f"{facts['packet_indexes']:,} of {facts['samples']:,}"),
-        ]
-    for name, text in lines:
+def _print_contents(folder: Path, held: dict[str, Any]) -> None:
+    def line(name: str, text: str) -> None:
         print(f"  {name:<13} {text}")
 
+    samples, classes, packets = held["samples"], held["classes"], held["packet_indexes"]
+    some = classes if len(classes) < 6 else [*classes[:4], "..."]
+    encode = ", ".join(str(held["encode"][name]) for name in _ENCODE if name in held["encode"])
+    print(f"{folder}: {held['dataset']}, format {held['format']}")
+    line("samples", f"{samples:,} {held['media']}s in {held['shards']:,} shards")
+    line("size", f"{human_bytes(held['bytes'])} ({held['bytes']:,} bytes)")
+    if held["media"] == "video":
+        line("length", f"{held['hours']:,.2f} h, {held['frames']:,} frames")
+        indexed = {0: "none", samples: "all"}.get(packets, f"{packets:,} of {samples:,}")
+        line("packet index", indexed)
+    line("encoding", f"{_listed(held['encodings'])}; {encode}")
+    line("classes", f"{len(classes):,}{': ' * bool(some)}{', '.join(some)}")
+    for column, counts in held["splits"].items():
+        line(column, _listed(counts))
+    if held["unlabelled"]:
+        line("unlabelled", f"{held['unlabelled']:,}")
+    for reason, count in held["rejected"].items():
+        line("left out", f"{count:,} {reason}")
+    line("plan digest", held["plan_digest"])
 
-def _facts(shards: ShardIndex) -> dict[str, Any]:
+
+def _contents(shards: ShardIndex) -> dict[str, Any]:
     manifest = shards.manifest
     fields = ("dataset", "format", "encode", "samples", "classes", "splits", "rejected")
     extensions = Counter(shards.strings("ext"))
@@ -149,14 +150,14 @@ def print_summary(folder: Path, *, worked: bool, seconds: float) -> None:
     """What a conversion made, in what time, and what to do next."""
     if not worked:
         print(f"{folder} is complete and made from this very input: nothing to do")
-    facts = _facts(open_shards(folder))
-    _print_facts(folder, facts)
-    if facts["rejected"]:
+    held = _contents(open_shards(folder))
+    _print_contents(folder, held)
+    if held["rejected"]:
         print(f"  what was left out is named in {folder / REJECTS_NAME}")
     if worked:
         print(f"made in {timedelta(seconds=round(seconds))}")
-    if facts["media"] == "video":
-        splits = [f"{c}:{v}" for c, counts in facts["splits"].items() for v in sorted(counts)]
+    if held["media"] == "video":
+        splits = [f"{c}:{v}" for c, counts in held["splits"].items() for v in sorted(counts)]
         train = next((split for split in splits if split.endswith(":train")), "null")
         split = "" if train == "split:train" else f" data.split={train}"
         print(f"next: deepspeed sce_video/train.py data.shards={shlex.quote(str(folder))}{split}")

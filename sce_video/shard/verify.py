@@ -12,11 +12,18 @@ from tqdm import tqdm
 
 from sce_video.errors import EXIT_OK, EXIT_VERIFY
 from sce_video.progress import Progress
-from sce_video.shard.check import Media, check_media, check_shard
 from sce_video.shard.convert import WALL_LIMIT
 from sce_video.shard.pool import Pool
+from sce_video.shard.verify_shard import MediaJob, verify_media, verify_shard
 from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards
-from sce_video.shardset.manifest import CLASSES_NAME, MANIFEST_NAME, REJECTS_NAME, read_rejects
+from sce_video.shardset.manifest import (
+    CLASSES_NAME,
+    MANIFEST_NAME,
+    REJECTS_NAME,
+    class_list,
+    count_rejects,
+    read_rejects,
+)
 from sce_video.shardset.splits import split_counts
 
 
@@ -52,10 +59,10 @@ def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
 
 
 def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
-    yield from _check_texts(shards)
-    yield from _check_table(shards)
+    yield from _verify_texts(shards)
+    yield from _verify_table(shards)
     pool = Pool(
-        check_media,
+        verify_media,
         workers=workers,
         wall_limit=WALL_LIMIT,
         name=lambda job: job.name,
@@ -66,8 +73,8 @@ def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
         for entry in shards.manifest.shards:
             path = shards.folder / entry.name
             rows = shards.table.filter(pc.equal(names, entry.name)).to_pylist()
-            yield from check_shard(path, entry, rows, shards.split_columns)
-            media = [Media(path, row) for row in rows if decode and path.is_file()]
+            yield from verify_shard(path, entry, rows, shards.split_columns)
+            media = [MediaJob(path, row) for row in rows if decode and path.is_file()]
             for number, finding in enumerate(pool.map(media), 1):
                 bar.update(done + number)
                 if finding:
@@ -76,14 +83,13 @@ def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
             bar.update(done)
 
 
-def _check_texts(shards: ShardIndex) -> Iterator[str]:
+def _verify_texts(shards: ShardIndex) -> Iterator[str]:
     """classes.txt, rejects.csv and the list of tars against the manifest."""
     folder, manifest = shards.folder, shards.manifest
     classes, rejects = folder / CLASSES_NAME, folder / REJECTS_NAME
-    expected = "".join(f"{name}\n" for name in manifest.classes).encode()
-    if not classes.is_file() or classes.read_bytes() != expected:
+    if not classes.is_file() or classes.read_bytes() != class_list(manifest):
         yield f"{classes}: not the classes of the manifest"
-    if dict(Counter(reason for _, reason in read_rejects(folder))) != manifest.rejected:
+    if count_rejects(read_rejects(folder)) != manifest.rejected:
         yield f"{rejects}: not the rejects that the manifest counts"
     named = {entry.name for entry in manifest.shards}
     for path in sorted(folder.glob("*.tar")):
@@ -91,7 +97,7 @@ def _check_texts(shards: ShardIndex) -> Iterator[str]:
             yield f"{path}: not named in the manifest"
 
 
-def _check_table(shards: ShardIndex) -> Iterator[str]:
+def _verify_table(shards: ShardIndex) -> Iterator[str]:
     """The counts of the manifest against the rows of the index."""
     manifest, index = shards.manifest, shards.folder / INDEX_NAME
     counts = {column: split_counts(shards.table, column) for column in shards.split_columns}

@@ -86,26 +86,24 @@ def process_file(job: FileJob) -> Accepted | Refused:
 
 
 def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
-    if job.record.media == "image":
-        probe = examine_image(data, limits)
-        fields = _describe(data, probe)
-    elif job.encoding is None:
-        probe = examine_video(data, limits)
-        fields = _describe(data, probe)
+    if job.encoding is None:
+        examine = examine_image if job.record.media == "image" else examine_video
+        facts = examine(data, limits)
+        fields = _describe(data, facts)
     else:
         with closing(LayeredEncoder(job.encoding, limits.frames)) as encoder:
-            source = examine_video(data, limits, encoder.add)
-            made, probe = encoder.finish(source.duration)
-        fields = {**_describe(made, probe), "source": _describe(data, source)}
+            raw = examine_video(data, limits, encoder.add)
+            made, facts = encoder.finish(raw.duration)
+        fields = {**_describe(made, facts), "source": _describe(data, raw)}
         data = made
-    if probe.unindexed:
-        fields["unindexed"] = probe.unindexed
-    return Accepted(data, probe.packets.to_bytes() if probe.packets else b"", fields)
+    if facts.unindexed:
+        fields["unindexed"] = facts.unindexed
+    return Accepted(data, facts.packets.to_bytes() if facts.packets else b"", fields)
 
 
-def _describe(data: bytes, probe: Facts) -> dict[str, Any]:
+def _describe(data: bytes, facts: Facts) -> dict[str, Any]:
     names = ("ext", "codec", "frames", "fps", "width", "height", "duration")
-    fields = {name: getattr(probe, name) for name in names}
+    fields = {name: getattr(facts, name) for name in names}
     return {**fields, "sha256": hashlib.sha256(data).hexdigest()}
 
 

@@ -45,6 +45,8 @@ _FIXED_FIELDS = (
     ("height", pa.int32()),
 )
 FIXED_COLUMNS = tuple(name for name, _ in _FIXED_FIELDS)
+IndexRow = dict[str, Any]
+"""A sample: column -> value."""
 
 
 def index_schema(split_columns: Sequence[str]) -> pa.Schema:
@@ -52,7 +54,7 @@ def index_schema(split_columns: Sequence[str]) -> pa.Schema:
     return pa.schema([*_FIXED_FIELDS, *((name, pa.string()) for name in split_columns)])
 
 
-def index_table(rows: Sequence[dict[str, Any]], split_columns: Sequence[str]) -> pa.Table:
+def index_table(rows: Sequence[IndexRow], split_columns: Sequence[str]) -> pa.Table:
     """Rows (one dict a sample, in shard order) as a table with :func:`index_schema`.
 
     Args:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -51,6 +53,18 @@ class Manifest(BaseModel):
     shards: tuple[ShardEntry, ...]
 
 
+def class_list(manifest: Manifest) -> bytes:
+    """What ``classes.txt`` holds: the names in the order of their labels."""
+    return "".join(f"{name}\n" for name in manifest.classes).encode()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``classes.txt`` and, with all else there, ``manifest.json``."""
+    write_whole(folder / CLASSES_NAME, class_list(manifest))
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / MANIFEST_NAME, text.encode())
+
+
 def listed(rejected: Mapping[str, int]) -> dict[str, int]:
     """Of :attr:`Manifest.rejected` the reasons that take samples from the data set's lists."""
     return {why: n for why, n in rejected.items() if why not in ("unlisted", "replaced")}
@@ -82,6 +96,11 @@ def read_rejects(folder: Path) -> list[tuple[str, str]]:
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
         rows = csv.DictReader(stream, restval="")
         return [(row.get("path", ""), row.get("reason", "")) for row in rows]
+
+
+def count_rejects(rejects: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """:attr:`Manifest.rejected` of what :func:`read_rejects` gives."""
+    return dict(sorted(Counter(reason for _, reason in rejects).items()))
 
 
 def write_rejects(folder: Path, rejects: Iterable[tuple[str, str]]) -> None:

@@ -16,26 +16,12 @@ from numpy.typing import NDArray
 from sce_video.config.recipes import Crop
 from sce_video.stream.crops import DRAWS, Box, Size, crop_boxes, random_box, short_side
 from sce_video.stream.draws import uniforms
+from sce_video.video.facts import Video
 
 Indices = NDArray[np.int64]
 
 GRID_FPS = 25
 """Frame rate of layered shards, whose frames on a grid need few packets."""
-
-
-@dataclass(frozen=True)
-class Video:
-    """What is known of a video before it is decoded: a row of the index."""
-
-    frames: int
-    fps: float  # mean rate; 0 for an image
-    height: int
-    width: int
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds; 0 for an image."""
-        return self.frames / self.fps if self.fps else 0.0
 
 
 @dataclass(frozen=True)

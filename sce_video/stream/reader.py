@@ -13,11 +13,11 @@ import pyarrow as pa
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards, read_index
 from sce_video.shardset.manifest import MANIFEST_NAME, read_manifest
-from sce_video.stream.clips import Video
 from sce_video.stream.foreign.plan import is_foreign
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import RemoteFile, bare_url, fetch_small, is_remote
 from sce_video.video.decode import DecodeError
+from sce_video.video.facts import Video
 from sce_video.video.packets import IdxError, PacketIndex
 
 _OPEN_SHARDS = 64

@@ -20,6 +20,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from sce_video.video.errors import DecodeError
+
 CONTAINERS = {
     "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
     "matroska,webm": "mkv",
@@ -29,6 +31,8 @@ CONTAINERS = {
 }
 """FFmpeg demuxers that may open a file -> extension in the shard. No playlist is among them."""
 
+IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
+"""How the bytes of a JPEG and of a PNG begin."""
 MAX_PIXELS = 1 << 26
 """Of a frame; more is refused by decoders."""
 _ATTACHED_PICTURE = 1024
@@ -38,10 +42,6 @@ _ATTACHED_PICTURE = 1024
 _REFORMATTER = VideoReformatter()
 
 
-class MediaError(Exception):
-    """The bytes are no video that may be opened; the message is the reason, fixed."""
-
-
 @contextmanager
 def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file's bytes: its container and its main stream, set to decode in one thread.
@@ -49,17 +49,18 @@ def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     A frame's packet can be told by :func:`number_packet`.
 
     Raises:
-        MediaError: not a container of :data:`CONTAINERS`, no video stream, or an unknown codec.
+        DecodeError: not a container of :data:`CONTAINERS`, no video stream, or an unknown codec;
+            the message is the reason, the same for the same bytes.
     """
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
     try:
         container = av.open(io.BytesIO(data), "r", options=options)
     except (av.FFmpegError, ValueError) as error:
-        raise MediaError("no readable MP4, MOV, Matroska, WebM, AVI or MPEG file") from error
+        raise DecodeError("no readable MP4, MOV, Matroska, WebM, AVI or MPEG file") from error
     with container:
         stream = _main_stream(container)
         if stream.codec_context is None:
-            raise MediaError("unknown codec")
+            raise DecodeError("unknown codec")
         stream.codec_context.thread_count = 1
         stream.codec_context.copy_opaque = True
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
@@ -73,7 +74,7 @@ def _main_stream(container: InputContainer) -> VideoStream:
             return stream
     # An MP4 that lost its index opens, with one data stream.
     audio = bool(container.streams.video or container.streams.audio)
-    raise MediaError(
+    raise DecodeError(
         "no video stream" if audio else "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
     )
 
@@ -91,6 +92,12 @@ def number_of(frame: VideoFrame) -> int:
     """The number of the packet that a frame was decoded from."""
     number: int = cast("list[int]", frame.opaque)[0]
     return number
+
+
+def upright_size(frame: VideoFrame) -> tuple[int, int]:
+    """Width and height of a container's frame as a player shows it."""
+    size = frame.width, frame.height
+    return size[::-1] if frame.rotation % 180 else size
 
 
 def upright_rgb(frame: VideoFrame, rotation: int) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from sce_video.video.container import open_video
+from sce_video.video.container import open_video, upright_size
 from sce_video.video.facts import Facts, Limits, Rejected
 from sce_video.video.indexer import Indexer
 from sce_video.video.packets import PacketIndex
@@ -37,8 +37,12 @@ STEADY = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
 """x264's AVX-512 code gives other bytes each time; with this it gives the same ones, no slower."""
 # The same pixels whichever vector instructions the machine has.
 _SCALE = "bicubic+accurate_rnd+full_chroma_int+bitexact"
-_TURNS = {90: "cclock", 270: "clock"}
-"""Degrees counter-clockwise -> FFmpeg's transpose."""
+_TURNS: dict[int, list[tuple[str, str | None]]] = {
+    90: [("transpose", "cclock")],
+    180: [("hflip", None), ("vflip", None)],
+    270: [("transpose", "clock")],
+}
+"""Degrees counter-clockwise -> FFmpeg's filters."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,7 @@ def _nearest(seconds: Fraction) -> int:
 
 def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
     """Upright, at most ``short_side`` on the short side, even, 8 bit 4:2:0; None = it is so."""
-    upright = frame.rotation % 180 == 0
-    width, height = (frame.width, frame.height) if upright else (frame.height, frame.width)
+    width, height = upright_size(frame)
     factor = min(1.0, short_side / min(width, height))
     width, height = (max(2, 2 * round(side * factor / 2)) for side in (width, height))
     as_wanted = (frame.width, frame.height, frame.format.name) == (width, height, "yuv420p")
@@ -185,21 +188,13 @@ def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
         return None
     graph = Graph()
     graph.threads = 1
-    steps = [
-        graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-        )
-    ]
-    if not upright:
-        steps.append(graph.add("transpose", _TURNS[frame.rotation % 360]))
-    elif frame.rotation:
-        steps += [graph.add("hflip"), graph.add("vflip")]
-    steps += [
-        graph.add("scale", f"{width}:{height}:flags={_SCALE}:out_range=tv"),
-        graph.add("format", "pix_fmts=yuv420p"),
-        graph.add("buffersink"),
-    ]
-    graph.link_nodes(*steps).configure()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    scale = f"{width}:{height}:flags={_SCALE}:out_range=tv"
+    steps = [*_TURNS.get(frame.rotation % 360, []), ("scale", scale)]
+    steps += [("format", "pix_fmts=yuv420p"), ("buffersink", None)]
+    graph.link_nodes(source, *(graph.add(*step) for step in steps)).configure()
     return graph
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from sce_video.video.bitstream import NEEDED, Role, reader
-from sce_video.video.packets import KEY, LAYER_SHIFT, PacketIndex
+from sce_video.video.packets import COLOUR, KEY, LAYER_SHIFT, PacketIndex
 
 _SEARCH = 64
 """Bytes behind a packet's position in which its data may begin (block headers)."""
@@ -102,12 +102,7 @@ class Indexer:
             width=context.width,
             height=context.height,
             rotation=rotation,
-            colour=(
-                int(context.color_range),
-                int(context.color_primaries),
-                int(context.color_trc),
-                int(context.colorspace),
-            ),
+            colour=tuple(int(getattr(context, name)) for name in COLOUR),
             time_base=time_base,
             pts=ticks,
             offset=place,

@@ -22,6 +22,8 @@ _COLUMNS = (("pts", "<i8"), ("offset", "<u4"), ("size", "<u4"), ("number", "<i4"
 
 CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp9", "mjpeg")
 """Codecs that are indexed, by FFmpeg's names; nothing else is opened for an index."""
+COLOUR = ("color_range", "color_primaries", "color_trc", "colorspace")
+"""Of a decoder, what :attr:`PacketIndex.colour` holds, by PyAV's names."""
 KEY = 1
 """Bit of ``kind``: decoding may start here for frames shown at or after this packet's own."""
 LAYER_SHIFT = 1
@@ -45,8 +47,8 @@ class PacketIndex:
     height: int
     rotation: int
     """Degrees counter-clockwise that make frames upright: 0, 90, 180 or 270."""
-    colour: tuple[int, int, int, int]
-    """Range, primaries, transfer and matrix as the container gives them (FFmpeg's numbers)."""
+    colour: tuple[int, ...]
+    """:data:`COLOUR` as the container gives it (FFmpeg's numbers)."""
     time_base: Fraction
     """Seconds a tick of ``pts``."""
     pts: NDArray[np.int64]

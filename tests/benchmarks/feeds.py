@@ -21,10 +21,11 @@ from torchvision.transforms import v2
 
 from sce_video.config.recipes import RandomResizedCrop
 from sce_video.shardset.index import ShardIndex
-from sce_video.stream.clips import ClipTiming, RandomClips, Video, ViewSampler
+from sce_video.stream.clips import ClipTiming, RandomClips, ViewSampler
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import BatchPlan, Position
 from sce_video.stream.reader import ShardReader
+from sce_video.video.facts import Video
 from tests.benchmarks.peers import PEERS, all_numbers, find_peers, reason
 from tests.benchmarks.sets import make_set
 from tests.benchmarks.videos import make_images

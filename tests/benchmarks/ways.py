@@ -13,12 +13,13 @@ from av.video.reformatter import VideoReformatter
 
 from sce_video.config.recipes import RandomResizedCrop
 from sce_video.shardset.index import ShardIndex
-from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips, Video
+from sce_video.stream.clips import ClipSpec, ClipTiming, RandomClips
 from sce_video.stream.cut import all_needed
 from sce_video.stream.reader import ShardReader
 from sce_video.video.container import number_of, number_packet
 from sce_video.video.decode import decode_frames
 from sce_video.video.decode.planned import keep_decoder, plan_packets, take_decoder
+from sce_video.video.facts import Video
 from sce_video.video.packets import PacketIndex
 from tests.benchmarks.peers import Peer, find_peers
 from tests.benchmarks.timing import Work

@@ -86,6 +86,18 @@ def test_the_engine_knows_no_evaluation_and_the_shard_room_no_torch() -> None:
         assert "import torch" not in path.read_text(), path
 
 
+def test_what_reads_by_an_index_needs_no_webdataset() -> None:
+    code = (
+        "import importlib, pkgutil, sys, sce_video.evals, sce_video.report, sce_video.stream.data\n"
+        "for room in (sce_video.evals, sce_video.report):\n"
+        "    for module in pkgutil.iter_modules(room.__path__, room.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "assert 'sce_video.evals.search' in sys.modules\n"
+        "assert 'webdataset' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
 def test_first_level_names_are_free() -> None:
     taken = set(sys.stdlib_module_names)
     for name, distributions in importlib.metadata.packages_distributions().items():

@@ -27,6 +27,12 @@ ZIPPED = frozenset({".gz", ".tgz"})
 """Last suffix of archives that can be read from their start only."""
 
 
+def file_stem(path: str) -> str:
+    """File name without folders and last extension."""
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[0] or name
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One file of a raw data set, on disk or in a tar."""
@@ -59,8 +65,8 @@ class Record:
 
     @property
     def stem(self) -> str:
-        """File name without folders and last extension."""
-        return self.name.rpartition(".")[0] or self.name
+        """:func:`file_stem` of it."""
+        return file_stem(self.path)
 
     @property
     def suffix(self) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from sce_video.files import PARTIAL
 from sce_video.shard.sources import Options, Scan
 from sce_video.shard.sources.listing import check_splits, class_folders, split_classes
 from sce_video.video.encode import STEADY
@@ -236,7 +237,7 @@ def render_set(
 def scan(name: str, root: Path, options: Options) -> Scan:
     """List a rendered set; where ``root`` is absent, render it first (seed 0, default counts)."""
     if not root.exists():
-        partial = root.with_name(root.name + ".tmp")  # a half rendered set must not pass for one
+        partial = root.with_name(root.name + PARTIAL)  # a half rendered set must not pass for one
         shutil.rmtree(partial, ignore_errors=True)
         render_set(partial, seed=0, train_per_class=TRAIN_PER_CLASS, test_per_class=TEST_PER_CLASS)
         partial.rename(root)

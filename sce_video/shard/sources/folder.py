@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Options, Record, Scan
-from sce_video.shard.sources.listing import Sorted, files, make_scan, number, read_table
+from sce_video.shard.sources.listing import Placed, files, make_scan, number_names, read_table
+from sce_video.shardset.labels import class_name, number_classes
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:
@@ -30,7 +31,9 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     flat = {file.path: file.path.partition("/")[0] for file in found if file.path.count("/") == 1}
     expected = "class folders CLASS/*, or --csv FILE, or --unlabelled"
     media = media_of(root, (file for file in found if file.path in flat), expected)
-    labels = number(flat[file.path] for file in found if file.path in flat and file.media == media)
+    labels = number_names(
+        flat[file.path] for file in found if file.path in flat and file.media == media
+    )
     return make_scan(media, ((file, flat.get(file.path), {}) for file in found), labels)
 
 
@@ -58,7 +61,7 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
     rows, has_splits, conflicting = _read_csv(path, unlabelled=options.unlabelled)
     if options.splits and not has_splits:
         raise UsageError(f"{path}: --split needs a column 'split'")
-    found: list[Sorted] = []
+    found: list[Placed] = []
     missing = []
     for video, (label, split) in rows.items():
         source = root / video
@@ -71,7 +74,7 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
             missing.append(video)
     expected = f"the videos or images that {path.name} lists"
     media = media_of(root, (file for file, *_ in found), expected)
-    labels = number_labels(label for label, _ in rows.values() if label)
+    labels = number_classes(label for label, _ in rows.values() if label)
     columns = ["split"] if has_splits else []
     return make_scan(media, found, labels, columns, missing=missing, conflicting=conflicting)
 
@@ -92,16 +95,8 @@ def _read_csv(
         if video.is_absolute() or ".." in video.parts or not video.name:
             raise UsageError(f"{path}, line {line}: '{video}' is no relative path below the root")
         has_splits = "split" in row
-        label = "" if unlabelled else row["label"].strip()
-        value = ("" if label == "-1" else label, row.get("split", "").strip())
+        label = None if unlabelled else class_name(row["label"])
+        value = (label or "", row.get("split", "").strip())
         if rows.setdefault(str(video), value) != value:
             conflicting.append(str(video))
     return rows, has_splits, conflicting
-
-
-def number_labels(labels: Iterable[str]) -> dict[str, int]:
-    """Class name -> label; names that are all whole numbers are sorted as numbers."""
-    names = set(labels)
-    if all(name.isdecimal() for name in names):
-        return {name: label for label, name in enumerate(sorted(names, key=int))}
-    return number(names)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import files, folders, listed_videos, number, read_lines
+from sce_video.shard.sources.listing import files, folders, listed_videos, number_names, read_lines
 
 LISTS = "testTrainMulti_7030_splits"
 EXPECTED = f"expected CLASS/*.avi and {LISTS}/CLASS_test_split1.txt"
@@ -30,7 +30,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     if not lists.is_dir():
         raise UsageError(f"{root}: {EXPECTED}")
     splits = _read_splits(lists)
-    labels = number(path.partition("/")[0] for lines in splits.values() for path, _ in lines)
+    labels = number_names(path.partition("/")[0] for lines in splits.values() for path, _ in lines)
     found = list(files(root, root))
     for folder in folders(root):
         found += files(folder, root) if folder != lists else ()

@@ -18,12 +18,12 @@ from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.sources.listing import (
-    Sorted,
+    Placed,
     check_splits,
     files,
     folders,
     make_scan,
-    number,
+    number_names,
     read_lines,
     read_table,
 )
@@ -99,7 +99,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     repaired = {file.stem: file for file in extra if file.media == "video"}
     elsewhere = {stem for split in splits if split not in taken for stem in split.listed}
     others = [file for file in extra if file.media != "video" or file.stem not in elsewhere]
-    found: dict[str, Sorted] = {file.path: (file, None, {}) for file in others}
+    found: dict[str, Placed] = {file.path: (file, None, {}) for file in others}
     missing: list[str] = []
     conflicting: list[str] = []
     for split in taken:
@@ -112,7 +112,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     return make_scan(
         "video",
         samples,
-        number(name for name, label in labels.items() if label >= 0),
+        number_names(name for name, label in labels.items() if label >= 0),
         ["split"],
         missing=missing,
         conflicting=conflicting,
@@ -172,7 +172,7 @@ def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> di
     if not names:
         names = {name for split in splits for name in split.classes}
     if only is None:
-        return {"": -1} | number(names)
+        return {"": -1} | number_names(names)
     chosen = set()
     if not (listed := read_lines(only)):
         raise UsageError(f"{only}: no class names in it")
@@ -180,7 +180,7 @@ def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> di
         if (known := _known(name, names)) is None:
             raise UsageError(f"{only}: the data set has no class '{name}'")
         chosen.add(known)
-    return dict.fromkeys(["", *names], OTHER) | number(chosen)
+    return dict.fromkeys(["", *names], OTHER) | number_names(chosen)
 
 
 def _known(name: str, names: Collection[str]) -> str | None:
@@ -191,10 +191,10 @@ def _known(name: str, names: Collection[str]) -> str | None:
 
 def _match(
     split: _Split, labels: Collection[str], repaired: Mapping[str, Record]
-) -> tuple[dict[str, Sorted], set[str]]:
+) -> tuple[dict[str, Placed], set[str]]:
     """Files of one split with their classes, by path, and stems that its list names in vain."""
     column = {"split": split.name}
-    found: dict[str, Sorted] = {}
+    found: dict[str, Placed] = {}
     present: dict[str, Record] = {}
     for file in split.files:
         name = None
@@ -220,8 +220,8 @@ def _match(
 
 
 def _settle(
-    found: Mapping[str, Sorted], repaired: Mapping[str, Record], labels: Mapping[str, int]
-) -> tuple[list[Sorted], list[str]]:
+    found: Mapping[str, Placed], repaired: Mapping[str, Record], labels: Mapping[str, int]
+) -> tuple[list[Placed], list[str]]:
     """Files but for those of :data:`OTHER`, and damaged originals in whose place others came."""
     samples, replaced = [], []
     for path, sample in found.items():

@@ -11,17 +11,16 @@ from pathlib import Path
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Record, Scan
 
-Sorted = tuple[Record, str | None, Mapping[str, str]]
+Placed = tuple[Record, str | None, Mapping[str, str]]
 """A file, the name of its class ("" = none; None = it is in no list or class folder), its splits.
 """
-Line = tuple[int, dict[str, str]]
 Groups = Mapping[str, Iterable[Record]]
 """Class name -> files, perhaps listed on use only; ``""`` = in no class."""
 
 
 def make_scan(
     media: Media,
-    files: Iterable[Sorted],
+    files: Iterable[Placed],
     labels: Mapping[str, int],
     columns: Iterable[str] = (),
     **left_out: Iterable[str],
@@ -112,7 +111,7 @@ def read_table(
             raise UsageError(f"{path}: not a csv in UTF-8 ({error})") from error
 
 
-def number(classes: Iterable[str]) -> dict[str, int]:
+def number_names(classes: Iterable[str]) -> dict[str, int]:
     """Class name -> label: the sorted names, numbered."""
     return {name: label for label, name in enumerate(sorted(set(classes)))}
 
@@ -179,7 +178,7 @@ def split_classes(
     Raises:
         UsageError: a wanted split has no files in classes, or none has.
     """
-    found: list[Sorted] = []
+    found: list[Placed] = []
     present = [split for split, groups in splits.items() if any(groups)]
     for split in wanted or present or list(splits)[:1]:
         groups, column = splits[split].items(), {"split": split}
@@ -187,5 +186,5 @@ def split_classes(
         if not any(name and file.media == media for file, name, _ in own):
             raise UsageError(f"{root}: expected {expected.format(split=split)}")
         found += own
-    labels = number(name for groups in splits.values() for name in groups if name)
+    labels = number_names(name for groups in splits.values() for name in groups if name)
     return make_scan(media, found, labels, ["split"])

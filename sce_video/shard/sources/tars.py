@@ -6,16 +6,15 @@ members, such as captions, are left. Where there are videos, pictures beside the
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import members, reading
-from sce_video.shard.sources.folder import media_of, number_labels
+from sce_video.shard.sources.folder import media_of
 from sce_video.shard.sources.listing import files, make_scan
+from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, number_classes, stated_classes
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:
@@ -31,7 +30,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     videos = [file for file, _ in found if file.media == "video"]
     some = videos or [file for file, _ in found]
     media = media_of(root, some, "videos or images in its tars")
-    labels = number_labels(label for _, label in found if label)
+    labels = number_classes(label for _, label in found if label)
     return make_scan(media, ((f, label, {}) for f, label in found if f.media == media), labels)
 
 
@@ -45,22 +44,14 @@ def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
             samples.setdefault(f"{folder}/{key}", {})[field.lower()] = file
     with tar.source.open("rb") as raw:
         for key, sample in samples.items():
-            texts: Mapping[str, bytes] = {
+            texts = {
                 field: raw.read(file.size)
                 for field, file in sample.items()
-                if field in ("cls", "json") and raw.seek(file.offset or 0) >= 0
+                if field in LABEL_MEMBERS and raw.seek(file.offset or 0) >= 0
             }
-            label = _label(tar, key, texts) if texts else ""
+            try:
+                label = next(iter(stated_classes(texts)), "")
+            except LabelError as error:
+                what = f"{tar.source}: {key}: its label is not readable ({error})"
+                raise UsageError(what) from error
             yield from ((file, label) for file in sample.values() if file.media)
-
-
-def _label(tar: Record, key: str, texts: Mapping[str, bytes]) -> str:
-    try:
-        if "cls" in texts:
-            return texts["cls"].decode().strip()
-        fields: Any = json.loads(texts["json"])
-        fields = fields if isinstance(fields, dict) else {}
-        label = fields.get("class") or fields.get("label", "")
-    except ValueError as error:
-        raise UsageError(f"{tar.source}: {key}: its label is not readable ({error})") from error
-    return "" if label in (None, -1) else str(label)

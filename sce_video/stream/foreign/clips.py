@@ -6,8 +6,6 @@ Resume is by shard: a run that goes on starts with a fresh order of all tars.
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import random
 import time
@@ -15,33 +13,28 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import av
 import numpy as np
 import torch
-from av.video.frame import VideoFrame
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.filters import shuffle
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from sce_video.errors import SceVideoError
-from sce_video.stream.clips import Video, ViewSampler
+from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, class_number, stated_classes
+from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
 from sce_video.stream.foreign.plan import ForeignPlan, Visit
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
-from sce_video.video.container import MediaError, open_video
 from sce_video.video.decode import DecodeError
-from sce_video.video.decode.image import MAGIC
+from sce_video.video.facts import peek
 
 VIDEOS = ("mp4", "mov", "mkv", "webm", "avi", "mpg")
 IMAGES = ("jpg", "jpeg", "png")
-_LABELS = ("cls", "json")
 _SHUFFLE = 64  # samples of a reader that are mixed, undecoded
 _MOST_BAD = 100  # samples that one batch may replace
 _END = 1024  # zero bytes that end a tar
-_EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own
 
 
 @dataclass(frozen=True)
@@ -50,62 +43,13 @@ class TarSample:
 
     name: str  # shard/key; the shard alone where it is damaged
     data: bytes = b""
-    label: int = -1
+    label: int = -1  # a number that the sample itself gives its class
     problem: str = ""
 
     @property
     def number(self) -> int:
         """What its random numbers are keyed by: the same wherever and whenever it is met."""
         return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big") >> 1
-
-
-def facts(data: bytes) -> Video:
-    """What an index would know of a video or an image.
-
-    Of a video the packets are counted and one frame is decoded, of an image the header is read.
-
-    Raises:
-        DecodeError: neither, damaged, or without frames or times.
-    """
-    if data.startswith(MAGIC):
-        try:
-            width, height = Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]).size
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DecodeError("damaged image") from error
-        return Video(1, 0.0, height, width)
-    return _video_facts(data)
-
-
-def _video_facts(data: bytes) -> Video:
-    times: list[tuple[int, int]] = []  # tick, ticks it lasts
-    frame: VideoFrame | None = None
-    empty = False
-    try:
-        with open_video(data) as (container, stream):
-            base, mpeg4 = stream.time_base, stream.codec_context.name == "mpeg4"
-            for packet in container.demux(stream):
-                if frame is None:
-                    frame = next(iter(packet.decode()), None)
-                tick = packet.dts if packet.pts is None else packet.pts  # AVI has the former only
-                if packet.size and tick is not None and not packet.is_discard:
-                    times.append((tick, packet.duration or 0))
-                    empty |= mpeg4 and packet.size <= _EMPTY_VOP
-    except MediaError as error:
-        raise DecodeError(str(error)) from error
-    except (av.FFmpegError, ValueError) as error:
-        raise DecodeError(f"does not decode: {error}") from error
-    count = len(times) - empty  # two frames in a packet, none in a later one: the last may lack
-    if frame is None or base is None or count < 1:
-        raise DecodeError("no frames")
-    ticks = np.array(sorted(times))
-    # Matroska gives the last frame no duration; then it lasts as long as most others.
-    last = ticks[-1, 1] or (np.median(np.diff(ticks[:, 0])) if len(ticks) > 1 else 0)
-    seconds = float((ticks[-1, 0] - ticks[0, 0] + last) * base)
-    if seconds <= 0:
-        raise DecodeError("frames without a time")
-    turned = frame.rotation % 180 != 0
-    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
-    return Video(count, len(times) / seconds, height, width)
 
 
 class ForeignClips(IterableDataset[ClipBatch]):
@@ -154,7 +98,7 @@ class ForeignClips(IterableDataset[ClipBatch]):
     def _clips(self, number: int, sample: TarSample) -> list[Tensor]:
         if sample.problem:
             raise DecodeError(sample.problem)
-        specs = self.sampler(facts(sample.data), number, sample.number)
+        specs = self.sampler(peek(sample.data), number, sample.number)
         return make_clips(sample.data, specs, None, antialias=self.antialias)
 
     def _stream(self, reader: int, readers: int) -> Iterator[tuple[int, TarSample]]:
@@ -216,7 +160,7 @@ def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator
         extension = member.rpartition(".")[2].lower()
         if extension not in media and extension in (*VIDEOS, *IMAGES):
             others.add(extension)
-        return extension in (*media, *_LABELS)
+        return extension in (*media, *LABEL_MEMBERS)
 
     files = tar_file_expander([{"url": name, "stream": stream}], note, select)
     for fields in group_by_keys(files, handler=note):
@@ -241,7 +185,7 @@ def _sample(
     name = f"{shard}/{fields['__key__']}"
     found = [field for field in fields if field.rpartition(".")[2] in media]
     if len(found) == 1:
-        return TarSample(name, fields[found[0]], _label(fields))
+        return _labelled(name, fields[found[0]], fields)
     problem = "no video or image"
     if found:
         problem = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
@@ -251,12 +195,9 @@ def _sample(
     return TarSample(name, problem=problem)
 
 
-def _label(fields: dict[str, Any]) -> int:
-    """A class number of ``KEY.cls``, or ``label`` of ``KEY.json``; -1 = none."""
+def _labelled(name: str, data: bytes, fields: dict[str, Any]) -> TarSample:
+    """The sample with its class number; a name alone gives none: -1, as without a class."""
     try:
-        if "cls" in fields:
-            return int(fields["cls"])
-        label = json.loads(fields.get("json", b"{}")).get("label", -1)
-        return label if isinstance(label, int) else -1
-    except (ValueError, AttributeError):
-        return -1
+        return TarSample(name, data, class_number(stated_classes(fields)))
+    except LabelError as error:
+        return TarSample(name, problem=f"its label is not readable ({error})")

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.video.decode.errors import BackendError, DecodeError
-from sce_video.video.decode.image import MAGIC
+from sce_video.video.container import IMAGE_MAGIC
+from sce_video.video.errors import BackendError, DecodeError
 from sce_video.video.packets import PacketIndex
 
 __all__ = ["BACKENDS", "Backend", "BackendError", "DecodeError", "decode_frames"]
@@ -47,7 +47,7 @@ def decode_frames(
         BackendError: the backend is not installed.
     """
     wanted = np.asarray(numbers, np.int64)
-    if data.startswith(MAGIC):
+    if data.startswith(IMAGE_MAGIC):
         name = "image"
     else:
         name = "pyav" if backend == "planned" and index is None else backend

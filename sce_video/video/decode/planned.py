@@ -18,8 +18,8 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from sce_video.video.container import MAX_PIXELS, number_of, number_packet, upright_rgb
-from sce_video.video.decode.errors import DecodeError
-from sce_video.video.packets import LAYER_SHIFT, PacketIndex
+from sce_video.video.errors import DecodeError
+from sce_video.video.packets import COLOUR, LAYER_SHIFT, PacketIndex
 
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
 _STRICT = "1"
@@ -165,9 +165,8 @@ def open_decoder(index: PacketIndex) -> VideoCodecContext:
     context.extradata = index.extradata or None
     context.codec_tag = index.codec_tag.ljust(4, "\0")
     context.width, context.height = index.width, index.height
-    colour = index.colour
-    context.color_range, context.color_primaries = colour[0], colour[1]
-    context.color_trc, context.colorspace = colour[2], colour[3]
+    for name, value in zip(COLOUR, index.colour, strict=True):
+        setattr(context, name, value)
     context.thread_count = 1
     context.copy_opaque = True
     context.options = {"strict": _STRICT, "max_pixels": str(MAX_PIXELS)}

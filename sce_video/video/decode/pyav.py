@@ -6,8 +6,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.video.container import MediaError, open_video, upright_rgb
-from sce_video.video.decode.errors import DecodeError
+from sce_video.video.container import open_video, upright_rgb
+from sce_video.video.errors import DecodeError
 from sce_video.video.packets import PacketIndex
 
 
@@ -29,8 +29,6 @@ def decode(
                     images.append(upright_rgb(frame, frame.rotation))
                     if len(images) == len(wanted):
                         break
-    except MediaError as error:
-        raise DecodeError(str(error)) from error
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"does not decode: {error}") from error
     if len(images) < len(wanted):

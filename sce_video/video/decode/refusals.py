@@ -7,8 +7,8 @@ from collections.abc import Container
 import av
 import numpy as np
 
-from sce_video.video.container import MediaError, open_video
-from sce_video.video.decode.errors import DecodeError
+from sce_video.video.container import open_video
+from sce_video.video.errors import DecodeError
 from sce_video.video.packets import PacketIndex
 
 _FORMATS = ("yuv420p", "yuvj420p")
@@ -30,7 +30,7 @@ def refuse_defects(
         raise DecodeError(f"no packet index to check {library} by; use data.decode=planned")
     try:
         reasons = _defects(data, index, codecs)
-    except (MediaError, av.FFmpegError, StopIteration) as error:
+    except (av.FFmpegError, StopIteration) as error:
         raise DecodeError(str(error) or "no frame") from error
     for reason, so in reasons.items():
         if so:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.errors import first_line
-from sce_video.video.decode.errors import BackendError, DecodeError
 from sce_video.video.decode.refusals import refuse_defects
+from sce_video.video.errors import BackendError, DecodeError
 from sce_video.video.packets import PacketIndex
 
 _HINT = (

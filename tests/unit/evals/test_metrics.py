@@ -14,7 +14,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sce_video.evals import retrieval
 from sce_video.evals.knn import knn_accuracy, knn_predict
 from sce_video.evals.retrieval import prepare, retrieve
-from sce_video.stream.clips import UniformClips, Video
+from sce_video.stream.clips import UniformClips
+from sce_video.video.facts import Video
 from tests.conftest import GOLDEN
 
 CASES = json.loads((GOLDEN / "retrieval.json").read_text())["cases"]

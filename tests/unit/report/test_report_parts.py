@@ -22,7 +22,7 @@ from sce_video.report.inputs import RunFiles
 from sce_video.report.spread import means
 from sce_video.report.tables import headline, result_table
 from sce_video.report.thumbnails import LARGE, SMALL, Size, small_size, thumbnail_frames
-from sce_video.stream.clips import Video
+from sce_video.video.facts import Video
 
 QUERIES = st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=80)
 

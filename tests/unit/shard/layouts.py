@@ -5,8 +5,30 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+
+from sce_video.shard.convert import ConversionState, convert
+from sce_video.shard.plan import ConversionPlan, Settings, make_plan
+from sce_video.shard.sources import Options, Scan, find_source
+from sce_video.shardset.manifest import Manifest
+
+
+def scan(name: str, root: Path, **options: object) -> Scan:
+    """What a source finds below ``root``."""
+    return find_source(name).scan(name, root, Options(**options))  # type: ignore[arg-type]
+
+
+def labels(found: Scan) -> dict[str, str]:
+    """Path -> class name of each sample."""
+    return {r.path: found.classes[r.label] if r.label >= 0 else "" for r in found.records}
+
+
+def summary(found: Scan) -> Scan:
+    """A scan without what tells archives from files."""
+    records = tuple(replace(r, source=Path(), offset=None) for r in found.records)
+    return replace(found, records=records)
 
 
 def put(root: Path, *paths: str, data: bytes = b"x") -> None:
@@ -76,3 +98,31 @@ def read_all(folder: Path) -> dict[str, bytes]:
     """Every file below ``folder``, by its path in it."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def plan_of(root: Path, samples_per_shard: int = 4, limit: int | None = None) -> ConversionPlan:
+    """A plan of class folders."""
+    scan = find_source("folder").scan("folder", root, Options())
+    settings = Settings("toy", samples_per_shard=samples_per_shard, limit=limit)
+    return make_plan(scan, settings)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Bytes by file name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def run(plan: ConversionPlan, folder: Path, workers: int = 1, **options: object) -> Manifest:
+    """Convert; returns the manifest."""
+    manifest, _ = convert(plan, folder, workers=workers, **options)  # type: ignore[arg-type]
+    return manifest
+
+
+def interrupt_after(samples: int) -> Callable[[ConversionState], None]:
+    """Ctrl-C after so many."""
+
+    def on_progress(progress: ConversionState) -> None:
+        if progress.samples + progress.rejected >= samples:
+            raise KeyboardInterrupt
+
+    return on_progress

@@ -1,4 +1,4 @@
-"""Conversion: identical bytes for any number of workers and interruptions, rejects, folders."""
+"""Conversion: identical bytes for any number of workers and interruptions, and rejects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,57 +17,16 @@ import pytest
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard import convert as converter
 from sce_video.shard import writer
-from sce_video.shard.convert import ConversionState, convert
 from sce_video.shard.output import JOURNAL_NAME
-from sce_video.shard.plan import ConversionPlan, Settings, make_plan
+from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
 from sce_video.shard.writer import TarWriter
 from sce_video.shardset.index import open_shards
-from sce_video.shardset.manifest import Manifest
 from sce_video.video.encode import Encoding
 from sce_video.video.packets import PacketIndex
 from tests.conftest import REPOSITORY
-from tests.unit.shard.layouts import class_folders, put
-
-
-def plan_of(root: Path, samples_per_shard: int = 4, limit: int | None = None) -> ConversionPlan:
-    scan = find_source("folder").scan("folder", root, Options())
-    settings = Settings("toy", samples_per_shard=samples_per_shard, limit=limit)
-    return make_plan(scan, settings)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def run(plan: ConversionPlan, folder: Path, workers: int = 1, **options: object) -> Manifest:
-    manifest, _ = convert(plan, folder, workers=workers, **options)  # type: ignore[arg-type]
-    return manifest
-
-
-def interrupt_after(samples: int) -> Callable[[ConversionState], None]:
-    def on_progress(progress: ConversionState) -> None:
-        if progress.samples + progress.rejected >= samples:
-            raise KeyboardInterrupt
-
-    return on_progress
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Path:
-    """12 videos in 3 classes, one of them damaged: 3 shards of 4."""
-    folder = class_folders(tmp_path_factory.mktemp("raw"), clips)
-    (folder / "class1" / "v1_6.mp4").write_bytes(b"no video")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """The set of :func:`root`, made in one go by one worker."""
-    folder = tmp_path_factory.mktemp("sets") / "toy"
-    run(plan_of(root), folder, max_rejects=0.1)
-    return folder
+from tests.unit.shard.layouts import class_folders, content, interrupt_after, plan_of, put, run
 
 
 def test_what_a_set_holds(root: Path, reference: Path) -> None:
@@ -195,55 +153,6 @@ def test_a_finished_shard_that_was_damaged_is_made_again(
     assert content(folder) == content(reference)
 
 
-def test_a_finished_set_is_left_alone(root: Path, reference: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in reference.iterdir()}
-    manifest, worked = convert(plan_of(root), reference, workers=1)
-    assert not worked
-    assert manifest == open_shards(reference).manifest
-    assert {path: path.stat().st_mtime_ns for path in reference.iterdir()} == before
-
-
-def test_another_plan_is_refused_and_overwrite_starts_again(
-    root: Path, reference: Path, tmp_path: Path
-) -> None:
-    folder, raw = tmp_path / "toy", tmp_path / "raw"
-    shutil.copytree(reference, folder)
-    shutil.copytree(root, raw)
-    (raw / "class2" / "v2_8.mp4").unlink()
-    with pytest.raises(UsageError, match=r"changed number of files \(12 -> 11\), file names.*--ov"):
-        run(plan_of(raw), folder)
-    with pytest.raises(UsageError, match=r"--limit \(None -> 5\)"):
-        run(plan_of(root, limit=5), folder)
-    (folder / ".plan.json").unlink()
-    with pytest.raises(UsageError, match="changed files or settings"):
-        run(plan_of(root, limit=5), folder)
-    (folder / "notes.txt").write_text("mine")
-    manifest = run(plan_of(raw, samples_per_shard=6), folder, overwrite=True, max_rejects=0.1)
-    assert manifest.samples == 10
-    assert sorted(path.name for path in folder.glob("*.tar")) == [
-        "toy-000000.tar",
-        "toy-000001.tar",
-    ]
-    assert (folder / "notes.txt").read_text() == "mine"
-
-
-def test_a_folder_that_is_not_ours(root: Path, tmp_path: Path) -> None:
-    put(tmp_path, "thesis.tex")
-    for overwrite in (False, True):
-        with pytest.raises(UsageError, match=r"not empty and no shard set \(it has thesis\.tex\)"):
-            run(plan_of(root), tmp_path, overwrite=overwrite)
-    with pytest.raises(UsageError, match="not a folder"):
-        run(plan_of(root), tmp_path / "thesis.tex")
-
-
-def test_two_conversions_at_once(root: Path, tmp_path: Path) -> None:
-    def another(progress: ConversionState) -> None:
-        run(plan_of(root), tmp_path / "toy")
-
-    with pytest.raises(UsageError, match="another conversion is writing here"):
-        run(plan_of(root), tmp_path / "toy", on_progress=another)
-
-
 def test_too_many_rejects(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SceVideoError, match=r"1 unreadable files are more than 5.0% of 12 \(1 no"):
         run(plan_of(root), tmp_path / "toy")
@@ -275,64 +184,6 @@ def test_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not list((tmp_path / "toy").glob("*.tar*"))
     monkeypatch.undo()
     assert run(plan_of(root), tmp_path / "toy", max_rejects=0.1).samples == 11
-
-
-@pytest.mark.parametrize(
-    "lost", [["toy-000001.tar"], ["toy-000000.tar", "classes.txt"], ["rejects.csv"], [".plan.json"]]
-)
-def test_what_a_finished_set_lost_is_made_again(
-    lost: list[str], reference: Path, root: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "toy"
-    shutil.copytree(reference, folder)
-    kept = {p: p.stat().st_mtime_ns for p in folder.glob("*.tar") if p.name not in lost}
-    for name in lost:
-        (folder / name).unlink()
-    if lost[0].endswith(".tar"):
-        (folder / lost[0]).write_bytes(b"cut")
-    if lost == [".plan.json"]:
-        assert not convert(plan_of(root), folder, workers=1, max_rejects=0.1)[1]
-        return
-    run(plan_of(root), folder, max_rejects=0.1)
-    assert content(folder) == content(reference)
-    if "rejects.csv" not in lost:  # without it, nobody knows what the short shard left out
-        assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
-
-
-@pytest.mark.parametrize(
-    ("name", "complaint"),
-    [
-        ("toy-000001.tar", "damaged"),
-        ("classes.txt", "not the classes"),
-        ("rejects.csv", "not the rejects"),
-    ],
-)
-def test_verify_finds_one_changed_byte(
-    name: str,
-    complaint: str,
-    reference: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder = tmp_path / "toy"
-    shutil.copytree(reference, folder)
-    data = bytearray((folder / name).read_bytes())
-    data[-3] ^= 1
-    (folder / name).write_bytes(data)
-    assert verify(folder) == 3
-    assert complaint in capsys.readouterr().err
-
-
-def test_verify_finds_strays_and_missing(
-    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "toy"
-    shutil.copytree(reference, folder)
-    (folder / "toy-000001.tar").rename(folder / "toy-000009.tar")
-    assert verify(folder) == 3
-    complaints = capsys.readouterr().err
-    assert "toy-000001.tar: v" in complaints
-    assert "toy-000009.tar: not named" in complaints
 
 
 def test_wall_limit_is_far_above_the_cpu_limit() -> None:

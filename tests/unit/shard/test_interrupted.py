@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.unit.shard.layouts import class_folders
-from tests.unit.shard.test_convert import content
+from tests.unit.shard.layouts import class_folders, content
 
 SIGNALLED = "sce-video: interrupted; run the same command again to continue shards/folder"
 

@@ -63,7 +63,7 @@ def test_shards_mix_classes_and_ignore_the_listing_order() -> None:
     found = some_scan()
     plan = make_plan(found, SETTINGS)
     assert [len(shard) for shard in plan.shards] == [100] * 10
-    assert plan.shard_name(3) == "set-000003.tar"
+    assert list(plan.named_shards)[3] == "set-000003.tar"
     for shard in plan.shards:
         counts = Counter(record.label for record in shard)
         assert len(counts) == 10
@@ -125,3 +125,37 @@ def test_a_class_name_is_one_line() -> None:
     scan = Scan("video", (), classes=("a", "b\nc"))
     with pytest.raises(UsageError, match=r"class 'b\\nc': the name must be one line"):
         make_plan(scan, SETTINGS)
+
+
+def parts_scan(parts: int, each: int, suffix: str, root: str = "/r") -> Scan:
+    """Videos that were numbered through and then put into parts."""
+    records = [
+        Record(f"train/v{part}_{n:03d}.mp4", Path(f"{root}/part_{part}{suffix}"), 1, 0, {}, n)
+        for part in range(parts)
+        for n in range(each)
+    ]
+    return Scan("video", tuple(records), ("c",))
+
+
+def test_zipped_parts_stay_together() -> None:
+    plan = make_plan(parts_scan(8, 50, ".tar.gz"), Settings("s", samples_per_shard=30))
+    records = list(plan.records)
+    order = [r.part for r in records]
+    runs = [part for at, part in enumerate(order) if at == 0 or order[at - 1] != part]
+    assert len(runs) == 8
+    assert runs != sorted(runs, key=str)
+    for at in range(0, 400, 50):
+        names = [r.path for r in records[at : at + 50]]
+        assert names != sorted(names)
+    elsewhere = make_plan(parts_scan(8, 50, ".tar.gz", "/x"), plan.settings)
+    assert elsewhere.digest == plan.digest
+    again = make_plan(parts_scan(4, 100, ".tar.gz"), plan.settings)
+    assert "order of archives" in changes(plan.parts, again.parts)
+
+
+def test_plain_tars_change_no_plan() -> None:
+    tars = parts_scan(4, 25, ".tar")
+    files = replace(tars, records=tuple(replace(r, offset=None) for r in tars.records))
+    plans = [make_plan(found, Settings("s")) for found in (tars, files)]
+    assert plans[0].digest == plans[1].digest
+    assert "order of archives" not in plans[0].parts

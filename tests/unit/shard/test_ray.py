@@ -18,8 +18,7 @@ from sce_video.shard.convert import ConversionState
 from sce_video.shard.pool import Pool
 from sce_video.shard.ray import RayPool
 from tests.conftest import REPOSITORY
-from tests.unit.shard.layouts import class_folders
-from tests.unit.shard.test_convert import content, plan_of, run
+from tests.unit.shard.layouts import class_folders, content, plan_of, run
 
 
 @pytest.fixture(scope="module")

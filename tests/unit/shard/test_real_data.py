@@ -76,8 +76,8 @@ def test_loose_and_odd(real_data: Path, tmp_path: Path) -> None:
     assert not odd.manifest.rejected
 
 
-def test_probe_agrees_with_the_container(real_data: Path) -> None:
+def test_facts_agree_with_the_container(real_data: Path) -> None:
     path = real_data / "loose" / "arm wrestling" / "demo.mp4"
-    probe = examine_video(path.read_bytes())
-    assert (probe.frames, probe.fps, probe.duration) == (280, 28.0, 10.0)
-    assert (probe.width, probe.height, probe.codec) == (340, 256, "h264")
+    facts = examine_video(path.read_bytes())
+    assert (facts.frames, facts.fps, facts.duration) == (280, 28.0, 10.0)
+    assert (facts.width, facts.height, facts.codec) == (340, 256, "h264")

@@ -9,8 +9,7 @@ import pytest
 
 from sce_video.shard import show
 from sce_video.shard.plan import make_plan
-from tests.unit.shard.layouts import class_folders
-from tests.unit.shard.test_convert import plan_of, run
+from tests.unit.shard.layouts import class_folders, plan_of, run
 from tests.unit.shard.test_plan import SETTINGS, some_scan
 
 

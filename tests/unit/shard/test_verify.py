@@ -18,14 +18,14 @@ import pytest
 
 from sce_video.errors import VerificationError
 from sce_video.files import sha256_file
-from sce_video.shard.check import check_shard
 from sce_video.shard.show import print_set
 from sce_video.shard.verify import verify
-from sce_video.shard.writer import TarWriter, index_row
+from sce_video.shard.verify_shard import verify_shard
+from sce_video.shard.writer import TarWriter
 from sce_video.shardset.index import open_shards, write_index_table
+from sce_video.shardset.rows import index_row
 from sce_video.video.packets import PacketIndex
-from tests.unit.shard.layouts import class_folders
-from tests.unit.shard.test_convert import plan_of, run
+from tests.unit.shard.layouts import class_folders, plan_of, run
 
 FINDING = re.compile(r"(?P<path>.+): (?P<key>\S+): bytes (?P<first>-?\d+)-(?P<last>-?\d+): (.+)")
 
@@ -146,7 +146,7 @@ def test_a_flipped_bit_anywhere(
     for _ in range(flips):
         at = draw.randrange(entry.bytes)
         flip(path, at)
-        [line] = check_shard(path, entry, rows(made, entry.name), shards.split_columns)
+        [line] = verify_shard(path, entry, rows(made, entry.name), shards.split_columns)
         match = FINDING.fullmatch(line)
         assert match
         assert int(match["first"]) <= at <= int(match["last"]), (at, line)
@@ -266,6 +266,7 @@ def test_a_doctored_row(
         (lambda table: table.insert(0, table.pop(1)), "not in the order of the tars"),
         (lambda table: table.clear(), "0 rows of toy-000002.tar"),
     ],
+    ids=["row lost", "row twice", "foreign tar", "order", "no rows"],
 )
 def test_doctored_tables(
     change: Callable[[list[dict[str, Any]]], None],
@@ -350,3 +351,39 @@ def test_info(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["bytes"] == sum(path.stat().st_size for path in made.glob("*.tar"))
     assert facts["frames"] == sum(open_shards(made).numbers("frames"))
     assert (facts["packet_indexes"], facts["rejected"], facts["samples"]) == (12, {}, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("toy-000001.tar", "damaged"),
+        ("classes.txt", "not the classes"),
+        ("rejects.csv", "not the rejects"),
+    ],
+)
+def test_verify_finds_one_changed_byte(
+    name: str,
+    complaint: str,
+    reference: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(reference, folder)
+    data = bytearray((folder / name).read_bytes())
+    data[-3] ^= 1
+    (folder / name).write_bytes(data)
+    assert verify(folder) == 3
+    assert complaint in capsys.readouterr().err
+
+
+def test_verify_finds_strays_and_missing(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(reference, folder)
+    (folder / "toy-000001.tar").rename(folder / "toy-000009.tar")
+    assert verify(folder) == 3
+    complaints = capsys.readouterr().err
+    assert "toy-000001.tar: v" in complaints
+    assert "toy-000009.tar: not named" in complaints

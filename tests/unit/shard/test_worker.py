@@ -16,10 +16,12 @@ import pytest
 from sce_video.errors import SceVideoError
 from sce_video.shard import worker
 from sce_video.shard.sources import Media, Record
+from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.video.encode import Encoding
 from sce_video.video.facts import Limits
 from tests.conftest import REPOSITORY
+from tests.unit.shard.layouts import tar
 
 
 def job(
@@ -93,3 +95,25 @@ def test_a_worker_loads_only_what_it_needs() -> None:
         "assert not {'pyarrow', 'pydantic', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
+def members(archive: Path) -> list[Record]:
+    return unpacked([Record(f"train/{archive.name}", archive, 0)])
+
+
+def test_a_member_is_read_where_it_lies(tmp_path: Path, clips: Path) -> None:
+    data = (clips / "clip.avi").read_bytes()
+    archive = tar(tmp_path / "a.tar", {"x.avi": b"xyz", "y.avi": data, "z.avi": b"z" * 5000})
+    found = members(archive)[1]
+    job = FileJob(found)
+    answer = process_file(job)
+    assert isinstance(answer, Accepted)
+    assert answer.data == data
+    for content in ({"x.avi": b"xyz", "y.avi": data[:-1]}, {"y.avi": data}, {"x.avi": data * 2}):
+        tar(archive, content)
+        with pytest.raises(SceVideoError, match="changed while it was being sharded"):
+            process_file(job)
+    tar(archive, {"x.avi": b"xyz", "y.avi": data})
+    archive.write_bytes(archive.read_bytes()[: (found.offset or 0) + 100])
+    with pytest.raises(SceVideoError, match="changed while it was being sharded"):
+        process_file(job)

@@ -12,11 +12,11 @@ from sce_video.stream.clips import (
     ClipTiming,
     RandomClips,
     UniformClips,
-    Video,
     frame_range,
     subsample,
     uniform_starts,
 )
+from sce_video.video.facts import Video
 from tests.unit.stream.golden import named
 
 

@@ -17,15 +17,16 @@ from PIL import Image
 
 from sce_video.config.recipes import RandomCrop, RandomResizedCrop
 from sce_video.errors import UsageError
-from sce_video.stream.clips import ClipTiming, RandomClips, Video
+from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
 from sce_video.video.decode import BACKENDS, Backend, BackendError, DecodeError, decode_frames
 from sce_video.video.decode.cuda import require_cuda
-from sce_video.video.facts import examine_video
+from sce_video.video.facts import Video, examine_video
 from sce_video.video.packets import PacketIndex
 from tests.ffmpeg_libraries import link_libraries
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED
-from tests.unit.video.test_planned import choices, decode_all, layered
+from tests.unit.video.layered import decode_all, layered
+from tests.unit.video.test_planned import choices
 
 OURS = ("planned", "pyav")
 REFUSED = {
@@ -113,12 +114,12 @@ def test_right_frames_or_a_refusal(
 
 
 def test_layered_shards_are_right_everywhere(backend: Backend, tmp_path: Path) -> None:
-    data, probe = layered(KINDS["vfr"](tmp_path).read_bytes())
-    assert probe.packets is not None
+    data, facts = layered(KINDS["vfr"](tmp_path).read_bytes())
+    assert facts.packets is not None
     truth = decode_all(data)
     for numbers in ([0], [3, 4, 11], range(len(truth))):
         assert np.array_equal(
-            decode_frames(data, numbers, probe.packets, backend), truth[list(numbers)]
+            decode_frames(data, numbers, facts.packets, backend), truth[list(numbers)]
         )
 
 

@@ -18,15 +18,11 @@ from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Record, Scan
 from sce_video.video.container import open_video, upright_rgb
 from sce_video.video.encode import Encoding, LayeredEncoder
-from sce_video.video.facts import Facts, Rejected, examine_video
+from sce_video.video.facts import Rejected, examine_video
 from sce_video.video.packets import KEY, LAYER_SHIFT
 from tests.odd_videos import KINDS, VFR, encode
+from tests.unit.video.layered import layered
 from tests.videos import moving_square, write_video
-
-
-def layered(data: bytes, encoding: Encoding | None = None) -> tuple[bytes, Facts]:
-    encoder = LayeredEncoder(encoding or Encoding())
-    return encoder.finish(examine_video(data, sink=encoder.add).duration)
 
 
 def settings_of(data: bytes) -> dict[str, str]:
@@ -49,8 +45,8 @@ def test_the_settings(quality: str, crf: str, subme: str, tmp_path: Path) -> Non
 
 
 def test_groups_of_eight(tmp_path: Path) -> None:
-    data, probe = layered(encode(tmp_path / "v.mp4", ticks=range(0, 4000, 40)).read_bytes())
-    index = probe.packets
+    data, facts = layered(encode(tmp_path / "v.mp4", ticks=range(0, 4000, 40)).read_bytes())
+    index = facts.packets
     assert index is not None
     shown = index.kind[index.packet_of]
     assert np.flatnonzero(shown & KEY).tolist() == [0, 32, 64, 96]
@@ -58,7 +54,7 @@ def test_groups_of_eight(tmp_path: Path) -> None:
     assert (layer[0:96:8] == 0).all()
     assert (layer[4:28:8] == 1).all()
     assert (layer[[1, 2, 3, 5, 6, 7]] == 2).all()
-    assert probe.fps == 25
+    assert facts.fps == 25
     with open_video(data) as (container, stream):
         assert stream.average_rate == 25
         assert len(container.streams) == 1
@@ -67,12 +63,12 @@ def test_groups_of_eight(tmp_path: Path) -> None:
 def test_the_right_frame_at_the_right_time(tmp_path: Path) -> None:
     """Variable frame rate becomes 25 a second; each frame is the one shown then."""
     source = KINDS["vfr"](tmp_path).read_bytes()
-    data, probe = layered(source)
+    data, facts = layered(source)
     truth, got = (
         np.stack([upright_rgb(f, 0) for f in frames]).astype(int)
         for frames in (_frames(source), _frames(data))
     )
-    assert len(got) == probe.frames == pytest.approx(VFR[-1] / 40, abs=2)
+    assert len(got) == facts.frames == pytest.approx(VFR[-1] / 40, abs=2)
     starts = np.array([math.floor(Fraction(t, 40) + Fraction(1, 2)) for t in VFR])
     for number, image in enumerate(got):
         distance = np.abs(truth - image).mean((1, 2, 3))
@@ -99,17 +95,17 @@ def test_size(
     size: tuple[int, int], short_side: int, expected: tuple[int, int], tmp_path: Path
 ) -> None:
     path = encode(tmp_path / "v.mp4", pix_fmt="yuv444p", size=size, ticks=range(0, 400, 40))
-    _, probe = layered(path.read_bytes(), Encoding(short_side=short_side))
-    assert (probe.height, probe.width) == expected
+    _, facts = layered(path.read_bytes(), Encoding(short_side=short_side))
+    assert (facts.height, facts.width) == expected
 
 
 @pytest.mark.parametrize("kind", ["turned 90", "turned 180", "turned 270", "full range", "10 bit"])
 def test_pixels_look_the_same(kind: str, tmp_path: Path) -> None:
     source = KINDS[kind](tmp_path).read_bytes()
-    data, probe = layered(source)
+    data, facts = layered(source)
     truth = np.stack([upright_rgb(f, f.rotation) for f in _frames(source)]).astype(int)
     got = np.stack([upright_rgb(f, f.rotation) for f in _frames(data)])
-    assert (probe.height, probe.width) == got.shape[1:3] == truth.shape[1:3]
+    assert (facts.height, facts.width) == got.shape[1:3] == truth.shape[1:3]
     assert np.abs(got - truth).mean() < 10
     assert np.abs((got - truth).mean((0, 1, 2))).max() < 2  # no shift of range or matrix
 
@@ -172,8 +168,8 @@ def test_what_does_not_encode_is_rejected(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_last_frame_lasts_as_long_as_it_did(tmp_path: Path) -> None:
     data = encode(tmp_path / "v.mp4", ticks=range(0, 4000, 500)).read_bytes()
-    _, probe = layered(data)
-    assert probe.frames == 100
+    _, facts = layered(data)
+    assert facts.frames == 100
 
 
 def test_images_are_not_transcoded(tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
-"""The packet index as bytes, and what makes a stream impossible to index."""
+"""The packet index as bytes."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sce_video.video.facts import examine_video
 from sce_video.video.packets import IdxError, PacketIndex
-from tests.odd_videos import KINDS, VFR, turn
+from tests.odd_videos import KINDS, VFR
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +39,3 @@ def test_any_changed_byte_is_noticed(index: PacketIndex) -> None:
     for size in (0, 3, 60, len(data) - 1):
         with pytest.raises(IdxError):
             PacketIndex.from_bytes(data[:size])
-
-
-def test_offsets_are_those_of_the_file(tmp_path: Path) -> None:
-    """In Matroska a packet's position is that of its block, not of its data."""
-    path = KINDS["late start mkv"](tmp_path)
-    packets = examine_video(path.read_bytes()).packets
-    assert packets is not None
-    first = path.read_bytes()[int(packets.offset[0]) :][: int(packets.size[0])]
-    assert int.from_bytes(first[:4], "big") < len(first)  # a NAL unit behind its length
-
-
-def test_rotation_is_kept(tmp_path: Path) -> None:
-    for degrees in (90, 180, 270):
-        data = turn(KINDS["b-frames"](tmp_path), tmp_path / "t.mp4", degrees).read_bytes()
-        packets = examine_video(data).packets
-        assert packets is not None
-        assert packets.rotation == 360 - degrees

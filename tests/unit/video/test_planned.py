@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sce_video.video.container import number_of, open_video, upright_rgb
+from sce_video.video.container import number_of, upright_rgb
 from sce_video.video.decode import DecodeError, decode_frames, planned
 from sce_video.video.decode.planned import _frames, plan_packets
-from sce_video.video.encode import Encoding, LayeredEncoder
-from sce_video.video.facts import Facts, examine_video
-from sce_video.video.packets import LAYER_SHIFT, PacketIndex
+from sce_video.video.facts import examine_video
+from sce_video.video.packets import PacketIndex
 from tests.conftest import REPOSITORY
-from tests.odd_videos import FRAMES, KINDS, UNINDEXED, encode
-
-Frames = NDArray[np.uint8]
-
-
-def decode_all(data: bytes) -> Frames:
-    """Every frame, by nothing but PyAV."""
-    with open_video(data) as (container, stream):
-        return np.stack([upright_rgb(f, f.rotation) for f in container.decode(stream)])
+from tests.odd_videos import FRAMES, KINDS, UNINDEXED
+from tests.unit.video.layered import Frames, decode_all, layered
 
 
 def choices(frames: int, seed: int = 0) -> Iterator[NDArray[np.int64]]:
@@ -54,40 +45,26 @@ def fed(index: PacketIndex, *numbers: int) -> int:
     return sum(map(len, plan_packets(index, np.array(numbers))))
 
 
-def layered(data: bytes, encoding: Encoding | None = None) -> tuple[bytes, Facts]:
-    encoder = LayeredEncoder(encoding or Encoding())
-    return encoder.finish(examine_video(data, sink=encoder.add).duration)
-
-
-@pytest.fixture(scope="module")
-def grouped(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, PacketIndex]:
-    """A layered video of 100 frames."""
-    path = encode(tmp_path_factory.mktemp("g") / "v.mp4", ticks=range(0, 4000, 40))
-    data, probe = layered(path.read_bytes())
-    assert probe.packets is not None
-    return data, probe.packets
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_copies_are_decoded_exactly(kind: str, tmp_path: Path) -> None:
     data = KINDS[kind](tmp_path).read_bytes()
-    probe = examine_video(data)
+    facts = examine_video(data)
     if kind in UNINDEXED:
-        assert probe.packets is None
-        assert probe.unindexed == UNINDEXED[kind]
+        assert facts.packets is None
+        assert facts.unindexed == UNINDEXED[kind]
         return
-    assert probe.packets is not None, probe.unindexed
-    index = PacketIndex.from_bytes(probe.packets.to_bytes())
+    assert facts.packets is not None, facts.unindexed
+    index = PacketIndex.from_bytes(facts.packets.to_bytes())
     truth = decode_all(data)
-    assert index.frames == probe.frames == len(truth)
+    assert index.frames == facts.frames == len(truth)
     assert not differing(data, index, truth)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_layered_ones_are_decoded_exactly(kind: str, tmp_path: Path) -> None:
-    data, probe = layered(KINDS[kind](tmp_path).read_bytes())
-    assert probe.packets is not None
-    assert not differing(data, probe.packets, decode_all(data))
+    data, facts = layered(KINDS[kind](tmp_path).read_bytes())
+    assert facts.packets is not None
+    assert not differing(data, facts.packets, decode_all(data))
 
 
 @pytest.mark.parametrize(
@@ -109,23 +86,6 @@ def test_a_clip_on_the_grid_costs_one_packet_a_frame(grouped: tuple[bytes, Packe
     assert np.mean([fed(index, number) for number in range(100)]) < 6
 
 
-def test_the_layers_tell_the_truth(grouped: tuple[bytes, PacketIndex]) -> None:
-    """Where a packet is said to be dispensable and is not, frames do come out wrong."""
-    data, index = grouped
-    truth = decode_all(data)
-    for layer in (0, 1):
-        lying = index.kind.copy()
-        lying[(index.kind >> LAYER_SHIFT == layer) & (index.kind & 1 == 0)] = 2 << LAYER_SHIFT
-        wrong = 0
-        for number in range(100):
-            try:
-                got = decode_frames(data, [number], replace(index, kind=lying))
-                wrong += not np.array_equal(got[0], truth[number])
-            except DecodeError:
-                wrong += 1
-        assert wrong > 20
-
-
 def test_real_videos(real_data: Path) -> None:
     """XviD and DivX with packed pictures, MPEG-1, VP9, H.264 as downloaded."""
     paths = [
@@ -137,15 +97,15 @@ def test_real_videos(real_data: Path) -> None:
     unindexed = {}
     for path in paths:
         data = path.read_bytes()
-        probe = examine_video(data)
-        if probe.packets is None:
-            unindexed[path.suffix] = probe.unindexed
+        facts = examine_video(data)
+        if facts.packets is None:
+            unindexed[path.suffix] = facts.unindexed
             continue
         truth = decode_all(data)
         rng = np.random.default_rng(0)
         for _ in range(4):
             numbers = np.sort(rng.choice(len(truth), 8, replace=False))
-            got = decode_frames(data, numbers, probe.packets)
+            got = decode_frames(data, numbers, facts.packets)
             assert np.array_equal(got, truth[numbers]), path.name
     assert unindexed == {".mpg": "packets lie in pieces"}
 
@@ -154,9 +114,9 @@ def test_a_kept_decoder_takes_nothing_over(tmp_path: Path) -> None:
     """Many videos in one process, some of equal settings, in any order, after damage, too."""
     videos = []
     for kind in KINDS:
-        data, probe = layered(KINDS[kind](tmp_path).read_bytes())
-        assert probe.packets is not None
-        videos.append((data, probe.packets, decode_all(data)))
+        data, facts = layered(KINDS[kind](tmp_path).read_bytes())
+        assert facts.packets is not None
+        videos.append((data, facts.packets, decode_all(data)))
     rng, kept = np.random.default_rng(0), 0
     for _ in range(300):
         data, index, truth = videos[rng.integers(len(videos))]

@@ -1,4 +1,4 @@
-"""What every backend raises."""
+"""What is raised where a media file does not give its frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sce_video.errors import SceVideoError, UsageError
 
 
 class DecodeError(SceVideoError):
-    """A video that does not give the frames its index row promises."""
+    """Bytes that are no video or image, or do not give the frames that they should."""
 
 
 class BackendError(UsageError):

@@ -1,0 +1,77 @@
+"""What a sample says of its class: in ``KEY.cls``, in ``KEY.json``, or in a list of files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+LABEL_MEMBERS = ("cls", "json")
+"""Members of a tar in which a sample's class may be."""
+_DIGITS = 18
+"""Of a class number that is read as one: as many as 64 bits hold."""
+_SHOWN = 40
+"""Characters of a wrong label in a message."""
+
+
+class LabelError(ValueError):
+    """A label that is neither a number nor a name; the message says which and what it holds."""
+
+
+def class_name(label: str) -> str | None:
+    """The class that a label in a text names; None = no class: it is empty or -1."""
+    name = label.strip()
+    return None if name in ("", "-1") else name
+
+
+def stated_classes(sample: Mapping[str, bytes]) -> list[str]:
+    """Names that a sample gives its class, the one that counts first; none where it has no class.
+
+    What ``cls`` says counts, else the ``class``, else the ``label`` in ``json``. Numbers are names
+    as they are written.
+
+    Args:
+        sample: extension -> bytes of its members, :data:`LABEL_MEMBERS` or more.
+
+    Raises:
+        LabelError: a member is not readable, or holds something else than a number or a name.
+    """
+    try:
+        text = sample["cls"].decode() if "cls" in sample else None
+        fields = json.loads(sample.get("json", b"{}")) if text is None else {}
+    except (ValueError, RecursionError) as error:
+        raise LabelError(str(error)) from error
+    if text is None:
+        fields = fields if isinstance(fields, dict) else {}
+        names = [_json_class(key, fields.get(key)) for key in ("class", "label")]
+    else:
+        names = [class_name(text)]
+    return [name for name in names if name is not None]
+
+
+def _json_class(key: str, value: Any) -> str | None:
+    if isinstance(value, str | None):
+        return class_name(value or "")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int:
+        what = json.dumps(value)[:_SHOWN]
+        raise LabelError(f"'{key}' in its json is {what}, neither a whole number nor a name")
+    return class_name(str(value))
+
+
+def class_number(names: Iterable[str]) -> int:
+    """The first of :func:`stated_classes` that is a whole number from 0; -1 = none is.
+
+    So a sample gets a number of its own, without a list of all classes: a name alone gives none.
+    """
+    numbers = (int(name) for name in names if name.isdecimal() and len(name) <= _DIGITS)
+    return next(numbers, -1)
+
+
+def number_classes(names: Iterable[str]) -> dict[str, int]:
+    """Class name -> label: names that are all whole numbers in their order, others sorted."""
+    classes = sorted(set(names))
+    if all(name.removeprefix("-").isdecimal() for name in classes):
+        classes.sort(key=int)
+    return {name: label for label, name in enumerate(classes)}

@@ -1,0 +1,184 @@
+"""Kinetics: lists, class folders, replacements, chosen classes, and all that from archives."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sce_video.errors import UsageError
+from sce_video.shard.__main__ import main
+from tests.unit.shard import layouts
+from tests.unit.shard.layouts import labels, put, put_text, read_all, scan, summary, tar
+
+
+def test_kinetics_cvdf(tmp_path: Path) -> None:
+    found = scan("kinetics400", layouts.kinetics(tmp_path))
+    assert found.classes == ("abseiling", "yoga", "zip, line")
+    assert labels(found) == {
+        "train/-a_b_000003_000013.mp4": "yoga",
+        "train/cd_000000_000010.mp4": "zip, line",
+        "val/ef_000007_000017.mp4": "yoga",
+        "replacement/deep/gh_000008_000018.mp4": "abseiling",
+    }
+    assert {r.splits["split"] for r in found.records if r.path.startswith("rep")} == {"val"}
+    assert found.missing == ("train/gone_000001_000011.mp4",)
+    assert found.unlisted == ("val/stray_000000_000010.mp4",)
+    assert found.replaced == ("val/gh_000008_000018.mp4",)
+
+
+def test_kinetics_labels_do_not_depend_on_the_split(tmp_path: Path) -> None:
+    layouts.kinetics(tmp_path)
+    both, val = scan("kinetics600", tmp_path), scan("kinetics600", tmp_path, splits=("val",))
+    assert val.classes == both.classes
+    assert {r.splits["split"] for r in val.records} == {"val"}
+    assert {r.path: r.label for r in val.records}.items() <= {
+        r.path: r.label for r in both.records
+    }.items()
+    assert val.missing == ()
+    train = scan("kinetics600", tmp_path, splits=("train",))
+    assert (len(train.records), train.unlisted, train.replaced) == (2, (), ())
+
+
+def test_kinetics_class_folders(tmp_path: Path) -> None:
+    put(tmp_path, "train/riding_a_bike/a.mp4", "train/yoga/b.mkv", "validate/yoga/c.webm")
+    found = scan("kinetics700", tmp_path)
+    assert found.classes == ("riding_a_bike", "yoga")
+    assert {r.path: r.splits["split"] for r in found.records}["validate/yoga/c.webm"] == "val"
+    put_text(tmp_path, "annotations/label_map_k400.txt", ["yoga", "riding a bike", "abseiling"])
+    found = scan("kinetics700", tmp_path)
+    assert found.classes == ("abseiling", "riding a bike", "yoga")
+    assert labels(found)["train/riding_a_bike/a.mp4"] == "riding a bike"
+    put(tmp_path, "train/unheard of/d.mp4")
+    with pytest.raises(UsageError, match="unheard of: no such class"):
+        scan("kinetics700", tmp_path)
+
+
+def test_kinetics_asks_for_what_lacks(tmp_path: Path) -> None:
+    put(tmp_path, "train/a_000000_000010.mp4")
+    with pytest.raises(UsageError, match=r"annotations/train\.csv, or class folders"):
+        scan("kinetics400", tmp_path)
+    layouts.kinetics(tmp_path)
+    with pytest.raises(UsageError, match=r"expected test/\*\.mp4"):
+        scan("kinetics400", tmp_path, splits=("test",))
+    with pytest.raises(UsageError, match="no split 'dev'"):
+        scan("kinetics400", tmp_path, splits=("dev",))
+    put_text(tmp_path, "annotations/val.csv", ["label,id", "yoga,ef"])
+    with pytest.raises(UsageError, match="no column 'youtube_id'"):
+        scan("kinetics400", tmp_path)
+
+
+def test_kinetics_doubled_and_odd_rows(tmp_path: Path) -> None:
+    """Names as in Kinetics-700: quotes, apostrophes, brackets; and beyond ASCII."""
+    names = ["massaging person's head", "petting animal (not cat)", 'say ""hi""', "スキー, ⛷"]
+    rows = [f'"{name}",id{n},{n}.0,{n + 10},train' for n, name in enumerate(names)]
+    again = ["yoga,id0,0,10,train", rows[1]]
+    header = "\ufefflabel,youtube_id,time_start,time_end,split"
+    put_text(tmp_path, "annotations/train.csv", [header, *rows, *again])
+    put(tmp_path, *(f"train/id{n}_{n:06d}_{n + 10:06d}.mp4" for n in range(4)))
+    found = scan("kinetics700", tmp_path)
+    assert list(labels(found).values()) == [*names[:2], 'say "hi"', names[3]]
+    assert found.conflicting == ("train/id0_000000_000010.mp4",)
+    (tmp_path / "annotations/train.csv").write_bytes(b"label,youtube_id,time_start,time_end\n\xff")
+    with pytest.raises(UsageError, match=r"train\.csv: not a csv in UTF-8"):
+        scan("kinetics700", tmp_path)
+    put_text(tmp_path, "annotations/train.csv", [header, "yoga,ab"])
+    with pytest.raises(UsageError, match=r"train\.csv, line 2: times must be seconds"):
+        scan("kinetics700", tmp_path)
+
+
+def test_kinetics_some_classes(tmp_path: Path) -> None:
+    layouts.kinetics(tmp_path)
+    with pytest.raises(UsageError, match="kinetics200 needs --classes FILE"):
+        scan("kinetics200", tmp_path)
+    put_text(tmp_path, "some.txt", ["zip,_line", "abseiling", "zip, line"])
+    found = scan("kinetics200", tmp_path, classes=tmp_path / "some.txt")
+    assert found.classes == ("abseiling", "zip, line")
+    assert [(r.path, r.label) for r in found.records] == [
+        ("replacement/deep/gh_000008_000018.mp4", 0),
+        ("train/cd_000000_000010.mp4", 1),
+    ]
+    assert (found.missing, found.unlisted) == ((), ("val/stray_000000_000010.mp4",))
+    assert found.replaced == ("val/gh_000008_000018.mp4",)
+    put_text(tmp_path, "some.txt", ["yoga"])
+    found = scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
+    assert set(labels(found).values()) == {"yoga"}
+    assert found.missing == ("train/gone_000001_000011.mp4",)
+    assert (found.unlisted, found.replaced) == (("val/stray_000000_000010.mp4",), ())
+    put_text(tmp_path, "some.txt", ["yoga", "yoghurt"])
+    with pytest.raises(UsageError, match=r"some\.txt: the data set has no class 'yoghurt'"):
+        scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
+    with pytest.raises(UsageError, match=r"no\.txt: No such file"):
+        scan("kinetics400", tmp_path, classes=tmp_path / "no.txt")
+
+
+def test_kinetics_some_class_folders(tmp_path: Path) -> None:
+    put(tmp_path, "train/riding_a_bike/a.mp4", "train/yoga/b.mkv", "val/yoga/c.webm")
+    put_text(tmp_path, "some.txt", ["riding a bike"])
+    found = scan("kinetics600", tmp_path, classes=tmp_path / "some.txt")
+    assert labels(found) == {"train/riding_a_bike/a.mp4": "riding_a_bike"}
+    assert (found.classes, found.unlisted) == (("riding_a_bike",), ())
+
+
+def pack_kinetics(files: Path, root: Path, where: str = "{}") -> Path:
+    """The CVDF folders of ``files`` as archives: two parts a split, the replacements in one."""
+    for split in ("train", "val"):
+        content = list(read_all(files / split).items())
+        for part in (0, 1):
+            tar(root / where.format(split) / f"part_{part}.tar.gz", dict(content[part::2]))
+    spare = root / where.format("replacement") / "replacement_for_corrupted_k400.tgz"
+    tar(spare, {f"./{name}": data for name, data in read_all(files / "replacement").items()})
+    return root
+
+
+@pytest.mark.parametrize(
+    ("where", "lists"),
+    [
+        ("{}", "annotations"),
+        ("k400_targz/{}", "annotations"),
+        ("k400_targz/{}", "k400/annotations"),
+    ],
+)
+def test_kinetics_parts_are_what_they_hold(where: str, lists: str, tmp_path: Path) -> None:
+    files = layouts.kinetics(tmp_path / "files")
+    root = pack_kinetics(files, tmp_path / "packed", where)
+    shutil.copytree(files / "annotations", root / lists)
+    found = scan("kinetics400", root)
+    assert all(record.part for record in found.records)
+    assert summary(found) == summary(scan("kinetics400", files))
+    assert (len(found.missing), len(found.unlisted), len(found.replaced)) == (1, 1, 1)
+    val = scan("kinetics400", root, splits=("val",))
+    assert summary(val) == summary(scan("kinetics400", files, splits=("val",)))
+
+
+def test_kinetics_downloads_without_is_cc_and_in_class_folders(tmp_path: Path) -> None:
+    header = "label,youtube_id,time_start,time_end,split"
+    put_text(tmp_path, "k600/annotations/train.txt", [header, "yoga,ab,0,10,train"])
+    tar(tmp_path / "k600_targz/train/part_0.tar.gz", {"ab_000000_000010.mp4": b"x"})
+    tar(tmp_path / "k600_targz/train/part_1.tar.gz", {})
+    assert [r.path for r in scan("kinetics600", tmp_path).records] == ["train/ab_000000_000010.mp4"]
+    for base in ("k700-2020", "k700_2020"):
+        root = tmp_path / base
+        parts = {"./a b/x.mp4": b"x", "yoga/y.mp4": b"x"}
+        tar(root / f"{base}_targz/train/k700_train_000.tar.gz", parts)
+        found = scan("kinetics700", root)
+        assert found.classes == ("a b", "yoga")
+        assert [(r.path, r.label) for r in found.records] == [
+            ("train/a b/x.mp4", 0),
+            ("train/yoga/y.mp4", 1),
+        ]
+        put_text(root, f"{base}/annotations/label_map.txt", ["yoga"])
+        with pytest.raises(UsageError, match=r"k700_train_000\.tar\.gz: a b: no such class"):
+            scan("kinetics700", root)
+
+
+def test_a_damaged_part_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = pack_kinetics(layouts.kinetics(tmp_path), tmp_path / "root")
+    shutil.copytree(tmp_path / "annotations", root / "annotations")
+    part = root / "train/part_1.tar.gz"
+    part.write_bytes(part.read_bytes()[:-20])
+    assert main(["kinetics400", "--root", str(root), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert f"{part}: damaged or cut" in error
+    assert error.count("\n") == 1

@@ -1,0 +1,84 @@
+"""The folder of a set: whose it is, what is finished in it, one writer at a time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sce_video.errors import UsageError
+from sce_video.shard.convert import ConversionState, convert
+from sce_video.shardset.index import open_shards
+from tests.unit.shard.layouts import content, plan_of, put, run
+
+
+def test_a_finished_set_is_left_alone(root: Path, reference: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.iterdir()}
+    manifest, worked = convert(plan_of(root), reference, workers=1)
+    assert not worked
+    assert manifest == open_shards(reference).manifest
+    assert {path: path.stat().st_mtime_ns for path in reference.iterdir()} == before
+
+
+def test_another_plan_is_refused_and_overwrite_starts_again(
+    root: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder, raw = tmp_path / "toy", tmp_path / "raw"
+    shutil.copytree(reference, folder)
+    shutil.copytree(root, raw)
+    (raw / "class2" / "v2_8.mp4").unlink()
+    with pytest.raises(UsageError, match=r"changed number of files \(12 -> 11\), file names.*--ov"):
+        run(plan_of(raw), folder)
+    with pytest.raises(UsageError, match=r"--limit \(None -> 5\)"):
+        run(plan_of(root, limit=5), folder)
+    (folder / ".plan.json").unlink()
+    with pytest.raises(UsageError, match="changed files or settings"):
+        run(plan_of(root, limit=5), folder)
+    (folder / "notes.txt").write_text("mine")
+    manifest = run(plan_of(raw, samples_per_shard=6), folder, overwrite=True, max_rejects=0.1)
+    assert manifest.samples == 10
+    assert sorted(path.name for path in folder.glob("*.tar")) == [
+        "toy-000000.tar",
+        "toy-000001.tar",
+    ]
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_is_not_ours(root: Path, tmp_path: Path) -> None:
+    put(tmp_path, "thesis.tex")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=r"not empty and no shard set \(it has thesis\.tex\)"):
+            run(plan_of(root), tmp_path, overwrite=overwrite)
+    with pytest.raises(UsageError, match="not a folder"):
+        run(plan_of(root), tmp_path / "thesis.tex")
+
+
+def test_two_conversions_at_once(root: Path, tmp_path: Path) -> None:
+    def another(progress: ConversionState) -> None:
+        run(plan_of(root), tmp_path / "toy")
+
+    with pytest.raises(UsageError, match="another conversion is writing here"):
+        run(plan_of(root), tmp_path / "toy", on_progress=another)
+
+
+@pytest.mark.parametrize(
+    "lost", [["toy-000001.tar"], ["toy-000000.tar", "classes.txt"], ["rejects.csv"], [".plan.json"]]
+)
+def test_what_a_finished_set_lost_is_made_again(
+    lost: list[str], reference: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(reference, folder)
+    kept = {p: p.stat().st_mtime_ns for p in folder.glob("*.tar") if p.name not in lost}
+    for name in lost:
+        (folder / name).unlink()
+    if lost[0].endswith(".tar"):
+        (folder / lost[0]).write_bytes(b"cut")
+    if lost == [".plan.json"]:
+        assert not convert(plan_of(root), folder, workers=1, max_rejects=0.1)[1]
+        return
+    run(plan_of(root), folder, max_rejects=0.1)
+    assert content(folder) == content(reference)
+    if "rejects.csv" not in lost:  # without it, nobody knows what the short shard left out
+        assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())

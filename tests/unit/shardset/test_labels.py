@@ -1,0 +1,131 @@
+"""The class of a sample, wherever it is written: the same for the converter and for streaming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webdataset
+
+from sce_video.errors import UsageError
+from sce_video.shard.sources import Options, find_source
+from sce_video.shardset.labels import (
+    LabelError,
+    class_name,
+    class_number,
+    number_classes,
+    stated_classes,
+)
+from sce_video.stream.foreign.clips import VIDEOS, tar_samples
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7", "7"), (" yoga\n", "yoga"), ("-1", None), ("", None), ("  ", None), ("0", "0")],
+)
+def test_a_text(text: str, expected: str | None) -> None:
+    assert class_name(text) == expected
+    assert stated_classes({"cls": text.encode()}) == ([] if expected is None else [expected])
+    assert stated_classes({"json": json.dumps({"label": text}).encode()}) == (
+        [] if expected is None else [expected]
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "number"),
+    [
+        ({"class": 0}, ["0"], 0),
+        ({"label": 0}, ["0"], 0),
+        ({"label": 3.0}, ["3"], 3),
+        ({"class": "yoga", "label": 4}, ["yoga", "4"], 4),
+        ({"class": "yoga"}, ["yoga"], -1),
+        ({"class": "", "label": 2}, ["2"], 2),
+        ({"class": None, "label": -1}, [], -1),
+        ({"class": -1, "label": 5}, ["5"], 5),
+        ({"label": -1.0}, [], -1),
+        ({"label": 10**30}, ["1" + "0" * 30], -1),
+        ({"caption": "x"}, [], -1),
+        ([], [], -1),
+    ],
+    ids=json.dumps,
+)
+def test_a_json(fields: object, expected: list[str], number: int) -> None:
+    found = stated_classes({"json": json.dumps(fields).encode(), "mp4": b"x"})
+    assert found == expected
+    assert class_number(found) == number
+
+
+def test_cls_counts_before_json() -> None:
+    assert stated_classes({"cls": b"-1", "json": b'{"label": 3}'}) == []
+    assert stated_classes({"cls": b"2", "json": b"{"}) == ["2"]
+    assert stated_classes({}) == []
+
+
+REFUSED = [([1, 2], "[1, 2]"), ({"a": 1}, '{"a": 1}'), (True, "true"), (False, "false")]
+REFUSED += [(1.5, "1.5"), (float("nan"), "NaN"), (float("inf"), "Infinity")]
+
+
+@pytest.mark.parametrize(("value", "shown"), REFUSED, ids=[shown for _, shown in REFUSED])
+@pytest.mark.parametrize("key", ["class", "label"])
+def test_what_is_no_label_is_refused_by_name(key: str, value: Any, shown: str) -> None:
+    with pytest.raises(LabelError) as caught:
+        stated_classes({"json": json.dumps({key: value}).encode()})
+    assert str(caught.value) == f"'{key}' in its json is {shown}, neither a whole number nor a name"
+
+
+def test_what_cannot_be_read_is_refused() -> None:
+    for sample in ({"json": b"{"}, {"cls": b"\xff"}, {"json": b"[" * 100_000}):
+        with pytest.raises(LabelError):
+            stated_classes(sample)
+    with pytest.raises(LabelError) as caught:
+        stated_classes({"json": json.dumps({"class": ["x"] * 999}).encode()})
+    assert len(str(caught.value)) < 120
+
+
+def test_numbers_are_sorted_as_numbers() -> None:
+    assert number_classes(["10", "2", "0", "2"]) == {"0": 0, "2": 1, "10": 2}
+    assert number_classes(["10", "-5", "2"]) == {"-5": 0, "2": 1, "10": 2}
+    assert number_classes(["07", "7", "10"]) == {"07": 0, "7": 1, "10": 2}
+    assert number_classes(["10", "2", "yoga"]) == {"10": 0, "2": 1, "yoga": 2}
+    assert number_classes([]) == {}
+
+
+def test_sharding_and_streaming_agree(tmp_path: Path) -> None:
+    stated: dict[str, dict[str, Any]] = {
+        "a": {"cls": b"2"},
+        "b": {"json": {"label": 10}},
+        "c": {"json": {"class": 0}},
+        "d": {"cls": b"-1"},
+        "e": {"json": {"label": -1, "class": ""}},
+        "f": {"json": {"caption": "x"}},
+    }
+    path = tmp_path / "t.tar"
+    with webdataset.TarWriter(str(path)) as tar:
+        for key, members in stated.items():
+            tar.write({"__key__": key, "mp4": key.encode(), **members})
+    scan = find_source("webdataset").scan("webdataset", tmp_path, Options())
+    sharded = [scan.classes[r.label] if r.label >= 0 else None for r in scan.records]
+    with path.open("rb") as stream:
+        streamed = [sample.label for sample in tar_samples(stream, "t", VIDEOS)]
+    assert sharded == ["2", "10", "0", None, None, None]
+    assert streamed == [2, 10, 0, -1, -1, -1]
+    assert scan.classes == ("0", "2", "10")
+
+
+def test_a_refused_label_names_the_file_and_makes_a_bad_sample(tmp_path: Path) -> None:
+    path = tmp_path / "t.tar"
+    with webdataset.TarWriter(str(path)) as tar:
+        tar.write({"__key__": "a", "mp4": b"x", "json": {"label": [3]}})
+        tar.write({"__key__": "b", "mp4": b"y", "cls": b"yoga"})
+    what = (
+        "its label is not readable ('label' in its json is [3], neither a whole number nor a name)"
+    )
+    with pytest.raises(UsageError) as caught:
+        find_source("webdataset").scan("webdataset", tmp_path, Options())
+    assert str(caught.value) == f"{path}: t.tar/a: {what}"
+    with path.open("rb") as stream:
+        bad, good = tar_samples(stream, "t", VIDEOS)
+    assert (bad.name, bad.problem) == ("t/a", what)
+    assert (good.data, good.label, good.problem) == (b"y", -1, "")

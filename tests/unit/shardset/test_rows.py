@@ -1,0 +1,47 @@
+"""Rows of the index from a tar and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sce_video.shard.writer import TarWriter
+from sce_video.shardset.rows import index_row, read_rows, row_members
+
+
+def test_rows_are_where_the_members_lie(tmp_path: Path) -> None:
+    names = ("label", "class", "path", "ext", "sha256", "duration", "fps", "frames", "width")
+    fields = {**dict.fromkeys(names, 1), "height": 2, "ext": "mp4", "splits": {"split": "val"}}
+    text = json.dumps(fields).encode()
+    with TarWriter(tmp_path / "t.tar") as tar:
+        members = [
+            {ext: tar.add(f"{key}.{ext}", data) for ext, data in parts.items()}
+            for key, parts in (
+                ("a", {"mp4": b"video", "json": text, "idx": b"index"}),
+                ("b", {"mp4": b"", "json": text}),
+            )
+        ]
+        tar.commit()
+    rows = read_rows(tmp_path / "t.tar", ["split", "split1"])
+    assert rows == [
+        index_row("t.tar", key, text, own, ["split", "split1"])
+        for key, own in zip("ab", members, strict=True)
+    ]
+    assert [(r["key"], r["split"], r["split1"], r["height"]) for r in rows] == [
+        ("a", "val", "", 2),
+        ("b", "val", "", 2),
+    ]
+    assert [(r["idx_offset"] >= 0, r["idx_size"]) for r in rows] == [(True, 5), (False, 0)]
+    raw = (tmp_path / "t.tar").read_bytes()
+    found = [(m.name, raw[m.offset_data :][: m.size]) for row in rows for m in row_members(row)]
+    assert found == [
+        ("a.mp4", b"video"),
+        ("a.json", text),
+        ("a.idx", b"index"),
+        ("b.mp4", b""),
+        ("b.json", text),
+    ]
+    with pytest.raises(KeyError):
+        index_row("t.tar", "a", b"{}", members[0], [])

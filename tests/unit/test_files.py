@@ -1,0 +1,51 @@
+"""Files that count: whole or not at all, as readable as others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from sce_video.files import PARTIAL, sha256_file, whole_file, write_whole
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with whole_file(path) as partial:
+        assert partial == tmp_path / f"a.json{PARTIAL}"
+        partial.write_bytes(b"new")
+        partial.chmod(0o600)  # as some libraries write
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert sha256_file(path) == hashlib.sha256(b"new").hexdigest()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.json"
+    write_whole(path, b"old")
+
+    def fail() -> None:
+        with whole_file(path) as partial:
+            partial.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    with pytest.raises(FileNotFoundError), whole_file(path):
+        pass  # nothing was written
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    assert path.read_bytes() == b"old"
+
+
+def test_the_umask_holds(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "a", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
