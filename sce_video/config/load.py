@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import types
-import typing
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from sce_video.config.base import did_you_mean, section_of
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
 from sce_video.errors import UsageError
@@ -78,8 +78,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> AnyConfig:
         _override(tree, override)
     task = str(tree.setdefault("task", "pretrain"))
     if task not in TASKS:
-        near = difflib.get_close_matches(task, TASKS, n=1, cutoff=0.0)
-        raise UsageError(f"{path}: task '{task}' is unknown; did you mean '{near[0]}'?")
+        raise UsageError(f"{path}: task '{task}' is unknown{did_you_mean(task, TASKS)}")
     try:
         return TASKS[task].model_validate(tree)
     except ValidationError as error:
@@ -135,8 +134,7 @@ def _explain(error: ValidationError, task: str) -> str:
         if others and not objective:
             return f"'{name}' is of task {' and '.join(others)}; a {task} run has none"
         known = [".".join([*where[:-1], key]) for key in _keys(task, where[:-1], objective)]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(name, known)
         if objective:
             hint += f" (another objective replaces the section: 'objective={{name: {objective}}}')"
         return f"unknown key '{name}'{hint}"
@@ -145,21 +143,18 @@ def _explain(error: ValidationError, task: str) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":  # ours: says all by itself
         return f"{name}: {message}" if name else message
-    return f"{name}: {message}, got {problem['input']!r}"
+    got = problem["input"]
+    known = re.findall("'(.*?)'", str(problem.get("ctx", {}).get("expected")))  # of a Literal
+    return f"{name}: {message}, got {got!r}{did_you_mean(str(got), known)}"
 
 
 def _keys(task: str, sections: Sequence[str], objective: str | None) -> list[str]:
     """Those of a section of a task; none where the task has no such section."""
-    if objective:
-        return list(OBJECTIVES[objective].model_fields)
-    model: Any = TASKS[task]
-    for section in sections:
-        field = getattr(model, "model_fields", {}).get(section)
-        annotation = field and field.annotation
-        if isinstance(annotation, types.UnionType):
-            annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-        model = annotation
-    return list(getattr(model, "model_fields", {}))
+    model: type[BaseModel] | None = OBJECTIVES[objective] if objective else TASKS[task]
+    for section in () if objective else sections:
+        field = model.model_fields.get(section) if model else None
+        model = section_of(field.annotation) if field else None
+    return list(model.model_fields) if model else []
 
 
 def dump_config(config: Config) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sce_video.config.base import Section
+from sce_video.config.base import Section, did_you_mean
 from sce_video.config.objectives import (
     OBJECTIVES,
     CMCConfig,
@@ -34,6 +33,9 @@ from sce_video.config.sections import (
     TrainConfig,
     TrunkConfig,
 )
+from sce_video.config.trunks import TRUNKS
+
+_TASK = "pretraining without labels, a linear layer on a frozen trunk, or the whole network"
 
 
 class Config(Section):
@@ -42,7 +44,7 @@ class Config(Section):
     task: str
     run: RunConfig = RunConfig()
     data: DataConfig
-    clip: ClipConfig | None = None  # absent for images
+    clip: ClipConfig | None = Field(None, description="null for images")
     augment: AugmentConfig
     model: TrunkConfig = TrunkConfig()
     optim: OptimConfig = OptimConfig()
@@ -84,10 +86,10 @@ class Config(Section):
 class PretrainConfig(Config):
     """Pretraining without labels."""
 
-    task: Literal["pretrain"] = "pretrain"
+    task: Literal["pretrain"] = Field("pretrain", description=_TASK)
     augment: PretrainAugmentConfig = PretrainAugmentConfig()
     model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = SCEConfig()
+    objective: ObjectiveConfig = Field(SCEConfig(), description="the loss: see Objectives")
     eval: EvalConfig = EvalConfig()
 
     @property
@@ -110,15 +112,14 @@ class PretrainConfig(Config):
             return section
         name = section.get("name", "sce")
         if name not in OBJECTIVES:
-            near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.0)
-            raise ValueError(f"name '{name}' is unknown; did you mean '{near[0]}'?")
+            raise ValueError(f"name '{name}' is unknown{did_you_mean(str(name), OBJECTIVES)}")
         return {"name": name, **section}
 
     @model_validator(mode="after")
     def _fits_the_networks(self) -> PretrainConfig:
         if self.objective.name == "cmc" and self.model.predictor:
             raise ValueError("model.predictor: CMC has none, set it to null")
-        if self.model.split_bn and not self.model.trunk.startswith("resnet"):
+        if self.model.split_bn and not TRUNKS[self.model.trunk].images:
             raise ValueError("model.split_bn is for 2-D trunks (resnet18, resnet50, ...)")
         return self
 
@@ -137,7 +138,7 @@ class PretrainConfig(Config):
 class SupervisedConfig(Config):
     """Training with labels: a linear layer on a frozen trunk, or the whole network."""
 
-    task: Literal["linear", "finetune"]
+    task: Literal["linear", "finetune"] = Field(description=_TASK)
     augment: LabelledAugmentConfig
     model: LabelledModelConfig = LabelledModelConfig()
     head: ClassHeadConfig = ClassHeadConfig()

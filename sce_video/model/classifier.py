@@ -54,13 +54,11 @@ class Classifier(nn.Module):
     def forward(self, clip: Tensor) -> Tensor:
         """Normalised clips ``[B,3,T,H,W]`` -> logits ``[B,C]`` fp32."""
         # autocast lives in here: around an engine's forward it would be switched off.
-        with self._precision(clip.device.type), torch.set_grad_enabled(self._learns()):
+        learns = torch.is_grad_enabled() and not self.frozen
+        with self._precision(clip.device.type), torch.set_grad_enabled(learns):
             features = self.trunk(clip)
         logits: Tensor = self.linear(self.dropout(features.float()))
         return logits
-
-    def _learns(self) -> bool:
-        return torch.is_grad_enabled() and not self.frozen
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager[object]:
         if self._autocast is None:
