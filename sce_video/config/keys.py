@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -16,8 +14,9 @@ from sce_video.config.load import configs_folder
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.tasks import TASKS
 
-_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-_NAMES = {int: "int", float: "float", bool: "true | false", str: "text"}
+# JSON schema's words -> ours.
+_TYPES = {"integer": "int", "number": "float", "boolean": "true | false", "string": "text"}
+_LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Key:
     type: str  # in words, as ``int >= 1``
     default: str  # as YAML; "" = must be given
     description: str  # with the unit
-    tasks: tuple[str, ...]  # whose configurations have it, with this default
-    objective: str = ""  # whose it is, of keys that only one has
+    tasks: tuple[str, ...] = ()  # whose configurations have it, with this type and default
+    objective: str = ""  # whose it is, of keys that not all have
 
 
 def keys() -> list[Key]:
@@ -42,24 +41,41 @@ def keys() -> list[Key]:
 
 
 def _below(model: type[BaseModel], prefix: str = "", objective: str = "") -> Iterator[Key]:
-    """The keys of a section and of those in it."""
+    """The keys of a section and of those in it; a section that may be null is a key, too."""
+    schemas = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        about = field.description or ""
+        about, schema = field.description or "", schemas[name]
+        default = schema.get("default", "")
         if prefix + name == "task":
-            yield Key("task", " | ".join(TASKS), "pretrain", about, ())
+            yield Key("task", " | ".join(TASKS), "pretrain", about)
         elif name == "objective":
-            yield Key("objective.name", " | ".join(OBJECTIVES), "sce", about, ())
+            yield Key("objective.name", " | ".join(OBJECTIVES), "sce", about)
             for kind, its in OBJECTIVES.items():
                 yield from _below(its, "objective.", kind)
         elif section := section_of(field.annotation):
-            if field.default is None or about:  # a section that may be null is a key, too
-                default = "null" if field.default is None else "section"
-                yield Key(prefix + name, "section | null", default, about, ())
+            if "anyOf" in schema:
+                yield Key(prefix + name, "section | null", "section" if default else "null", about)
             yield from _below(section, f"{prefix}{name}.")
         elif not (objective and name == "name"):
-            default = "" if field.is_required() else _yaml(field.default)
-            words = _words(field.annotation, field.metadata)
-            yield Key(prefix + name, words, default, about, (), objective)
+            default = default if isinstance(default, str) else json.dumps(default)
+            yield Key(prefix + name, _words(schema), default, about, objective=objective)
+
+
+def _words(schema: dict[str, Any]) -> str:
+    """``{"type": "integer", "minimum": 1}`` -> ``int >= 1``."""
+    if "anyOf" in schema:
+        return " | ".join(map(_words, schema["anyOf"]))
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "items" in schema:
+        return f"[{_words(schema['items'])}, ...]"
+    if "prefixItems" in schema:
+        return f"[{', '.join(map(_words, schema['prefixItems']))}]"
+    name = _TYPES.get(schema["type"], schema["type"])
+    if "minimum" in schema and "maximum" in schema:
+        return f"{name} {schema['minimum']:g} to {schema['maximum']:g}"
+    limits = [f"{sign} {schema[limit]:g}" for limit, sign in _LIMITS.items() if limit in schema]
+    return " ".join([name, ", ".join(limits)]).strip()
 
 
 def keys_markdown() -> str:
@@ -96,30 +112,3 @@ def configs() -> list[tuple[str, str]]:
         (path.relative_to(folder).as_posix(), path.read_text().partition("\n")[0].lstrip("# "))
         for path in sorted(folder.rglob("*.yaml"))
     ]
-
-
-def _yaml(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _words(annotation: Any, limits: Iterable[Any] = ()) -> str:
-    """``Literal["a", "b"]`` -> ``a | b``, ``int`` of 1 and more -> ``int >= 1``."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _words(parts[0], parts[1:])
-    if origin in (Union, UnionType):
-        return " | ".join(_words(part, limits) for part in parts)
-    if origin is Literal:
-        return " | ".join(map(str, parts))
-    if origin is tuple:
-        return f"[{', '.join('...' if part is Ellipsis else _words(part) for part in parts)}]"
-    bounds: dict[str, Any] = {}
-    for limit in limits:
-        for one in getattr(limit, "metadata", [limit]):
-            bounds |= {name: getattr(one, name) for name in _SIGNS if hasattr(one, name)}
-    if annotation is NoneType:
-        return "null"
-    if bounds.keys() == {"ge", "le"}:
-        return f"{_NAMES[annotation]} {bounds['ge']} to {bounds['le']}"
-    signs = [f"{_SIGNS[name]} {bound}" for name, bound in bounds.items()]
-    return " ".join([_NAMES[annotation], ", ".join(signs)]).strip()

@@ -124,9 +124,7 @@ class SNCLRConfig(Section):
     temp: Temp = 0.2
     topk: Count = Field(30, description="neighbours of a key")
     queue: Count = Field(128000, description="past keys, of view 1, that neighbours are sought in")
-    form: Literal["sum_log", "log_sum"] = Field(
-        "sum_log", description="sum_log = the released code; log_sum = the paper"
-    )
+    form: Literal["sum_log", "log_sum"] = Field("sum_log", description="log_sum = by the paper")
     threshold: bool = Field(False, description="drop neighbours of no more than average weight")
     detach_weights: bool = Field(False, description="no gradient through the neighbours' weights")
     queued: typing.ClassVar[int] = 1

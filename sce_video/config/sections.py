@@ -52,9 +52,7 @@ class DataConfig(Section):
     decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = Field(
         "planned", description="what decodes videos: see Clips"
     )
-    on_short: Literal["repeat", "drop"] = Field(
-        "repeat", description="videos shorter than a clip repeat frames, or are left out"
-    )
+    on_short: Literal["repeat", "drop"] = Field("repeat", description="videos shorter than a clip")
     max_bad_fraction: Share = Field(
         0.001, description="share of bad samples at which a run stops, but never below 10 of them"
     )
@@ -178,14 +176,12 @@ class ModelConfig(TrunkConfig):
     """The networks of pretraining."""
 
     projector: HeadConfig = HeadConfig()
-    predictor: PredictorConfig | None = Field(
-        PredictorConfig(), description="null = queries are projections"
-    )
+    predictor: PredictorConfig | None = Field(PredictorConfig(), description="null = no predictor")
     momentum: Share = Field(0.99, description="of the momentum encoder, at the first step")
     momentum_schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="how `momentum` goes on: to 1, or as it is"
     )
-    split_bn: Count | None = Field(None, description="BN's splits of a momentum-branch batch")
+    split_bn: Count | None = Field(None, description="shuffle-BN: parts of the keys' batch for BN")
 
 
 class LabelledModelConfig(TrunkConfig):
@@ -209,14 +205,12 @@ class OptimConfig(Section):
         "linear", description="`lr` times batch / 256, times sqrt(batch), or as it is"
     )
     weight_decay: NotNegative = Field(1e-6, description="pull of weights to zero, a step")
-    momentum: Share = Field(0.9, description="of lars and sgd")
+    momentum: Share = Field(0.9, description="momentum of lars and sgd")
     warmup_epochs: NotNegative = Field(35, description="epochs in which the rate rises")
     warmup_start_lr: NotNegative = Field(0, description="rate of the first step; not scaled")
     final_lr: NotNegative = Field(0, description="rate that the cosine falls to; not scaled")
     clip_norm: NotNegative = Field(0, description="largest norm of the whole gradient; 0 = any")
-    decay_epochs: tuple[Positive, ...] = Field(
-        (), description="epochs at which the rate falls to a tenth; none = a cosine"
-    )
+    decay_epochs: tuple[Positive, ...] = Field((), description="rate cut to a tenth; none = cosine")
 
 
 class TrainConfig(Section):
@@ -279,9 +273,7 @@ class DeepSpeedConfig(BaseModel):
 class TrackConfig(Section):
     """Where metrics go besides ``metrics.jsonl``."""
 
-    wandb: Literal["offline", "online", "off"] = Field(
-        "offline", description="Weights & Biases: on this disk, on its server, or not at all"
-    )
+    wandb: Literal["offline", "online", "off"] = Field("offline", description="Weights & Biases")
     project: str = Field("sce-video", description="its name at Weights & Biases")
     every: Count = Field(10, description="optimizer steps between rows")
 

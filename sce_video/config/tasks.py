@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from sce_video.config import sections
 from sce_video.config.base import Section, did_you_mean
 from sce_video.config.objectives import (
     OBJECTIVES,
@@ -15,24 +16,7 @@ from sce_video.config.objectives import (
     SCEConfig,
     SimCLRConfig,
 )
-from sce_video.config.sections import (
-    PRETRAINING_RECIPES,
-    AugmentConfig,
-    ClassHeadConfig,
-    ClipConfig,
-    DataConfig,
-    DeepSpeedConfig,
-    EvalConfig,
-    LabelledAugmentConfig,
-    LabelledModelConfig,
-    ModelConfig,
-    OptimConfig,
-    PretrainAugmentConfig,
-    RunConfig,
-    TrackConfig,
-    TrainConfig,
-    TrunkConfig,
-)
+from sce_video.config.sections import PRETRAINING_RECIPES
 from sce_video.config.trunks import TRUNKS
 
 _TASK = "pretraining without labels, a linear layer on a frozen trunk, or the whole network"
@@ -42,21 +26,21 @@ class Config(Section):
     """What every run has; which task it is says :data:`TASKS`."""
 
     task: str
-    run: RunConfig = RunConfig()
-    data: DataConfig
-    clip: ClipConfig | None = Field(None, description="null for images")
-    augment: AugmentConfig
-    model: TrunkConfig = TrunkConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
-    track: TrackConfig = TrackConfig()
+    run: sections.RunConfig = sections.RunConfig()
+    data: sections.DataConfig
+    clip: sections.ClipConfig | None = Field(None, description="null for images")
+    augment: sections.AugmentConfig
+    model: sections.TrunkConfig = sections.TrunkConfig()
+    optim: sections.OptimConfig = sections.OptimConfig()
+    train: sections.TrainConfig = sections.TrainConfig()
+    deepspeed: sections.DeepSpeedConfig = sections.DeepSpeedConfig()
+    track: sections.TrackConfig = sections.TrackConfig()
 
     @property
-    def shape(self) -> ClipConfig:
+    def shape(self) -> sections.ClipConfig:
         """What a view is: the clip's, or one frame of an image."""
         size = self.augment.size or 224
-        return self.clip or ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
+        return self.clip or sections.ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
 
     @property
     def views(self) -> int:
@@ -87,10 +71,10 @@ class PretrainConfig(Config):
     """Pretraining without labels."""
 
     task: Literal["pretrain"] = Field("pretrain", description=_TASK)
-    augment: PretrainAugmentConfig = PretrainAugmentConfig()
-    model: ModelConfig = ModelConfig()
+    augment: sections.PretrainAugmentConfig = sections.PretrainAugmentConfig()
+    model: sections.ModelConfig = sections.ModelConfig()
     objective: ObjectiveConfig = Field(SCEConfig(), description="the loss: see Objectives")
-    eval: EvalConfig = EvalConfig()
+    eval: sections.EvalConfig = sections.EvalConfig()
 
     @property
     def views(self) -> int:
@@ -139,9 +123,9 @@ class SupervisedConfig(Config):
     """Training with labels: a linear layer on a frozen trunk, or the whole network."""
 
     task: Literal["linear", "finetune"] = Field(description=_TASK)
-    augment: LabelledAugmentConfig
-    model: LabelledModelConfig = LabelledModelConfig()
-    head: ClassHeadConfig = ClassHeadConfig()
+    augment: sections.LabelledAugmentConfig
+    model: sections.LabelledModelConfig = sections.LabelledModelConfig()
+    head: sections.ClassHeadConfig = sections.ClassHeadConfig()
 
     @property
     def frozen(self) -> bool:

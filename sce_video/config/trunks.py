@@ -35,7 +35,7 @@ _CLIP = Input(8, 2.56, 224, "crop_flip")  # SCE's runs
 _LONG_CLIP = Input(16, 2.56, 224, "crop_flip")
 _DENSE_CLIP = Input(16, 16 / 15, 112, "crop_flip")  # torchvision's: 15 frames a second
 _IMAGE = Input(1, 0.0, 224, "imagenet_two_view")
-_SMALL_IMAGE = Input(1, 0.0, 32, "cifar_weak_strong")
+_TINY = Input(1, 0.0, 32, "cifar_weak_strong")
 
 TRUNKS = {
     "r3d_18": Trunk(512, 20_023_872, "r3d", "pytorchvideo", False, _CLIP),
@@ -44,9 +44,7 @@ TRUNKS = {
     "r2plus1d_18_small": Trunk(512, 31_304_349, "r2plus1d", "torchvision", False),
     "r2plus1d_50": Trunk(2048, 27_288_000, "r3d", "pytorchvideo", True, _LONG_CLIP),
     "resnet18": Trunk(512, 11_176_512, "resnet", "torchvision", True, _IMAGE, images=True),
-    "resnet18_small": Trunk(
-        512, 11_168_832, "resnet", "torchvision", False, _SMALL_IMAGE, images=True
-    ),
+    "resnet18_small": Trunk(512, 11_168_832, "resnet", "torchvision", False, _TINY, images=True),
     "resnet50": Trunk(2048, 23_508_032, "resnet", "torchvision", True, _IMAGE, images=True),
 }
 """Value of ``model.trunk`` -> what it is."""

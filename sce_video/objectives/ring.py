@@ -17,13 +17,7 @@ from torch import Tensor
 
 from sce_video.objectives.base import PairLoss, Pairwise
 from sce_video.objectives.memory import Queue
-from sce_video.objectives.similarity import (
-    Parts,
-    full_precision,
-    lse_and_mean,
-    similarities,
-    state,
-)
+from sce_video.objectives.similarity import Parts, full_precision, lse_and_mean, similarities, state
 
 Anneal = Literal["linear", "step", "exponential"]
 
