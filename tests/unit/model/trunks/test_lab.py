@@ -47,6 +47,18 @@ def slow_lab(pixel: np.ndarray) -> list[float]:
         # below the cube root's edge: L = (29 / 3) ** 3 Y
         ((0.04,) * 3, (903.2963 * 0.04 / 12.92, 0, 0)),
     ],
+    ids=[
+        "white",
+        "black",
+        "red",
+        "green",
+        "blue",
+        "yellow",
+        "cyan",
+        "magenta",
+        "mid-grey",
+        "dark-grey",
+    ],
 )
 def test_known_colours(rgb: tuple[float, ...], lab: tuple[float, ...]) -> None:
     found = rgb_to_lab(torch.tensor(rgb, dtype=torch.float32))
