@@ -21,6 +21,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def key(default: Any, description: str, **limits: Any) -> Any:
+    """``Field(default, description=...)``: a key that may be left out, its meaning and unit.
+
+    Of ``Field`` itself mypy would ask ``default=``, and else takes the key for a required one.
+    """
+    return Field(default, description=description, **limits)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'X'?``: the nearest of the ``known`` names; nothing where there are none."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sce_video.config.base import Count, Positive, Section, Share
+from sce_video.config.base import Count, Positive, Section, Share, key
 
 Temp = Annotated[Positive, Field(description="temperature of the queries' similarities")]
 TempM = Annotated[Positive, Field(description="temperature of the target, below `temp`")]
@@ -22,7 +22,7 @@ Drawn = Annotated[Count, Field(description="rows of the bank drawn for a sample"
 class _Paired(Section):
     """Queries against keys of a momentum encoder."""
 
-    symmetric: bool = Field(True, description="every view is a query; false = all but view 0")
+    symmetric: bool = key(True, "every view is a query; false = key of view 0, query of view 1")
 
     @property
     def queued(self) -> int:
@@ -34,8 +34,8 @@ class _Paired(Section):
 class _Queued(_Paired):
     """Candidates from a queue, from the batch, or from both."""
 
-    queue: Count | None = Field(65536, description="past keys remembered; null = keys of the batch")
-    gather_keys: bool = Field(False, description="the keys of all ranks are candidates, too")
+    queue: Count | None = key(65536, "past keys that are remembered; null = only keys of the batch")
+    gather_keys: bool = key(False, "the keys of all ranks are candidates, too")
 
     @model_validator(mode="after")
     def _some_candidates(self) -> _Queued:
@@ -62,7 +62,7 @@ class RingKeys(Section):
 
     outer: Outer = 0.1
     inner: Inner = 0.1
-    dynamic_inner: bool = Field(True, description="`inner` is a share of `outer`; false = of all")
+    dynamic_inner: bool = key(True, "`inner` is a share of `outer`'s part; false = of all")
 
     @model_validator(mode="after")
     def _some_are_left(self) -> RingKeys:
@@ -78,14 +78,12 @@ class SCEConfig(_SoftTarget, RingKeys):
     """SCE; ``negatives=ring`` and ``neighbours`` are compositions of ours."""
 
     name: Literal["sce"] = "sce"
-    coeff: Share = Field(0.5, description="weight of the positive in the target")
-    positive_in_target: Literal["masked", "zero_logit"] = Field(
-        "masked", description="masked = the paper's relation; zero_logit = the released code's"
+    coeff: Share = key(0.5, "weight of the positive in the target")
+    positive_in_target: Literal["masked", "zero_logit"] = key(
+        "masked", "masked = the paper's relation; zero_logit = the released code's"
     )
-    negatives: Literal["all", "ring"] = Field(
-        "all", description="candidates; ring = those that `outer`, `inner`, `dynamic_inner` leave"
-    )
-    neighbours: int = Field(0, ge=0, description="candidates that share the positive's weight")
+    negatives: Literal["all", "ring"] = key("all", "candidates; ring = `outer`, `inner` cut them")
+    neighbours: int = key(0, "candidates that share the positive's weight", ge=0)
 
 
 class InfoNCEConfig(_Queued):
@@ -122,11 +120,11 @@ class SNCLRConfig(Section):
 
     name: Literal["snclr"] = "snclr"
     temp: Temp = 0.2
-    topk: Count = Field(30, description="neighbours of a key")
-    queue: Count = Field(128000, description="past keys, of view 1, that neighbours are sought in")
-    form: Literal["sum_log", "log_sum"] = Field("sum_log", description="log_sum = by the paper")
-    threshold: bool = Field(False, description="drop neighbours of no more than average weight")
-    detach_weights: bool = Field(False, description="no gradient through the neighbours' weights")
+    topk: Count = key(30, "neighbours of a key")
+    queue: Count = key(128000, "keys of view 1 that are remembered, to look for neighbours")
+    form: Literal["sum_log", "log_sum"] = key("sum_log", "the released code's, or the paper's")
+    threshold: bool = key(False, "drop neighbours of no more than average weight")
+    detach_weights: bool = key(False, "no gradient through the neighbours' weights")
     queued: typing.ClassVar[int] = 1
 
     @model_validator(mode="after")
@@ -141,14 +139,12 @@ class RingConfig(_Paired, RingKeys):
 
     name: Literal["ring"] = "ring"
     temp: Temp = 0.07
-    queue: Count = Field(65536, description="past keys remembered")
-    self_negative: bool = Field(True, description="the positive is in the denominator")
-    neighbor_views: bool = Field(False, description="what `inner` leaves out are positives, too")
-    ball: bool = Field(False, description="no inner cut of the negatives")
-    anneal: Literal["linear", "step", "exponential"] | None = Field(
-        None, description="how `outer` falls from 1 to 0.1; null = it stays as it is"
-    )
-    anneal_epochs: Count = Field(100, description="epochs that the fall takes")
+    queue: Count = key(65536, "past keys that are remembered")
+    self_negative: bool = key(True, "the positive is in the denominator")
+    neighbor_views: bool = key(False, "what the inner cut leaves out are further positives")
+    ball: bool = key(False, "no inner cut of the negatives")
+    anneal: Literal["linear", "step", "exponential"] | None = key(None, "how `outer` falls to 0.1")
+    anneal_epochs: Count = key(100, "epochs that the fall takes")
 
 
 class _BankSection(RingKeys):
@@ -157,7 +153,7 @@ class _BankSection(RingKeys):
     outer: Outer = 1.0  # with inner=0: negatives are drawn from the whole bank, as published
     inner: Inner = 0.0
     temp: Temp = 0.07
-    bank_momentum: Share = Field(0.5, description="share of its past that a sample's vector keeps")
+    bank_momentum: Share = key(0.5, "share of its past that a sample's vector keeps")
     queued: typing.ClassVar[int] = 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sce_video.config.base import Count, NotNegative, Positive, Section, Share
+from sce_video.config.base import Count, NotNegative, Positive, Section, Share, key
 from sce_video.config.trunks import TRUNKS
 
 PRETRAINING_RECIPES = {
@@ -29,11 +29,11 @@ LABELLED_RECIPES = ("video_linear", "video_finetune", "imagenet_linear")
 class RunConfig(Section):
     """Where a run lives and how long it may take."""
 
-    dir: str = Field("runs/pretrain", description="folder that the run writes")
-    seed: int = Field(0, description="where first weights, order and every draw start from")
-    max_steps: Count | None = Field(None, description="steps to stop after, on the same schedules")
-    resume: bool = Field(False, description="go on from the newest checkpoint in `run.dir`")
-    init_from: str | None = Field(None, description="trunk to start from: a run, or as `--encoder`")
+    dir: str = key("runs/pretrain", "folder that the run writes")
+    seed: int = key(0, "where first weights, order and every draw start from")
+    max_steps: Count | None = key(None, "stop after these steps; schedules keep `train.epochs`")
+    resume: bool = key(False, "go on from the newest checkpoint in `run.dir`")
+    init_from: str | None = key(None, "first weights of the trunk: a run, or as `--encoder`")
 
 
 class DataConfig(Section):
@@ -42,30 +42,28 @@ class DataConfig(Section):
     shards: str | tuple[str, ...] = Field(
         description="folder or URL of a shard set; or tars of others: a glob, a range, a list"
     )
-    split: str | None = Field(None, description="VALUE of `split`, or COLUMN:VALUE; null = all")
-    epoch_samples: Count | None = Field(None, description="samples an epoch, of tars without index")
-    cache: str | None = Field(
-        None, description="folder of fetched shards; null = $SCE_VIDEO_CACHE or ~/.cache/sce_video"
+    split: str | None = key(None, "VALUE of column `split`, or COLUMN:VALUE; null = all samples")
+    epoch_samples: Count | None = key(None, "samples that count as an epoch, of tars without index")
+    cache: str | None = key(None, "fetched shards; null = $SCE_VIDEO_CACHE or ~/.cache/sce_video")
+    cache_gib: Positive = key(100, "what the cache may hold, GiB")
+    workers: int = key(2, "processes a rank that make clips; 0 = the trainer", ge=0)
+    decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = key(
+        "planned", "what decodes videos: see Clips"
     )
-    cache_gib: Positive = Field(100, description="what the cache may hold, GiB")
-    workers: int = Field(2, ge=0, description="processes a rank that make clips; 0 = the trainer")
-    decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = Field(
-        "planned", description="what decodes videos: see Clips"
+    on_short: Literal["repeat", "drop"] = key(
+        "repeat", "videos shorter than a clip repeat frames, or are left out"
     )
-    on_short: Literal["repeat", "drop"] = Field("repeat", description="videos shorter than a clip")
-    max_bad_fraction: Share = Field(
-        0.001, description="share of bad samples at which a run stops, but never below 10 of them"
-    )
+    max_bad_fraction: Share = key(0.001, "share of bad samples that stops a run, if above 10")
 
 
 class ClipConfig(Section):
     """What a clip is."""
 
-    frames: Count = Field(8, description="frames of a clip")
-    seconds: Positive = Field(2.56, description="span in the video, seconds")
-    size: int = Field(112, ge=16, description="side of a view of full size, pixels")
-    grid: Literal[1, 4, 8] = Field(1, description="frames between starts; 4, 8: layered shards")
-    max_gap: NotNegative | None = Field(None, description="most seconds between a video's clips")
+    frames: Count = key(8, "frames of a clip")
+    seconds: Positive = key(2.56, "span in the video, seconds")
+    size: int = key(112, "side of a view of full size, pixels", ge=16)
+    grid: Literal[1, 4, 8] = key(1, "frames between possible starts; 4, 8: layered shards")
+    max_gap: NotNegative | None = key(None, "most seconds between starts of a video's clips")
 
     @model_validator(mode="after")
     def _steps_of_the_grid(self) -> ClipConfig:
@@ -85,16 +83,16 @@ class AugmentConfig(Section):
     """How views differ: a recipe, and what is to replace its own."""
 
     recipe: Recipe
-    size: int | None = Field(None, ge=16, description="side of an image's view, pixels; null = 224")
-    flip: Share | None = Field(None, description="probability; null = the recipe's")
-    area: tuple[Share, Share] | None = Field(
-        None, description="least and most share of the frame in a random crop; null = the recipe's"
+    size: int | None = key(None, "side of an image's view, pixels; null = 224", ge=16)
+    flip: Share | None = key(None, "probability; null = the recipe's")
+    area: tuple[Share, Share] | None = key(
+        None, "least and most share of the frame in a random crop; null = the recipe's"
     )
-    aspect: tuple[Positive, Positive] | None = Field(
-        None, description="least and most width / height of that crop; null = the recipe's"
+    aspect: tuple[Positive, Positive] | None = key(
+        None, "least and most width / height of that crop; null = the recipe's"
     )
-    temporal_difference: Share | None = Field(None, description="probability; null = the recipe's")
-    antialias: bool = Field(True, description="low-pass before shrinking; published code: false")
+    temporal_difference: Share | None = key(None, "probability; null = the recipe's")
+    antialias: bool = key(True, "low-pass before shrinking; the published code has none")
 
     @field_validator("area", "aspect")
     @classmethod
@@ -143,7 +141,7 @@ class HeadConfig(Section):
 
     layers: Layers = 3
     hidden: Hidden = 1024
-    dim: Count = Field(256, description="width of the embedding")
+    dim: Count = key(256, "width of the embedding")
     norm: Norm = True
     last_norm: LastNorm = True
     last_bias: LastBias = False
@@ -168,65 +166,63 @@ else:
 class TrunkConfig(Section):
     """The trunk."""
 
-    trunk: TrunkName = Field("r2plus1d_18", description="the network: see Trunks")
-    width: Count = Field(64, description="channels after the stem; 64 = the published trunk")
+    trunk: TrunkName = key("r2plus1d_18", "the network: see Trunks")
+    width: Count = key(64, "channels after the stem; 64 = the published trunk")
 
 
 class ModelConfig(TrunkConfig):
     """The networks of pretraining."""
 
     projector: HeadConfig = HeadConfig()
-    predictor: PredictorConfig | None = Field(PredictorConfig(), description="null = no predictor")
-    momentum: Share = Field(0.99, description="of the momentum encoder, at the first step")
-    momentum_schedule: Literal["cosine", "constant"] = Field(
-        "cosine", description="how `momentum` goes on: to 1, or as it is"
-    )
-    split_bn: Count | None = Field(None, description="shuffle-BN: parts of the keys' batch for BN")
+    predictor: PredictorConfig | None = key(PredictorConfig(), "null = queries are projections")
+    momentum: Share = key(0.99, "of the momentum encoder, at the first step")
+    momentum_schedule: Literal["cosine", "constant"] = key("cosine", "goes to 1, or stays as it is")
+    split_bn: Count | None = key(None, "shuffle-BN: parts of the keys' batch for BN; images only")
 
 
 class LabelledModelConfig(TrunkConfig):
     """The network of training with labels."""
 
-    colour: Literal["rgb", "lab"] = Field("rgb", description="lab = the two trunks that CMC leaves")
+    colour: Literal["rgb", "lab"] = key("rgb", "lab = the two trunks that CMC leaves")
 
 
 class ClassHeadConfig(Section):
     """The linear layer on the trunk."""
 
-    dropout: float = Field(0, ge=0, lt=1, description="probability that an input of it is left out")
+    dropout: float = key(0, "probability that an input of the layer is left out", ge=0, lt=1)
 
 
 class OptimConfig(Section):
     """The optimizer and its learning rate."""
 
-    name: Literal["lars", "sgd", "adamw"] = Field("lars", description="the optimizer")
-    lr: Positive = Field(2.4, description="highest learning rate, before scaling")
-    lr_scaling: Literal["linear", "sqrt", "none"] = Field(
-        "linear", description="`lr` times batch / 256, times sqrt(batch), or as it is"
+    name: Literal["lars", "sgd", "adamw"] = key("lars", "the optimizer")
+    lr: Positive = key(2.4, "highest learning rate, before scaling")
+    lr_scaling: Literal["linear", "sqrt", "none"] = key(
+        "linear", "`lr` times batch / 256, times sqrt(batch), or as it is"
     )
-    weight_decay: NotNegative = Field(1e-6, description="pull of weights to zero, a step")
-    momentum: Share = Field(0.9, description="momentum of lars and sgd")
-    warmup_epochs: NotNegative = Field(35, description="epochs in which the rate rises")
-    warmup_start_lr: NotNegative = Field(0, description="rate of the first step; not scaled")
-    final_lr: NotNegative = Field(0, description="rate that the cosine falls to; not scaled")
-    clip_norm: NotNegative = Field(0, description="largest norm of the whole gradient; 0 = any")
-    decay_epochs: tuple[Positive, ...] = Field((), description="rate cut to a tenth; none = cosine")
+    weight_decay: NotNegative = key(1e-6, "pull of weights to zero, a step")
+    momentum: Share = key(0.9, "momentum of lars and sgd")
+    warmup_epochs: NotNegative = key(35, "epochs in which the rate rises")
+    warmup_start_lr: NotNegative = key(0, "rate of the first step; not scaled")
+    final_lr: NotNegative = key(0, "rate that the cosine falls to; not scaled")
+    clip_norm: NotNegative = key(0, "largest norm of the whole gradient; 0 = any")
+    decay_epochs: tuple[Positive, ...] = key((), "rate falls to a tenth at each; none = a cosine")
 
 
 class TrainConfig(Section):
     """How long, how much at once, and what is kept."""
 
-    epochs: Count = Field(200, description="passes over the samples")
-    batch_size: Count = Field(512, description="samples an optimizer step, of all ranks together")
-    accumulate: Count = Field(1, description="micro-batches of a rank an optimizer step")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="of the networks' arithmetic; auto = bf16 autocast on CUDA, else fp32"
+    epochs: Count = key(200, "passes over the samples")
+    batch_size: Count = key(512, "samples an optimizer step, of all ranks together")
+    accumulate: Count = key(1, "micro-batches of a rank an optimizer step")
+    precision: Literal["auto", "fp32", "bf16"] = key(
+        "auto", "of the networks' arithmetic; auto = bf16 autocast on CUDA, else fp32"
     )
-    checkpoint_activations: bool = Field(False, description="less memory, a third more arithmetic")
-    compile: bool = Field(False, description="trunks by torch.compile; ZeRO stages 0 to 2")
-    save_every: Count = Field(1, description="epochs between checkpoints; the last is always saved")
-    keep: Count = Field(3, description="newest checkpoints that are kept")
-    keep_every: Count | None = Field(None, description="epochs between those kept for good")
+    checkpoint_activations: bool = key(False, "trunk in less memory for a third more arithmetic")
+    compile: bool = key(False, "trunks by torch.compile; ZeRO stages 0 to 2")
+    save_every: Count = key(1, "epochs between checkpoints; the last is always saved")
+    keep: Count = key(3, "newest checkpoints that are kept")
+    keep_every: Count | None = key(None, "epochs between checkpoints that are kept for good")
 
     @model_validator(mode="after")
     def _saves_what_it_keeps(self) -> TrainConfig:
@@ -240,11 +236,11 @@ class TrainConfig(Section):
 class EvalConfig(Section):
     """How the trunk is watched while it is pretrained; nothing of it reaches the training."""
 
-    linear: bool = Field(True, description="a linear layer learns the classes, where there are any")
-    every: Count | None = Field(None, description="epochs between looks at held-out samples")
-    split: str | None = Field(None, description="the held-out samples, as `data.split`")
-    shards: str | None = Field(None, description="their set; null = `data.shards`")
-    knn: Count = Field(20, description="neighbours that vote for a held-out sample")
+    linear: bool = key(True, "a linear layer learns the classes, where there are any")
+    every: Count | None = key(None, "epochs between looks at held-out samples")
+    split: str | None = key(None, "the held-out samples, as `data.split`")
+    shards: str | None = key(None, "their set; null = `data.shards`")
+    knn: Count = key(20, "neighbours that vote for a held-out sample")
 
     @model_validator(mode="after")
     def _knows_what_is_held_out(self) -> EvalConfig:
@@ -259,7 +255,7 @@ class ZeroConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    stage: Literal[0, 1, 2, 3] = Field(1, description="1 shards optimizer, 2 gradients, 3 weights")
+    stage: Literal[0, 1, 2, 3] = key(1, "1 shards optimizer, 2 gradients too, 3 weights too")
 
 
 class DeepSpeedConfig(BaseModel):
@@ -273,9 +269,11 @@ class DeepSpeedConfig(BaseModel):
 class TrackConfig(Section):
     """Where metrics go besides ``metrics.jsonl``."""
 
-    wandb: Literal["offline", "online", "off"] = Field("offline", description="Weights & Biases")
-    project: str = Field("sce-video", description="its name at Weights & Biases")
-    every: Count = Field(10, description="optimizer steps between rows")
+    wandb: Literal["offline", "online", "off"] = key(
+        "offline", "Weights & Biases: on this disk, on its server, or not at all"
+    )
+    project: str = key("sce-video", "its name at Weights & Biases")
+    every: Count = key(10, "optimizer steps between rows")
 
     @field_validator("wandb", mode="before")
     @classmethod

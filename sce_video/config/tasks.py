@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from sce_video.config import sections
-from sce_video.config.base import Section, did_you_mean
+from sce_video.config.base import Section, did_you_mean, key
 from sce_video.config.objectives import (
     OBJECTIVES,
     CMCConfig,
@@ -28,7 +28,7 @@ class Config(Section):
     task: str
     run: sections.RunConfig = sections.RunConfig()
     data: sections.DataConfig
-    clip: sections.ClipConfig | None = Field(None, description="null for images")
+    clip: sections.ClipConfig | None = key(None, "null for images")
     augment: sections.AugmentConfig
     model: sections.TrunkConfig = sections.TrunkConfig()
     optim: sections.OptimConfig = sections.OptimConfig()
@@ -70,10 +70,10 @@ class Config(Section):
 class PretrainConfig(Config):
     """Pretraining without labels."""
 
-    task: Literal["pretrain"] = Field("pretrain", description=_TASK)
+    task: Literal["pretrain"] = key("pretrain", _TASK)
     augment: sections.PretrainAugmentConfig = sections.PretrainAugmentConfig()
     model: sections.ModelConfig = sections.ModelConfig()
-    objective: ObjectiveConfig = Field(SCEConfig(), description="the loss: see Objectives")
+    objective: ObjectiveConfig = key(SCEConfig(), "the loss: see Objectives")
     eval: sections.EvalConfig = sections.EvalConfig()
 
     @property

@@ -75,7 +75,7 @@ def test_the_list_holds_the_keys_of_every_configuration() -> None:
             "head.dropout",
             "float >= 0, < 1",
             "0",
-            "probability that an input of it is left out",
+            "probability that an input of the layer is left out",
             ("linear", "finetune"),
         ),
         Key(
