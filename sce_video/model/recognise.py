@@ -28,8 +28,8 @@ _CLASSIFIER = re.compile(r"(fc|head|classifier)\.|blocks\.5\.proj\.")
 _COUNTER = "num_batches_tracked"  # of BN: unused in evaluation, and not in old files
 
 # What torch.load and safetensors raise of a file that is none of theirs.
-_DAMAGED = (AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
-_DAMAGED += (SafetensorError, pickle.UnpicklingError, struct.error)
+_DAMAGED: tuple[type[Exception], ...] = (SafetensorError, pickle.UnpicklingError, struct.error)
+_DAMAGED += (AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ def _fresh(name: str, seed: int) -> OpenedEncoder:
         torch.manual_seed(seed)
         tensors = torchvision.models.get_model(name).state_dict()
     trunk, _ = fill_trunk(tensors, name, name)
-    identity = {"encoder": _LIBRARY + name, "encoder_seed": seed}
+    identity: dict[str, str | int] = {"encoder": _LIBRARY + name, "encoder_seed": seed}
     return OpenedEncoder(trunk, _spec(name, torchvisions=True), identity, None)
 
 
