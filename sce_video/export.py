@@ -49,9 +49,10 @@ def export_encoder(
     if not tensors:
         name = config.objective.name if isinstance(config, PretrainConfig) else config.task
         raise UsageError(f"{saved}: {name} has no momentum encoder")
-    trunk = build_encoder(spec)
+    with torch.device("meta"):  # without the time that fresh weights would take
+        trunk = build_encoder(spec)
     try:
-        trunk.load_state_dict(tensors)
+        trunk.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise UsageError(
             f"{saved}: is not of {run / 'config.yaml'}: {first_line(error)}"
