@@ -8,20 +8,12 @@ from typing import Literal
 import torch
 
 from sce_video.config import AnyConfig, PretrainConfig, load_config
+from sce_video.config.trunks import TRUNKS
 from sce_video.engine.checkpoint import model_part, newest
 from sce_video.engine.clip_task import encoder_spec
 from sce_video.errors import UsageError, first_line
 from sce_video.files import whole_file
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
-
-LIBRARIES = {
-    "r2plus1d_18": "torchvision",
-    "resnet18": "torchvision",
-    "resnet50": "torchvision",
-    "r3d_50": "pytorchvideo",
-    "r2plus1d_50": "pytorchvideo",
-}
-"""Trunk -> the library that has the same network, at width 64."""
 
 
 def export_encoder(
@@ -57,9 +49,10 @@ def export_encoder(
     if not tensors:
         name = config.objective.name if isinstance(config, PretrainConfig) else config.task
         raise UsageError(f"{saved}: {name} has no momentum encoder")
-    trunk = build_encoder(spec)
+    with torch.device("meta"):  # without the time that fresh weights would take
+        trunk = build_encoder(spec)
     try:
-        trunk.load_state_dict(tensors)
+        trunk.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise UsageError(
             f"{saved}: is not of {run / 'config.yaml'}: {first_line(error)}"
@@ -91,11 +84,11 @@ def _checkpoints(run: Path, name: str | None) -> Path:
 
 
 def _check_library(spec: EncoderSpec, library: str) -> None:
-    whose = LIBRARIES.get(spec.trunk)
+    known = TRUNKS[spec.trunk]
     if spec.colour == "lab":
         why = "the encoder is two trunks, of lightness and of colour"
-    elif whose != library:
-        why = f"{spec.trunk} is " + (f"{whose}'s" if whose else "no other library's")
+    elif not known.same or known.library != library:
+        why = f"{spec.trunk} is {known.library if known.same else 'no other library'}'s"
     elif spec.width != 64:
         why = (
             f"its {spec.trunk} has width 64, not {spec.width}; the names of the layers are the same"

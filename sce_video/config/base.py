@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import difflib
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -15,3 +19,25 @@ class Section(BaseModel):
     """Frozen; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def key(default: Any, description: str, **limits: Any) -> Any:
+    """``Field(default, description=...)``: a key that may be left out, its meaning and unit.
+
+    Of ``Field`` itself mypy would ask ``default=``, and else takes the key for a required one.
+    """
+    return Field(default, description=description, **limits)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'X'?``: the nearest of the ``known`` names; nothing where there are none."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key's annotation stands for, be it ``X | None``; None = a plain value."""
+    for part in (annotation, *typing.get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None

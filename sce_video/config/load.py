@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import types
-import typing
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from sce_video.config.base import did_you_mean, section_of
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
 from sce_video.errors import UsageError
@@ -20,21 +20,16 @@ from sce_video.errors import UsageError
 class _UniqueKeyLoader(yaml.SafeLoader):
     """PyYAML's safe loader, but a key given twice is an error."""
 
-
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key '{key}' is given twice", key_node.start_mark
-            )
-        seen.add(key)
-    mapping: dict[Any, Any] = loader.construct_mapping(node)
-    return mapping
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                problem, mark = f"key '{key}' is given twice", key_node.start_mark
+                raise yaml.constructor.ConstructorError(None, None, problem, mark)
+            seen.append(key)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def configs_folder() -> Path:
@@ -78,8 +73,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> AnyConfig:
         _override(tree, override)
     task = str(tree.setdefault("task", "pretrain"))
     if task not in TASKS:
-        near = difflib.get_close_matches(task, TASKS, n=1, cutoff=0.0)
-        raise UsageError(f"{path}: task '{task}' is unknown; did you mean '{near[0]}'?")
+        raise UsageError(f"{path}: task '{task}' is unknown{did_you_mean(task, TASKS)}")
     try:
         return TASKS[task].model_validate(tree)
     except ValidationError as error:
@@ -135,8 +129,7 @@ def _explain(error: ValidationError, task: str) -> str:
         if others and not objective:
             return f"'{name}' is of task {' and '.join(others)}; a {task} run has none"
         known = [".".join([*where[:-1], key]) for key in _keys(task, where[:-1], objective)]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(name, known)
         if objective:
             hint += f" (another objective replaces the section: 'objective={{name: {objective}}}')"
         return f"unknown key '{name}'{hint}"
@@ -145,21 +138,18 @@ def _explain(error: ValidationError, task: str) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":  # ours: says all by itself
         return f"{name}: {message}" if name else message
-    return f"{name}: {message}, got {problem['input']!r}"
+    got = problem["input"]
+    known = re.findall("'(.*?)'", str(problem.get("ctx", {}).get("expected")))  # of a Literal
+    return f"{name}: {message}, got {got!r}{did_you_mean(str(got), known)}"
 
 
 def _keys(task: str, sections: Sequence[str], objective: str | None) -> list[str]:
     """Those of a section of a task; none where the task has no such section."""
-    if objective:
-        return list(OBJECTIVES[objective].model_fields)
-    model: Any = TASKS[task]
-    for section in sections:
-        field = getattr(model, "model_fields", {}).get(section)
-        annotation = field and field.annotation
-        if isinstance(annotation, types.UnionType):
-            annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-        model = annotation
-    return list(getattr(model, "model_fields", {}))
+    model: type[BaseModel] | None = OBJECTIVES[objective] if objective else TASKS[task]
+    for section in () if objective else sections:
+        field = model.model_fields.get(section) if model else None
+        model = section_of(field.annotation) if field else None
+    return list(model.model_fields) if model else []
 
 
 def dump_config(config: Config) -> str:

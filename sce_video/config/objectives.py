@@ -10,13 +10,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sce_video.config.base import Count, Positive, Section, Share
+from sce_video.config.base import Count, Positive, Section, Share, key
+
+Temp = Annotated[Positive, Field(description="temperature of the queries' similarities")]
+TempM = Annotated[Positive, Field(description="temperature of the target, below `temp`")]
+Outer = Annotated[Share, Field(description="share of the candidates that the ring reaches")]
+Inner = Annotated[Share, Field(description="share that is left out, the nearest of them")]
+Drawn = Annotated[Count, Field(description="rows of the bank drawn for a sample")]
 
 
 class _Paired(Section):
     """Queries against keys of a momentum encoder."""
 
-    symmetric: bool = True  # every view is a query; false: key of view 0, query of view 1
+    symmetric: bool = key(True, "every view is a query; false = key of view 0, query of view 1")
 
     @property
     def queued(self) -> int:
@@ -26,8 +32,10 @@ class _Paired(Section):
 
 
 class _Queued(_Paired):
-    queue: Count | None = 65536  # keys remembered; null: only those of the batch
-    gather_keys: bool = False  # the keys of all ranks are candidates, too
+    """Candidates from a queue, from the batch, or from both."""
+
+    queue: Count | None = key(65536, "past keys that are remembered; null = only keys of the batch")
+    gather_keys: bool = key(False, "the keys of all ranks are candidates, too")
 
     @model_validator(mode="after")
     def _some_candidates(self) -> _Queued:
@@ -39,8 +47,8 @@ class _Queued(_Paired):
 class _SoftTarget(_Queued):
     """A target that spreads over the candidates, sharper than what is to meet it."""
 
-    temp: Positive = 0.1
-    temp_m: Positive = 0.05
+    temp: Temp = 0.1
+    temp_m: TempM = 0.05
 
     @model_validator(mode="after")
     def _sharper_target(self) -> _SoftTarget:
@@ -52,9 +60,9 @@ class _SoftTarget(_Queued):
 class RingKeys(Section):
     """A band of candidates, in order of falling similarity."""
 
-    outer: Share = 0.1  # fraction of the candidates that the band reaches; 1 = all
-    inner: Share = 0.1  # fraction that is left out at its near end; 0 = none
-    dynamic_inner: bool = True  # inner is a fraction of the outer part, else of all
+    outer: Outer = 0.1
+    inner: Inner = 0.1
+    dynamic_inner: bool = key(True, "`inner` is a share of `outer`'s part; false = of all")
 
     @model_validator(mode="after")
     def _some_are_left(self) -> RingKeys:
@@ -70,38 +78,40 @@ class SCEConfig(_SoftTarget, RingKeys):
     """SCE; ``negatives=ring`` and ``neighbours`` are compositions of ours."""
 
     name: Literal["sce"] = "sce"
-    coeff: Share = 0.5
-    positive_in_target: Literal["masked", "zero_logit"] = "masked"  # the paper's; released code's
-    negatives: Literal["all", "ring"] = "all"  # ring: outer, inner and dynamic_inner count
-    neighbours: int = Field(default=0, ge=0)  # candidates that share the positive's weight
+    coeff: Share = key(0.5, "weight of the positive in the target")
+    positive_in_target: Literal["masked", "zero_logit"] = key(
+        "masked", "masked = the paper's relation; zero_logit = the released code's"
+    )
+    negatives: Literal["all", "ring"] = key("all", "candidates; ring = `outer`, `inner` cut them")
+    neighbours: int = key(0, "candidates that share the positive's weight", ge=0)
 
 
 class InfoNCEConfig(_Queued):
     """InfoNCE with a queue: MoCo v1 and v2 (which are not symmetric)."""
 
     name: Literal["info_nce"] = "info_nce"
-    temp: Positive = 0.2
+    temp: Temp = 0.2
 
 
 class MoCoV3Config(_Paired):
     """MoCo v3: the keys of all ranks, no queue."""
 
     name: Literal["mocov3"] = "mocov3"
-    temp: Positive = 1.0
+    temp: Temp = 1.0
 
 
 class ReSSLConfig(_SoftTarget):
     """ReSSL (which is not symmetric: a weak view for the key)."""
 
     name: Literal["ressl"] = "ressl"
-    temp_m: Positive = 0.04
+    temp_m: TempM = 0.04
 
 
 class SimCLRConfig(Section):
     """SimCLR: one network, no momentum encoder, no queue."""
 
     name: Literal["simclr"] = "simclr"
-    temp: Positive = 0.5
+    temp: Temp = 0.5
     queued: typing.ClassVar[int] = 0
 
 
@@ -109,12 +119,12 @@ class SNCLRConfig(Section):
     """SNCLR, by its published code (``form=log_sum``: by its paper)."""
 
     name: Literal["snclr"] = "snclr"
-    temp: Positive = 0.2
-    topk: Count = 30  # neighbours of a key
-    queue: Count = 128000  # keys, of view 1, among which neighbours are looked for
-    form: Literal["sum_log", "log_sum"] = "sum_log"
-    threshold: bool = False  # drop neighbours of no more than the average weight
-    detach_weights: bool = False
+    temp: Temp = 0.2
+    topk: Count = key(30, "neighbours of a key")
+    queue: Count = key(128000, "keys of view 1 that are remembered, to look for neighbours")
+    form: Literal["sum_log", "log_sum"] = key("sum_log", "the released code's, or the paper's")
+    threshold: bool = key(False, "drop neighbours of no more than average weight")
+    detach_weights: bool = key(False, "no gradient through the neighbours' weights")
     queued: typing.ClassVar[int] = 1
 
     @model_validator(mode="after")
@@ -128,37 +138,37 @@ class RingConfig(_Paired, RingKeys):
     """MoCo with negatives from a ring."""
 
     name: Literal["ring"] = "ring"
-    temp: Positive = 0.07
-    queue: Count = 65536
-    self_negative: bool = True  # the positive is in the denominator
-    neighbor_views: bool = False  # what the inner cut leaves out are further positives
-    ball: bool = False  # no inner cut of the negatives
-    anneal: Literal["linear", "step", "exponential"] | None = None  # of outer, from 1 to 0.1
-    anneal_epochs: Count = 100
+    temp: Temp = 0.07
+    queue: Count = key(65536, "past keys that are remembered")
+    self_negative: bool = key(True, "the positive is in the denominator")
+    neighbor_views: bool = key(False, "what the inner cut leaves out are further positives")
+    ball: bool = key(False, "no inner cut of the negatives")
+    anneal: Literal["linear", "step", "exponential"] | None = key(None, "how `outer` falls to 0.1")
+    anneal_epochs: Count = key(100, "epochs that the fall takes")
 
 
 class _BankSection(RingKeys):
     """A bank of one vector per sample; view 0 only. Needs shards with an index."""
 
-    outer: Share = 1.0  # with inner=0: negatives are drawn from the whole bank, as published
-    inner: Share = 0.0
-    temp: Positive = 0.07
-    bank_momentum: Share = 0.5
+    outer: Outer = 1.0  # with inner=0: negatives are drawn from the whole bank, as published
+    inner: Inner = 0.0
+    temp: Temp = 0.07
+    bank_momentum: Share = key(0.5, "share of its past that a sample's vector keeps")
     queued: typing.ClassVar[int] = 0
 
 
 class IRConfig(_BankSection):
-    """Instance discrimination (IR)."""
+    """Instance discrimination (IR): a sample against its own past in a bank of all."""
 
     name: Literal["ir"] = "ir"
-    negatives: Count = 4095  # drawn for a sample
+    negatives: Drawn = 4095
 
 
 class CMCConfig(_BankSection):
     """CMC: a trunk on lightness and one on colour, each against the other's bank."""
 
     name: Literal["cmc"] = "cmc"
-    negatives: Count = 16383  # drawn for a sample
+    negatives: Drawn = 16383
 
 
 Objective = (

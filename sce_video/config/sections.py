@@ -4,46 +4,53 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sce_video.config.base import Count, Positive, Section, Share
+from sce_video.config.base import Count, NotNegative, Positive, Section, Share, key
 from sce_video.config.recipes import RECIPES, RandomResizedCrop, Recipe, recipe_names
+from sce_video.config.trunks import TRUNKS
 
 
 class RunConfig(Section):
     """Where a run lives and how long it may take."""
 
-    dir: str = "runs/pretrain"
-    seed: int = 0
-    max_steps: Count | None = None  # stop early; the schedules keep train.epochs
-    resume: bool = False  # continue the run in ``dir`` from its newest checkpoint
-    init_from: str | None = None  # the trunk's first weights: a run, or what --encoder takes
+    dir: str = key("runs/pretrain", "folder that the run writes")
+    seed: int = key(0, "where first weights, order and every draw start from")
+    max_steps: Count | None = key(None, "stop after these steps; schedules keep `train.epochs`")
+    resume: bool = key(False, "go on from the newest checkpoint in `run.dir`")
+    init_from: str | None = key(None, "first weights of the trunk: a run, or as `--encoder`")
 
 
 class DataConfig(Section):
-    """Which samples."""
+    """Which samples, and how they are read."""
 
-    shards: str | tuple[str, ...]  # a set's folder or URL; else tars: a glob, a range, a list
-    split: str | None = None  # VALUE of column ``split``, or COLUMN:VALUE; none = all samples
-    epoch_samples: Count | None = None  # of tars without an index: samples that count as an epoch
-    cache: str | None = None  # of fetched shards; none = $SCE_VIDEO_CACHE, ~/.cache/sce_video
-    cache_gib: Positive = 100  # what the cache may hold
-    workers: int = Field(default=2, ge=0)  # processes a rank that make clips; 0 = the trainer's own
-    decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = "planned"  # README
-    on_short: Literal["repeat", "drop"] = "repeat"  # videos shorter than a clip: repeat frames
-    max_bad_fraction: Share = 0.001  # of samples seen, but never below 10 samples
+    shards: str | tuple[str, ...] = Field(
+        description="folder or URL of a shard set; or tars of others: a glob, a range, a list"
+    )
+    split: str | None = key(None, "VALUE of column `split`, or COLUMN:VALUE; null = all samples")
+    epoch_samples: Count | None = key(None, "samples that count as an epoch, of tars without index")
+    cache: str | None = key(None, "fetched shards; null = $SCE_VIDEO_CACHE or ~/.cache/sce_video")
+    cache_gib: Positive = key(100, "what the cache may hold, GiB")
+    workers: int = key(2, "processes a rank that make clips; 0 = the trainer", ge=0)
+    decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = key(
+        "planned", "what decodes videos: see Clips"
+    )
+    on_short: Literal["repeat", "drop"] = key(
+        "repeat", "videos shorter than a clip repeat frames, or are left out"
+    )
+    max_bad_fraction: Share = key(0.001, "share of bad samples that stops a run, if above 10")
 
 
 class ClipConfig(Section):
     """What a clip is."""
 
-    frames: Count = 8
-    seconds: Positive = 2.56  # span in the video
-    size: int = Field(default=112, ge=16)  # side after cropping, pixels; a view may have a share
-    grid: Literal[1, 4, 8] = 1  # frames between starts; 4, 8: layered shards, few packets a clip
-    max_gap: float | None = Field(default=None, ge=0)  # seconds between a video's clips; null = any
+    frames: Count = key(8, "frames of a clip")
+    seconds: Positive = key(2.56, "span in the video, seconds")
+    size: int = key(112, "side of a view of full size, pixels", ge=16)
+    grid: Literal[1, 4, 8] = key(1, "frames between possible starts; 4, 8: layered shards")
+    max_gap: NotNegative | None = key(None, "most seconds between starts of a video's clips")
 
     @model_validator(mode="after")
     def _steps_of_the_grid(self) -> ClipConfig:
@@ -56,16 +63,25 @@ class ClipConfig(Section):
         return self
 
 
-class AugmentConfig(Section):
-    """How views differ: a recipe's table (README, "Augmentation"); null = as the recipe has it."""
+RecipeName = Annotated[str, Field(description="how views differ: a row of Augmentation's table")]
+    str, Field(description="how views differ: a row of the table in Augmentation")
+]
 
-    recipe: str
-    size: int | None = Field(default=None, ge=16)  # images: side of a view; clips have clip.size
-    flip: Share | None = None
-    area: tuple[Share, Share] | None = None  # of the frame, of the random crop
-    aspect: tuple[Positive, Positive] | None = None  # width / height of the random crop
-    temporal_difference: Share | None = None
-    antialias: bool = True  # low-pass before shrinking; false = the published code
+
+class AugmentConfig(Section):
+    """How views differ: a recipe, and what is to replace its own."""
+
+    recipe: RecipeName
+    size: int | None = key(None, "side of an image's view, pixels; null = 224", ge=16)
+    flip: Share | None = key(None, "probability; null = the recipe's")
+    area: tuple[Share, Share] | None = key(
+        None, "least and most share of the frame in a random crop; null = the recipe's"
+    )
+    aspect: tuple[Positive, Positive] | None = key(
+        None, "least and most width / height of that crop; null = the recipe's"
+    )
+    temporal_difference: Share | None = key(None, "probability; null = the recipe's")
+    antialias: bool = key(True, "low-pass before shrinking; the published code has none")
 
     @field_validator("area", "aspect")
     @classmethod
@@ -91,9 +107,9 @@ class AugmentConfig(Section):
 
 
 class PretrainAugmentConfig(AugmentConfig):
-    """Of pretraining."""
+    """How the views of a sample differ."""
 
-    recipe: str = "kinetics_strength_0.5"
+    recipe: RecipeName = "kinetics_strength_0.5"
 
     @field_validator("recipe")
     @classmethod
@@ -105,7 +121,7 @@ class PretrainAugmentConfig(AugmentConfig):
 
 
 class LabelledAugmentConfig(AugmentConfig):
-    """Of training with labels."""
+    """What is random in the one view of training with labels."""
 
     @model_validator(mode="after")
     def _trains_with_labels(self) -> LabelledAugmentConfig:
@@ -118,95 +134,100 @@ class LabelledAugmentConfig(AugmentConfig):
         return self
 
 
+Layers = Annotated[Count, Field(description="linear layers, ReLU between them")]
+Hidden = Annotated[Count, Field(description="width between layers")]
+Norm = Annotated[bool, Field(description="BN before each ReLU; false = a bias instead")]
+LastNorm = Annotated[bool, Field(description="BN without scale and bias at the end")]
+LastBias = Annotated[bool, Field(description="the last linear layer has a bias")]
+
+
 class HeadConfig(Section):
     """The projector, an MLP; the papers' own are in :func:`sce_video.model.heads.mlp_head`."""
 
-    layers: Count = 3  # linear ones, ReLU between them; 1 = no hidden layer
-    hidden: Count = 1024
-    dim: Count = 256
-    norm: bool = True  # BN before each ReLU; false: a bias instead, as MoCo v2
-    last_norm: bool = True  # BN without scale and bias at the end
-    last_bias: bool = False  # of the last linear layer
+    layers: Layers = 3
+    hidden: Hidden = 1024
+    dim: Count = key(256, "width of the embedding")
+    norm: Norm = True
+    last_norm: LastNorm = True
+    last_bias: LastBias = False
 
 
 class PredictorConfig(Section):
     """The predictor, an MLP; its output is as wide as the projector's."""
 
-    layers: Count = 2
-    hidden: Count = 1024
-    norm: bool = True
-    last_norm: bool = False  # true: MoCo v3, SNCLR
-    last_bias: bool = False
+    layers: Layers = 2
+    hidden: Hidden = 1024
+    norm: Norm = True
+    last_norm: LastNorm = False
+    last_bias: LastBias = False
 
 
-TrunkName = Literal[
-    "r3d_18",
-    "r3d_50",
-    "r2plus1d_18",
-    "r2plus1d_18_small",
-    "r2plus1d_50",
-    "resnet18",
-    "resnet18_small",
-    "resnet50",
-]
+if TYPE_CHECKING:
+    TrunkName = str
+else:
+    TrunkName = Literal[tuple(TRUNKS)]
 
 
 class TrunkConfig(Section):
     """The trunk."""
 
-    trunk: TrunkName = "r2plus1d_18"  # README, "Objectives and trunks"
-    width: Count = 64  # channels after the stem; 64 = the published trunk
+    trunk: TrunkName = key("r2plus1d_18", "the network: see Trunks")
+    width: Count = key(64, "channels after the stem; 64 = the published trunk")
 
 
 class ModelConfig(TrunkConfig):
     """The networks of pretraining."""
 
     projector: HeadConfig = HeadConfig()
-    predictor: PredictorConfig | None = PredictorConfig()  # null: queries are projections
-    momentum: Share = 0.99  # of the momentum encoder at step 0
-    momentum_schedule: Literal["cosine", "constant"] = "cosine"  # to 1, or as it is
-    split_bn: Count | None = None  # shuffle-BN on one device: splits of momentum-branch batches
+    predictor: PredictorConfig | None = key(PredictorConfig(), "null = queries are projections")
+    momentum: Share = key(0.99, "of the momentum encoder, at the first step")
+    momentum_schedule: Literal["cosine", "constant"] = key("cosine", "goes to 1, or stays as it is")
+    split_bn: Count | None = key(None, "shuffle-BN: parts of the keys' batch for BN; images only")
 
 
 class LabelledModelConfig(TrunkConfig):
     """The network of training with labels."""
 
-    colour: Literal["rgb", "lab"] = "rgb"  # lab: the two trunks that CMC leaves
+    colour: Literal["rgb", "lab"] = key("rgb", "lab = the two trunks that CMC leaves")
 
 
 class ClassHeadConfig(Section):
-    """What stands on the trunk: a linear layer."""
+    """The linear layer on the trunk."""
 
-    dropout: float = Field(default=0, ge=0, lt=1)  # of its input
+    dropout: float = key(0, "probability that an input of the layer is left out", ge=0, lt=1)
 
 
 class OptimConfig(Section):
     """The optimizer and its learning rate."""
 
-    name: Literal["lars", "sgd", "adamw"] = "lars"
-    lr: Positive = 2.4  # before scaling
-    lr_scaling: Literal["linear", "sqrt", "none"] = "linear"  # x batch/256, x sqrt(batch), x 1
-    weight_decay: float = Field(default=1e-6, ge=0)
-    momentum: Share = 0.9  # of lars and sgd
-    warmup_epochs: float = Field(default=35, ge=0)
-    warmup_start_lr: float = Field(default=0, ge=0)  # of the first step; not scaled
-    final_lr: float = Field(default=0, ge=0)  # that the cosine falls to; not scaled
-    clip_norm: float = Field(default=0, ge=0)  # largest norm of the whole gradient; 0 = any
-    decay_epochs: tuple[Positive, ...] = ()  # lr falls to a tenth at each; none: cosine to 0
+    name: Literal["lars", "sgd", "adamw"] = key("lars", "the optimizer")
+    lr: Positive = key(2.4, "highest learning rate, before scaling")
+    lr_scaling: Literal["linear", "sqrt", "none"] = key(
+        "linear", "`lr` times batch / 256, times sqrt(batch), or as it is"
+    )
+    weight_decay: NotNegative = key(1e-6, "pull of weights to zero, a step")
+    momentum: Share = key(0.9, "momentum of lars and sgd")
+    warmup_epochs: NotNegative = key(35, "epochs in which the rate rises")
+    warmup_start_lr: NotNegative = key(0, "rate of the first step; not scaled")
+    final_lr: NotNegative = key(0, "rate that the cosine falls to; not scaled")
+    clip_norm: NotNegative = key(0, "largest norm of the whole gradient; 0 = any")
+    decay_epochs: tuple[Positive, ...] = key((), "rate falls to a tenth at each; none = a cosine")
 
 
 class TrainConfig(Section):
     """How long, how much at once, and what is kept."""
 
-    epochs: Count = 200
-    batch_size: Count = 512  # global: videos an optimizer step
-    accumulate: Count = 1  # micro-batches an optimizer step
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on CUDA, else fp32
-    checkpoint_activations: bool = False  # of the trunk: less memory, a third more arithmetic
-    compile: bool = False  # the trunks, by torch.compile; ZeRO stages 0 to 2
-    save_every: Count = 1  # epochs between checkpoints; the last is always saved
-    keep: Count = 3  # newest checkpoints kept
-    keep_every: Count | None = None  # epochs between checkpoints that are kept besides
+    epochs: Count = key(200, "passes over the samples")
+    batch_size: Count = key(512, "samples an optimizer step, of all ranks together")
+    accumulate: Count = key(1, "micro-batches of a rank an optimizer step")
+    precision: Literal["auto", "fp32", "bf16"] = key(
+        "auto", "of the networks' arithmetic; auto = bf16 autocast on CUDA, else fp32"
+    )
+    checkpoint_activations: bool = key(False, "trunk in less memory for a third more arithmetic")
+    compile: bool = key(False, "trunks by torch.compile; ZeRO stages 0 to 2")
+    save_every: Count = key(1, "epochs between checkpoints; the last is always saved")
+    keep: Count = key(3, "newest checkpoints that are kept")
+    keep_every: Count | None = key(None, "epochs between checkpoints that are kept for good")
 
     @model_validator(mode="after")
     def _saves_what_it_keeps(self) -> TrainConfig:
@@ -220,11 +241,11 @@ class TrainConfig(Section):
 class EvalConfig(Section):
     """How the trunk is watched while it is pretrained; nothing of it reaches the training."""
 
-    linear: bool = True  # a linear layer learns the classes from features, where there are labels
-    every: Count | None = None  # epochs between looks at held-out samples; null = none
-    split: str | None = None  # the held-out samples, as data.split
-    shards: str | None = None  # their set; null = data.shards
-    knn: Count = 20  # neighbours of each among the others
+    linear: bool = key(True, "a linear layer learns the classes, where there are any")
+    every: Count | None = key(None, "epochs between looks at held-out samples")
+    split: str | None = key(None, "the held-out samples, as `data.split`")
+    shards: str | None = key(None, "their set; null = `data.shards`")
+    knn: Count = key(20, "neighbours that vote for a held-out sample")
 
     @model_validator(mode="after")
     def _knows_what_is_held_out(self) -> EvalConfig:
@@ -239,7 +260,7 @@ class ZeroConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    stage: Literal[0, 1, 2, 3] = 1
+    stage: Literal[0, 1, 2, 3] = key(1, "1 shards optimizer, 2 gradients too, 3 weights too")
 
 
 class DeepSpeedConfig(BaseModel):
@@ -253,9 +274,11 @@ class DeepSpeedConfig(BaseModel):
 class TrackConfig(Section):
     """Where metrics go besides ``metrics.jsonl``."""
 
-    wandb: Literal["offline", "online", "off"] = "offline"
-    project: str = "sce-video"
-    every: Count = 10  # steps between rows
+    wandb: Literal["offline", "online", "off"] = key(
+        "offline", "Weights & Biases: on this disk, on its server, or not at all"
+    )
+    project: str = key("sce-video", "its name at Weights & Biases")
+    every: Count = key(10, "optimizer steps between rows")
 
     @field_validator("wandb", mode="before")
     @classmethod

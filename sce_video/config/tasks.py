@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sce_video.config.base import Section
+from sce_video.config import sections
+from sce_video.config.base import Section, did_you_mean, key
 from sce_video.config.objectives import (
     OBJECTIVES,
     CMCConfig,
@@ -17,44 +17,30 @@ from sce_video.config.objectives import (
     SimCLRConfig,
 )
 from sce_video.config.recipes import RECIPES
-from sce_video.config.sections import (
-    AugmentConfig,
-    ClassHeadConfig,
-    ClipConfig,
-    DataConfig,
-    DeepSpeedConfig,
-    EvalConfig,
-    LabelledAugmentConfig,
-    LabelledModelConfig,
-    ModelConfig,
-    OptimConfig,
-    PretrainAugmentConfig,
-    RunConfig,
-    TrackConfig,
-    TrainConfig,
-    TrunkConfig,
-)
+from sce_video.config.trunks import TRUNKS
+
+_TASK = "pretraining without labels, a linear layer on a frozen trunk, or the whole network"
 
 
 class Config(Section):
     """What every run has; which task it is says :data:`TASKS`."""
 
     task: str
-    run: RunConfig = RunConfig()
-    data: DataConfig
-    clip: ClipConfig | None = None  # absent for images
-    augment: AugmentConfig
-    model: TrunkConfig = TrunkConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
-    track: TrackConfig = TrackConfig()
+    run: sections.RunConfig = sections.RunConfig()
+    data: sections.DataConfig
+    clip: sections.ClipConfig | None = key(None, "null for images")
+    augment: sections.AugmentConfig
+    model: sections.TrunkConfig = sections.TrunkConfig()
+    optim: sections.OptimConfig = sections.OptimConfig()
+    train: sections.TrainConfig = sections.TrainConfig()
+    deepspeed: sections.DeepSpeedConfig = sections.DeepSpeedConfig()
+    track: sections.TrackConfig = sections.TrackConfig()
 
     @property
-    def shape(self) -> ClipConfig:
+    def shape(self) -> sections.ClipConfig:
         """What a view is: the clip's, or one frame of an image."""
         size = self.augment.size or 224
-        return self.clip or ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
+        return self.clip or sections.ClipConfig.model_construct(frames=1, seconds=0.0, size=size)
 
     @property
     def views(self) -> int:
@@ -84,11 +70,11 @@ class Config(Section):
 class PretrainConfig(Config):
     """Pretraining without labels."""
 
-    task: Literal["pretrain"] = "pretrain"
-    augment: PretrainAugmentConfig = PretrainAugmentConfig()
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = SCEConfig()
-    eval: EvalConfig = EvalConfig()
+    task: Literal["pretrain"] = key("pretrain", _TASK)
+    augment: sections.PretrainAugmentConfig = sections.PretrainAugmentConfig()
+    model: sections.ModelConfig = sections.ModelConfig()
+    objective: ObjectiveConfig = key(SCEConfig(), "the loss: see Objectives")
+    eval: sections.EvalConfig = sections.EvalConfig()
 
     @property
     def views(self) -> int:
@@ -111,15 +97,14 @@ class PretrainConfig(Config):
             return section
         name = section.get("name", "sce")
         if name not in OBJECTIVES:
-            near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.0)
-            raise ValueError(f"name '{name}' is unknown; did you mean '{near[0]}'?")
+            raise ValueError(f"name '{name}' is unknown{did_you_mean(str(name), OBJECTIVES)}")
         return {"name": name, **section}
 
     @model_validator(mode="after")
     def _fits_the_networks(self) -> PretrainConfig:
         if self.objective.name == "cmc" and self.model.predictor:
             raise ValueError("model.predictor: CMC has none, set it to null")
-        if self.model.split_bn and not self.model.trunk.startswith("resnet"):
+        if self.model.split_bn and not TRUNKS[self.model.trunk].images:
             raise ValueError("model.split_bn is for 2-D trunks (resnet18, resnet50, ...)")
         return self
 
@@ -138,10 +123,10 @@ class PretrainConfig(Config):
 class SupervisedConfig(Config):
     """Training with labels: a linear layer on a frozen trunk, or the whole network."""
 
-    task: Literal["linear", "finetune"]
-    augment: LabelledAugmentConfig
-    model: LabelledModelConfig = LabelledModelConfig()
-    head: ClassHeadConfig = ClassHeadConfig()
+    task: Literal["linear", "finetune"] = Field(description=_TASK)
+    augment: sections.LabelledAugmentConfig
+    model: sections.LabelledModelConfig = sections.LabelledModelConfig()
+    head: sections.ClassHeadConfig = sections.ClassHeadConfig()
 
     @property
     def frozen(self) -> bool:

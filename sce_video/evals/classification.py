@@ -26,7 +26,7 @@ from sce_video.evals.scores import (
 from sce_video.evals.views import check_media
 from sce_video.files import sha256_file, write_whole
 from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
-from sce_video.model.weights import OpenedEncoder, results_folder
+from sce_video.model.weights import OpenedEncoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.reader import open_set
 from sce_video.stream.remote.cache import Cache
@@ -73,8 +73,7 @@ def open_test(
     if list(index.manifest.classes) != classes:
         raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
     identity = {"classifier": str(file), "classifier_sha256": sha256_file(file)}
-    folder = results_folder(file, identity["classifier_sha256"])
-    return OpenedEncoder(module, spec, identity, folder), index, wanted, config.task
+    return OpenedEncoder(module, spec, identity, file), index, wanted, config.task
 
 
 def _test_list(index: ShardIndex, trained: str | None, asked: str | None) -> str:

@@ -5,7 +5,6 @@ Shapes: B samples of a rank's micro-batch, D embedding width, V views, W ranks.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sce_video.model.autocast import autocast
 from sce_video.model.momentum import momentum_copy, update_momentum
 from sce_video.model.probe import LinearProbe
 from sce_video.model.trunks.lab import LabTrunk
@@ -103,7 +103,7 @@ class Siamese(nn.Module):
             epochs: of the samples ``[B]``.
         """
         # autocast lives in here: around an engine's forward it would be switched off.
-        with self._precision(views[0].device.type):
+        with autocast(views[0].device, self._autocast):
             keys = self._keys(views)
             features, projections, queries = self._queries(views)
         embeddings = Embeddings(queries, projections, keys, rows, epochs)
@@ -112,14 +112,10 @@ class Siamese(nn.Module):
         loss, parts = self.objective(embeddings)
         first = next(iter(queries.values())).detach()
         parts["embedding_std"] = first.std(0).mean()
-        remembered = list(embeddings.remembered.values())
-        return SiameseOutput(
-            loss,
-            parts,
-            torch.stack(remembered) if remembered else first.new_zeros(0, 0, 0),
-            gather(torch.from_numpy(rows).to(first.device)),
-            features.detach(),
-        )
+        views_of_all = list(embeddings.remembered.values())
+        remembered = torch.stack(views_of_all) if views_of_all else first.new_zeros(0, 0, 0)
+        rows_of_all = gather(torch.from_numpy(rows).to(first.device))
+        return SiameseOutput(loss, parts, remembered, rows_of_all, features.detach())
 
     @torch.no_grad()
     def _keys(self, views: Sequence[Tensor]) -> dict[int, Tensor]:
@@ -153,11 +149,6 @@ class Siamese(nn.Module):
         if self.momentum is not None:
             update_momentum(self.momentum, self.online, m)
         self.objective.remember(remembered, rows)
-
-    def _precision(self, device: str) -> contextlib.AbstractContextManager[object]:
-        if self._autocast is None:
-            return contextlib.nullcontext()
-        return torch.autocast(device, self._autocast)
 
 
 def _unit(x: Tensor) -> Tensor:

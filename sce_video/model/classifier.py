@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from sce_video.errors import UsageError
+from sce_video.model.autocast import autocast
 from sce_video.model.encoder import EncoderSpec, build_encoder, fill, read_weights, save_weights
 
 CLASSIFIER_NAME = "classifier.safetensors"
@@ -54,18 +54,11 @@ class Classifier(nn.Module):
     def forward(self, clip: Tensor) -> Tensor:
         """Normalised clips ``[B,3,T,H,W]`` -> logits ``[B,C]`` fp32."""
         # autocast lives in here: around an engine's forward it would be switched off.
-        with self._precision(clip.device.type), torch.set_grad_enabled(self._learns()):
+        learns = torch.is_grad_enabled() and not self.frozen
+        with autocast(clip.device, self._autocast), torch.set_grad_enabled(learns):
             features = self.trunk(clip)
         logits: Tensor = self.linear(self.dropout(features.float()))
         return logits
-
-    def _learns(self) -> bool:
-        return torch.is_grad_enabled() and not self.frozen
-
-    def _precision(self, device: str) -> contextlib.AbstractContextManager[object]:
-        if self._autocast is None:
-            return contextlib.nullcontext()
-        return torch.autocast(device, self._autocast)
 
 
 class _Header(BaseModel):
@@ -90,8 +83,7 @@ def save_classifier(
         classes: names by label.
         task: of the run that trained it.
     """
-    header = _Header(task=task, classes=tuple(classes), spec=spec)
-    save_weights(path, classifier, header)
+    save_weights(path, classifier, _Header(task=task, classes=tuple(classes), spec=spec))
 
 
 def load_classifier(path: str | Path) -> tuple[Classifier, EncoderSpec, list[str]]:

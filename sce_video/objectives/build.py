@@ -2,7 +2,7 @@
 
 A new objective: a file with its pure function (and a module, where :class:`Pairwise` does not do),
 a section in ``config/objectives.py``, a case here, a test file against slow formulas, and a row in
-the README's table.
+configs/README.md's table.
 """
 
 from __future__ import annotations

@@ -7,16 +7,8 @@ Shapes: N local batch, W ranks, D embedding width, K queue length.
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
-from sce_video.objectives.similarity import (
-    Parts,
-    check,
-    full_precision,
-    lse_and_mean,
-    similarities,
-    state,
-)
+from sce_video.objectives.similarity import Parts, contrast, full_precision, similarities
 
 
 def info_nce_loss(
@@ -36,12 +28,8 @@ def info_nce_loss(
     Returns:
         ``(loss, parts)``; parts: ``infonce``, ``positive``, ``negative``, ``top1``.
     """
-    check(q, k, queue, keys, rank)
     with full_precision(q) as dtype:
-        logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
-        others = lse_and_mean(logits.others)
-        loss = -F.logsigmoid(logits.positive - others.lse).mean()
-        return loss, {"infonce": loss.detach(), **state(logits, others.top, temp)}
+        return contrast(similarities(q.to(dtype) / temp, k, queue, keys, rank), temp)
 
 
 def mocov3_loss(

@@ -12,12 +12,11 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sce_video.objectives.base import Embeddings, Objective, mean_parts
 from sce_video.objectives.memory import Bank
 from sce_video.objectives.ring import Ring
-from sce_video.objectives.similarity import Parts, Similarities, full_precision, lse_and_mean, state
+from sce_video.objectives.similarity import Parts, Similarities, contrast, full_precision
 from sce_video.stream.draws import uniforms
 
 
@@ -64,10 +63,7 @@ def instance_loss(
         picks = (draws.double() * candidates).long().clamp_(max=candidates - 1)
         columns = picks if drawn is None else drawn.gather(1, picks)
         drawn_NR = torch.einsum("nd,nrd->nr", scaled, bank[columns])
-        logits = Similarities(positive_N, drawn_NR)
-        others = lse_and_mean(drawn_NR)
-        loss = -F.logsigmoid(positive_N - others.lse).mean()
-        return loss, {"infonce": loss.detach(), **state(logits, others.top, temp)}
+        return contrast(Similarities(positive_N, drawn_NR), temp)
 
 
 class InstanceContrast(Objective):

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sce_video.objectives.similarity import (
     Parts,
-    check,
     dot,
     full_precision,
     lse_and_mean,
@@ -39,7 +38,6 @@ def ressl_loss(
         ``(loss, parts)``; parts: ``relational``, ``target_entropy`` (nats), ``positive``,
         ``negative``, ``top1``.
     """
-    check(q, k, queue, keys, rank)
     with full_precision(q) as dtype:
         logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
         with torch.no_grad():

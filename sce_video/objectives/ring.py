@@ -17,14 +17,7 @@ from torch import Tensor
 
 from sce_video.objectives.base import PairLoss, Pairwise
 from sce_video.objectives.memory import Queue
-from sce_video.objectives.similarity import (
-    Parts,
-    check,
-    full_precision,
-    lse_and_mean,
-    similarities,
-    state,
-)
+from sce_video.objectives.similarity import Parts, full_precision, lse_and_mean, similarities, state
 
 Anneal = Literal["linear", "step", "exponential"]
 
@@ -97,7 +90,6 @@ def ring_loss(
         ``(loss, parts)``; parts: ``infonce``, ``positive``, ``negative`` (of the ring), ``top1``
         (among all candidates).
     """
-    check(q, k, queue, keys, rank)
     ring = Ring(outer, inner, dynamic_inner)
     with full_precision(q) as dtype:
         logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)

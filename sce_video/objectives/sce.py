@@ -29,7 +29,6 @@ from sce_video.objectives.ring import Ring
 from sce_video.objectives.similarity import (
     Parts,
     Similarities,
-    check,
     dot,
     full_precision,
     lse_and_mean,
@@ -86,31 +85,20 @@ def sce_loss(
         ValueError: no candidate besides the positive, shapes that do not fit, an empty ring, or
             more neighbours than candidates.
     """
-    check(q, k, queue, keys, rank)
     with full_precision(q) as dtype:
         logits = similarities(q.to(dtype) / temp, k, queue, keys, rank)
         with torch.no_grad():
             relation = similarities(k.to(dtype) / temp_m, k, queue, keys, rank)
         top_N = logits.others.detach().amax(1)
-        if ring is not None:
-            logits, relation = _on_the_ring(ring, logits, relation)
+        places_NR = None if ring is None else ring.select(logits.others)
+        if places_NR is not None:
+            logits = logits._replace(others=logits.others.gather(1, places_NR))
+            relation = relation._replace(others=relation.others.gather(1, places_NR))
         zero_logit = positive_in_target == "zero_logit" and keys is None
         target = _target(relation, coeff, zero_logit, neighbours)
         del relation  # as large as the queue's similarities: not needed any more
         loss, parts = _cross_entropy(logits, target)
         return loss, {**parts, **state(logits, top_N, temp)}
-
-
-def _on_the_ring(
-    ring: Ring, logits: Similarities, relation: Similarities
-) -> tuple[Similarities, Similarities]:
-    places_NR = ring.select(logits.others)
-    if places_NR is None:
-        return logits, relation
-    return (
-        logits._replace(others=logits.others.gather(1, places_NR)),
-        relation._replace(others=relation.others.gather(1, places_NR)),
-    )
 
 
 class _Target(NamedTuple):

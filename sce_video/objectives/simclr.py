@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.gather import current_rank, gather_with_gradient
-from sce_video.objectives.similarity import Parts, Similarities, full_precision, lse_and_mean, state
+from sce_video.objectives.similarity import Parts, Similarities, contrast, full_precision
 
 
 def simclr_loss(
@@ -50,12 +49,8 @@ def simclr_loss(
         column = torch.arange(len(z_all) - 2, device=z.device)
         column = column + (column >= first + rank * rows)
         column = column + (column >= second + rank * rows)
-        logits = Similarities(
-            all_NM.gather(1, positive + rank * rows)[:, 0], all_NM.gather(1, column)
-        )
-        others = lse_and_mean(logits.others)
-        loss = -F.logsigmoid(logits.positive - others.lse).mean()
-        return loss, {"infonce": loss.detach(), **state(logits, others.top, temp)}
+        positive_N = all_NM.gather(1, positive + rank * rows)[:, 0]
+        return contrast(Similarities(positive_N, all_NM.gather(1, column)), temp)
 
 
 class SimCLR(Objective):

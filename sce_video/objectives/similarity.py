@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Parts = dict[str, Tensor]
 """Detached scalars to log."""
@@ -65,7 +66,11 @@ def similarities(
 
     The others are the other rows of ``keys [W*N,D]`` (rank-major, if given), then the columns of
     ``queue [D,K]`` (if given). Only ``x`` gets a gradient; nothing the size of the queue is copied.
+
+    Raises:
+        ValueError: see :func:`check`.
     """
+    check(x, k, queue, keys, rank)
     positive_N = (x * k.detach().to(x.dtype)).sum(1)
     blocks = []
     if keys is not None:
@@ -130,6 +135,17 @@ def lse_and_mean(
     if columns_Nn is None:
         columns_Nn = torch.empty(len(x_NM), 0, dtype=torch.long, device=x_NM.device)
     return Lse(*_LseAndMean.apply(x_NM, weights_NM, columns_Nn))
+
+
+def contrast(logits: Similarities, temp: float) -> tuple[Tensor, Parts]:
+    """InfoNCE, the mean of ``-log(e^positive / (e^positive + sum e^others))``.
+
+    Returns:
+        ``(loss, parts)``; parts: ``infonce`` and those of :func:`state`.
+    """
+    others = lse_and_mean(logits.others)
+    loss = -F.logsigmoid(logits.positive - others.lse).mean()
+    return loss, {"infonce": loss.detach(), **state(logits, others.top, temp)}
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from sce_video.arguments import Parser, whole
 from sce_video.augment.apply import Augmenter
 from sce_video.config import PretrainConfig
 from sce_video.config.recipes import RECIPES
-from sce_video.config.sections import TrunkName
+from sce_video.config.trunks import TRUNKS
 from sce_video.engine.loop import Trainer, build_optimizer
 from sce_video.engine.precision import check_bf16
 from sce_video.engine.pretrain import PretrainTask
@@ -200,8 +200,7 @@ def _print(result: Mapping[str, Any]) -> None:
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     parser = Parser(prog=prog, description=__doc__)
-    trunks = get_args(TrunkName)
-    parser.add_argument("--trunk", choices=trunks, default="r2plus1d_18", help="r2plus1d_18")
+    parser.add_argument("--trunk", choices=list(TRUNKS), default="r2plus1d_18", help="r2plus1d_18")
     parser.add_argument("--width", type=whole(1), default=64, help="of the trunk (default 64)")
     parser.add_argument("--frames", type=whole(1), default=8, help="of a clip (default 8)")
     parser.add_argument("--size", type=whole(16), default=112, help="of a view (default 112)")

@@ -53,6 +53,8 @@ def test_configs_are_found_by_path_and_by_name(
         ("optim.lr=fast", "optim.lr: .* got 'fast'"),
         ("optim.lr=-1", "optim.lr: .* greater than 0, got -1"),
         ("model.trunk=r2plus1d18", "model.trunk: .*'r2plus1d_18'.* got 'r2plus1d18'"),
+        ("model.trunk=r3d18", "got 'r3d18'; did you mean 'r3d_18'?"),
+        ("track.wandb=ofline", "got 'ofline'; did you mean 'offline'?"),
         ("objective.temp_m=0.2", "temp_m 0.2 must be below temp 0.1"),
         ("objective.queue=8", "objective.queue 8 is below the 64 keys of a step"),
         ("augment.recipe=video_linear", "'video_linear' does not pretrain; take one of"),
@@ -82,6 +84,7 @@ def test_wrong_overrides_say_what_to_do(override: str, message: str) -> None:
     [
         ("data: {shards: a}\ndata: {shards: b}", "key 'data' is given twice"),
         ("data: {shards: a, shards: b}", "key 'shards' is given twice"),
+        ("data: {shards: a, [1]: b}", "not valid YAML: .*unhashable key"),
         ("run: {dir: x}", "'data' is missing"),
         ("- a", "must be a mapping"),
         ("a: [", "not valid YAML"),

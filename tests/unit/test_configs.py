@@ -119,9 +119,7 @@ def _written_out(given: dict[str, Any], whole: dict[str, Any]) -> None:
         assert {"frames", "seconds", "size", "grid"} <= set(given["clip"])
 
 
-@pytest.mark.parametrize(
-    ("name", "row"), TABLES.items(), ids=lambda x: x if isinstance(x, str) else ""
-)
+@pytest.mark.parametrize(("name", "row"), TABLES.items(), ids=TABLES)
 def test_published_runs_are_their_tables(name: str, row: Row) -> None:
     config = load_pretraining(f"pretrain/{name}.yaml")
     optim, objective = config.optim, config.objective

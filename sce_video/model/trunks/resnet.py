@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet as tv
@@ -68,3 +70,8 @@ class ResNet(tv.ResNet):  # type: ignore[misc]
         frames = clip.transpose(1, 2).flatten(0, 1)
         features: Tensor = super().forward(frames.to(memory_format=self._layout))
         return features.view(len(clip), -1, self.features).mean(1)
+
+
+resnet18 = partial(ResNet, tv.BasicBlock, (2, 2, 2, 2))
+resnet18_small = partial(ResNet, tv.BasicBlock, (2, 2, 2, 2), small=True)
+resnet50 = partial(ResNet, tv.Bottleneck, (3, 4, 6, 3))

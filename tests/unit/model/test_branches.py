@@ -27,7 +27,7 @@ def config(objective: dict[str, Any], **model: Any) -> PretrainConfig:
         {
             "data": {"shards": "none"},
             "clip": {"frames": 2, "size": 32},
-            "model": {"width": 4, "projector": {"hidden": 8, "dim": D}, **model},
+            "model": {"trunk": "r3d_18", "width": 4, "projector": {"hidden": 8, "dim": D}, **model},
             "objective": objective,
             "train": {"batch_size": B},
         }

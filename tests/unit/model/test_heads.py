@@ -45,7 +45,7 @@ def test_layers_shapes_and_counts_golden(name: str) -> None:
     assert sum(p.numel() for p in head.parameters()) == expected["num_parameters"]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("head_forward/")])
 def test_forward_golden(name: str, dtype: torch.dtype) -> None:
     case = CASES[name]
@@ -75,10 +75,11 @@ LINEAR, BN, RELU = "Linear", "BatchNorm1d", "ReLU"
 @pytest.mark.parametrize(
     ("count", "norm", "last_norm", "last_bias", "layers", "biases"),
     [
-        (2, False, False, True, [LINEAR, RELU, LINEAR], 2),  # MoCo v2
-        (1, True, False, True, [LINEAR], 1),  # MoCo v1, CMC, Ring
-        (2, True, True, False, [LINEAR, BN, RELU, LINEAR, BN], 0),  # predictor of SNCLR, MoCo v3
+        (2, False, False, True, [LINEAR, RELU, LINEAR], 2),
+        (1, True, False, True, [LINEAR], 1),
+        (2, True, True, False, [LINEAR, BN, RELU, LINEAR, BN], 0),
     ],
+    ids=["MoCo v2", "MoCo v1, CMC, Ring", "predictor of SNCLR, MoCo v3"],
 )
 def test_heads_of_the_other_methods(
     count: int, norm: bool, last_norm: bool, last_bias: bool, layers: list[str], biases: int

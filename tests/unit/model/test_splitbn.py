@@ -38,7 +38,7 @@ def test_golden(name: str) -> None:
 
 @pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 def test_every_split_is_a_batchnorm_of_its_own(
     momentum: float | None, affine: bool, layout: torch.memory_format
 ) -> None:

@@ -15,8 +15,10 @@ from torchvision.models import resnet18, resnet50
 from torchvision.models.video import r2plus1d_18
 
 from sce_video.config import ModelConfig
+from sce_video.config.recipes import RECIPES
+from sce_video.config.trunks import TRUNKS
 from sce_video.errors import UsageError
-from sce_video.model.trunks import TRUNKS, build_trunk
+from sce_video.model.trunks import build_trunk
 from tests.conftest import GOLDEN
 
 CASES = {case["name"]: case for case in json.loads((GOLDEN / "trunks.json").read_text())["cases"]}
@@ -73,14 +75,16 @@ def test_every_layer_is_the_published_one(name: str) -> None:
     assert trunk(clip).shape == (1, expected["output_shape"][1]) == (1, features(trunk))
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("r2plus1d_18_small", 31_304_349), ("r2plus1d_50", 27_288_000), ("resnet18", 11_176_512)],
-)
-def test_the_other_trunks_have_their_parameters(name: str, count: int) -> None:
-    trunk = on_meta(name)
-    assert parameters(trunk) == count
-    assert trunk(torch.empty(2, 3, 8, 64, 64, device="meta")).shape == (2, features(trunk))
+@pytest.mark.parametrize("name", TRUNKS)
+def test_a_trunk_is_what_its_row_says(name: str) -> None:
+    known, trunk = TRUNKS[name], on_meta(name)
+    assert (parameters(trunk), features(trunk)) == (known.parameters, known.features)
+    assert trunk(torch.empty(2, 3, 8, 64, 64, device="meta")).shape == (2, known.features)
+    kinds = {type(m) for m in trunk.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
+    assert kinds == {nn.Conv2d if known.images else nn.Conv3d}
+    if known.input:
+        assert known.input.recipe in RECIPES
+        assert (known.input.frames == 1) == (known.input.seconds == 0) == known.images
 
 
 def test_r2plus1d_18_is_torchvisions() -> None:

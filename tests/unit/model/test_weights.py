@@ -108,61 +108,6 @@ def test_resnets_of_any_wrapping_and_age(tmp_path: Path) -> None:
         open_encoder(f"torchvision:resnet50={file}")
 
 
-def refused(weights: object, folder: Path) -> str:
-    file = folder / "weights.pth"
-    torch.save(weights, file)
-    with pytest.raises(UsageError) as caught:
-        open_encoder(file)
-    assert str(caught.value).startswith(str(file))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_what_does_not_fit_wholly_is_refused(tmp_path: Path) -> None:
-    weights = torchvision.models.resnet18().state_dict()
-    less = {key: t for key, t in weights.items() if key != "layer3.1.bn2.bias"}
-    assert "nearest to resnet18, but lacks layer3.1.bn2.bias; nothing" in refused(less, tmp_path)
-    other = weights | {"layer4.1.conv2.weight": torch.ones(512, 512, 1, 1)}
-    assert "but lacks layer4.1.conv2.weight; nothing" in refused(other, tmp_path)
-    # ResNet-34 has all tensors of ResNet-18, and layers between them.
-    deeper = torchvision.models.resnet34().state_dict()
-    assert "has more layers: layer1.2.conv1.weight, layer1.2.bn1.weight" in refused(
-        deeper, tmp_path
-    )
-    assert "holds no tensor of a trunk" in refused({"a": torch.ones(2)}, tmp_path)
-    assert "holds no tensor of a trunk" in refused([1, 2], tmp_path)
-
-
-class Runs:
-    """Code that opening would run."""
-
-    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
-        return Path.touch, (Path("ran"),)
-
-
-def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    message = refused({"state_dict": {}, "hyper_parameters": Runs()}, tmp_path)
-    assert "may run code" in message
-    assert "['state_dict'], 'weights.pth')" in message
-    assert not Path("ran").exists()
-    whole = refused(torchvision.models.resnet18(), tmp_path)  # a pickled network
-    assert "may run code" in whole
-
-
-@pytest.mark.parametrize("content", [b"", b"hello" * 100, b"PK\x03\x04" + b"\0" * 50, b"\x80\x02."])
-def test_files_that_are_no_weights_are_said_in_one_line(content: bytes, tmp_path: Path) -> None:
-    for suffix in (".pth", ".ckpt", ".safetensors"):
-        file = tmp_path / f"x{suffix}"
-        file.write_bytes(content)
-        with pytest.raises(UsageError, match=r"not a file of tensors|not an encoder"):
-            open_encoder(file)
-    with pytest.raises(UsageError, match="there are r2plus1d_18, resnet18, resnet50"):
-        open_encoder("torchvision:r3d_18")
-    with pytest.raises(UsageError, match="no such file"):
-        open_encoder(f"torchvision:resnet18={tmp_path / 'none'}")
-
-
 def test_our_own_encoders_open_as_before(tmp_path: Path) -> None:
     spec = EncoderSpec(
         trunk="resnet18", width=4, frames=1, seconds=0, size=32, mean=(0, 0, 0), std=(1, 1, 1)

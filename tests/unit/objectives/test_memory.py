@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from sce_video.objectives.memory import Bank, Queue
+from tests.unit.objectives.golden import document, tensor
 
 
 @pytest.mark.parametrize(("size", "n"), [(12, 4), (12, 5), (7, 7), (10, 3)])
@@ -48,3 +49,15 @@ def test_a_row_given_twice_takes_the_last() -> None:
     bank = Bank(samples=4, dim=2, momentum=0.0, seed=0)
     bank.update(torch.tensor([3, 1, 3]), torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, -3.0]]))
     assert bank.vectors[[1, 3]].tolist() == [[0.0, 1.0], [0.0, -1.0]]
+
+
+def test_the_bank_of_snclr() -> None:
+    for case in document("snclr_bank")["cases"]:
+        initial = tensor(case["inputs"]["bank_initial_DxK"], "float64")
+        queue = Queue(initial.shape[0], initial.shape[1], seed=0, overflow="drop").double()
+        queue.keys.copy_(initial)
+        for step in case["steps"]:
+            queue.enqueue(tensor(step["batch"], "float64"))
+            assert int(queue.pointer) == step["ptr_after"]
+            after = tensor(step["bank_after_DxK"], "float64")
+            torch.testing.assert_close(queue.keys, after, rtol=1e-9, atol=1e-12)

@@ -15,6 +15,7 @@ from sce_video.model.trunks import build_trunk
 from sce_video.model.trunks.lab import LabTrunk, rgb_to_lab
 
 MEAN, STD = (0.45, 0.4, 0.35), (0.225, 0.25, 0.2)
+COLOURS = ["white", "black", "red", "green", "blue", "yellow", "cyan", "magenta", "grey", "dark"]
 LOW, HIGH = np.array([0, -86.183, -107.857]), np.array([100, 98.233, 94.478])
 
 
@@ -47,6 +48,7 @@ def slow_lab(pixel: np.ndarray) -> list[float]:
         # below the cube root's edge: L = (29 / 3) ** 3 Y
         ((0.04,) * 3, (903.2963 * 0.04 / 12.92, 0, 0)),
     ],
+    ids=COLOURS,
 )
 def test_known_colours(rgb: tuple[float, ...], lab: tuple[float, ...]) -> None:
     found = rgb_to_lab(torch.tensor(rgb, dtype=torch.float32))
