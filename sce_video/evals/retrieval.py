@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sce_video.evals.bank import Extracted
+from sce_video.evals.bank import BankAndQueries
 from sce_video.evals.results import write_json, write_table
 from sce_video.files import write_whole
 
@@ -98,7 +98,7 @@ def _average_precision(hits: Tensor) -> Tensor:
     return (precision * hits).sum(1) / hits.sum(1).clamp(min=1)
 
 
-def write_retrieval(out: Path, data: Extracted) -> dict[str, Any]:
+def write_retrieval(out: Path, data: BankAndQueries) -> dict[str, Any]:
     """Rank the bank for every query; returns the content of ``retrieval.json``.
 
     Writes ``retrieval.json``, ``per_class.csv`` and ``neighbours.json`` into ``out``.
@@ -123,7 +123,7 @@ def write_retrieval(out: Path, data: Extracted) -> dict[str, Any]:
     return summary
 
 
-def _per_class(result: Retrieval, data: Extracted) -> dict[str, dict[str, float]]:
+def _per_class(result: Retrieval, data: BankAndQueries) -> dict[str, dict[str, float]]:
     """Class -> its queries, the share of them whose nearest is right, and their mean AP."""
     table = {}
     for label in sorted(set(data.queries.labels.tolist())):
@@ -136,12 +136,11 @@ def _per_class(result: Retrieval, data: Extracted) -> dict[str, dict[str, float]
     return table
 
 
-def _neighbours(result: Retrieval, data: Extracted) -> list[dict[str, Any]]:
-    """A query's index row and its nearest bank rows with scores."""
-    rows = []
-    nearest, scores = result.nearest[:, :_GALLERY], result.scores[:, :_GALLERY]
-    for query, places, values in zip(data.queries.rows, nearest, scores, strict=True):
-        found = [int(row) for row in data.bank.rows[places.numpy()]]
-        rounded = [round(float(value), 4) for value in values]
-        rows.append({"query": int(query), "nearest": found, "scores": rounded})
-    return rows
+def _neighbours(result: Retrieval, data: BankAndQueries) -> list[dict[str, Any]]:
+    """Each query's index row, and the rows and scores of its nearest in the bank."""
+    nearest = data.bank.rows[result.nearest[:, :_GALLERY].numpy()].tolist()
+    scores = result.scores[:, :_GALLERY].tolist()
+    return [
+        {"query": query, "nearest": rows, "scores": [round(value, 4) for value in values]}
+        for query, rows, values in zip(data.queries.rows.tolist(), nearest, scores, strict=True)
+    ]

@@ -15,10 +15,10 @@ from sce_video.files import write_whole
 from sce_video.report.compare import compare
 from sce_video.report.curves import curves
 from sce_video.report.gallery import galleries
-from sce_video.report.inputs import RunFiles, read_run
+from sce_video.report.inputs import RESULTS, RunFiles, read_run
 from sce_video.report.page import picture_uri, render
 from sce_video.report.spread import means, spread_table
-from sce_video.report.tables import RESULTS, facts, headline, result_table
+from sce_video.report.tables import facts, headline, result_table
 
 REPORT_NAME = "report.html"
 

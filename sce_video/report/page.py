@@ -15,8 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-PICTURE_SIDE = 2000
-"""Of what the net sees, at most: a real batch as PNG has tens of megabytes."""
+PICTURE_SIDE = 2000  # pixels at most: a real batch as PNG has tens of megabytes
 
 _SCRIPTS = ("dom.js", "charts.js", "tables.js", "gallery.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
