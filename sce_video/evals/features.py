@@ -82,12 +82,11 @@ def extract_batches(
     dataset = ClipDataset(ShardReader(index), views)
     positions = [[Position(0, i, int(row)) for i, row in enumerate(batch)] for batch in batches]
     for clips in load(dataset, positions, workers=workers):
-        found: dict[str, Tensor] = dict.fromkeys(trunks, torch.zeros(0, 0))
+        found = dict.fromkeys(trunks, torch.zeros(0, 0, 0))
         if len(clips.rows):
-            views_of = forward(trunks, spec, clips.views, device)
-            found = {name: pool(values) for name, values in views_of.items()}
+            found = forward(trunks, spec, clips.views, device)
         yield {
-            name: Features(values, clips.rows, clips.labels, clips.bad)
+            name: Features(pool(values), clips.rows, clips.labels, clips.bad)
             for name, values in found.items()
         }
 

@@ -40,7 +40,6 @@ class Retrieval:
     """Result over all queries."""
 
     recall: dict[int, float]  # k -> share of queries with a same-class item among the k nearest
-    mean_ap: float  # mean of ``precision``
     first: Tensor  # [Q] bool: the nearest item is of the query's class
     precision: Tensor  # [Q] average precision of the whole ranking; 0 for a class not in the bank
     nearest: Tensor  # [Q,k] int64 bank positions, nearest first
@@ -87,8 +86,7 @@ def retrieve(
     found, precision = torch.cat(nearest), torch.cat(precisions)
     hit = bank_labels[found] == query_labels[:, None]
     recall = {k: hit[:, :k].any(1).double().mean().item() for k in ranks}
-    mean_ap = precision.mean().item()
-    return Retrieval(recall, mean_ap, hit[:, 0], precision, found, torch.cat(scores))
+    return Retrieval(recall, hit[:, 0], precision, found, torch.cat(scores))
 
 
 def _average_precision(hits: Tensor) -> Tensor:
@@ -108,7 +106,7 @@ def write_retrieval(out: Path, data: BankAndQueries) -> dict[str, Any]:
     per_class = _per_class(result, data)
     summary: dict[str, Any] = {
         **{f"R@{k}": result.recall[k] for k in RANKS},
-        "mAP": result.mean_ap,
+        "mAP": result.precision.mean().item(),
         "protocol": {
             **data.protocol,
             "similarity": "dot product after subtracting each set's own mean and L2 normalisation",

@@ -50,11 +50,12 @@ def curves(runs: Sequence[Sequence[dict[str, float]]]) -> dict[str, Any] | None:
         found = [[(r["step"], r[key]) for r in rows if _is_number(r.get(key))] for rows in runs]
         title, about = _SERIES.get(key, (key, _ONLINE_MEANS if key.startswith(_ONLINE) else ""))
         lines = [{"run": i, "points": thin(line)} for i, line in enumerate(found) if line]
+        series = {"title": title, "about": about, "lines": lines}
         values = {value for line in found for _, value in line}
         if key == _LOSS and lines:
-            loss = {"title": title, "about": about, "lines": lines}
+            loss = series
         elif len(values) > 1:
-            others.append({"title": title, "about": about, "lines": lines})
+            others.append(series)
         elif values:
             value = values.pop()
             constant.append([title, value if math.isfinite(value) else None])

@@ -36,11 +36,9 @@ class RunFiles:
     status: dict[str, Any]
     plan: list[str]  # lines of the plan, at the head of the log
     last: str | None  # what the log says last
-    views: Path | None  # the picture of what the net sees
     results: dict[str, dict[str, Any]]  # kind -> content of its file
     neighbours: list[dict[str, Any]] | None
     per_class: dict[str, dict[str, float]]  # class -> its figures in the test
-    confusion: Path | None
     comparison: dict[str, Any] | None
     spread: dict[str, Any] | None = None  # of the tests of several runs, this one's among them
     problems: list[str] = field(default_factory=list)  # what is damaged, a sentence each
@@ -75,7 +73,6 @@ def read_run(folder: Path) -> RunFiles:
         status=_json(folder / "status.json", dict, problems) or {},
         plan=plan,
         last=last,
-        views=_file(folder / "samples" / "views.png"),
         results={
             kind: value
             for kind, name in _RESULT_FILES.items()
@@ -83,7 +80,6 @@ def read_run(folder: Path) -> RunFiles:
         },
         neighbours=_json(folder / "retrieval" / "neighbours.json", list, problems),
         per_class=_per_class(folder / "test" / "per_class.csv", problems),
-        confusion=_file(folder / "test" / "confusion.png"),
         comparison=_json(folder / "results.json", dict, problems),
         spread=_json(folder / "test" / "mean.json", dict, problems),
         problems=problems,
@@ -95,7 +91,9 @@ def _metrics(folder: Path, problems: list[str]) -> list[dict[str, float]]:
     rows, bad, number = [], [], 0
     for number, line in enumerate((_text(folder / METRICS_NAME) or "").splitlines(), 1):
         try:
-            rows.append(_row(line))
+            row = json.loads(line)
+            numbers = {k: v for k, v in row.items() if isinstance(v, int | float)}
+            rows.append(numbers | {"step": int(row["step"])})
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             bad.append(number)
     if bad:
@@ -119,11 +117,6 @@ def _per_class(path: Path, problems: list[str]) -> dict[str, dict[str, float]]:
 
 def _figure(text: str) -> float:
     return int(text) if text.isdigit() else float(text or "nan")
-
-
-def _row(line: str) -> dict[str, float]:
-    row = json.loads(line)
-    return {k: v for k, v in row.items() if isinstance(v, int | float)} | {"step": int(row["step"])}
 
 
 def _log(text: str) -> tuple[list[str], str | None]:
@@ -156,7 +149,3 @@ def _json(path: Path, kind: type, problems: list[str]) -> Any:
 
 def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-
-
-def _file(path: Path) -> Path | None:
-    return path if path.is_file() else None

@@ -48,12 +48,16 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
-def picture_uri(path: Path) -> str:
+def picture_uri(path: Path) -> str | None:
     """A picture as a data URI: JPEG, reduced to a side of :data:`PICTURE_SIDE` where larger.
+
+    None where there is no such file.
 
     Raises:
         OSError: not a picture.
     """
+    if not path.is_file():
+        return None
     buffer = io.BytesIO()
     with Image.open(path) as image:
         small = image.convert("RGB")

@@ -29,7 +29,6 @@ _MEANING = {
         ["R@k", "share of queries with a video of their own class among the k nearest"],
         ["mAP", "mean over the queries of the average precision of the whole ranking"],
     ],
-    "knn": [],
     "test": [["Mean class accuracy", "mean over the classes of each one's top-1"]],
 }
 
@@ -55,14 +54,12 @@ def facts(files: RunFiles) -> dict[str, Any]:
         ("Checkpoint", status.get("checkpoint")),
     ]
     state = str(status.get("state", "unknown"))
-    trained = files.config is not None or status or files.metrics
     ended = _STATES.get(state, "how it ended is unknown")
+    if files.config is None and not status and not files.metrics:
+        ended = "weights of others, not trained here"
     return {
         "state": state,
-        "subtitle": _joined(
-            ended if trained else "weights of others, not trained here",
-            f"{files.written:%-d %B %Y, %H:%M} UTC",
-        ),
+        "subtitle": _joined(ended, f"{files.written:%-d %B %Y, %H:%M} UTC"),
         "last": files.last if state != "done" else None,
         "facts": [[name, str(value)] for name, value in pairs if value],
     }
@@ -117,7 +114,7 @@ def result_table(
     return {
         "title": heading(summary, kind),
         "figures": [[name, percent(value)] for name, value in figures(summary, kind).items()],
-        "protocol": [*_MEANING[kind], *_protocol(summary)],
+        "protocol": [*_MEANING.get(kind, ()), *_protocol(summary)],
         **_missing(summary),
         "classes": _classes(summary.get("per_class") or per_class),
     }
