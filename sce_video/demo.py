@@ -174,9 +174,9 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     import torch
 
     from sce_video.engine.clip_task import fresh_trunk
-    from sce_video.evals.bank import Extracted
-    from sce_video.evals.embed import Request
+    from sce_video.evals.bank import BankAndQueries
     from sce_video.evals.features import extract
+    from sce_video.evals.request import Request
     from sce_video.evals.retrieval import write_retrieval
     from sce_video.evals.views import eval_views
     from sce_video.model.weights import open_encoder
@@ -193,23 +193,14 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     cpu = torch.device("cpu")
     request = Request(trained, index, str(out / "shards"), None, views, cpu)
     bank, queries = (
-        extract(
-            trunks,
-            index,
-            index.rows(split),
-            views,
-            mean=spec.mean,
-            std=spec.std,
-            workers=1,
-            title=title,
-        )
+        extract(trunks, spec, index, index.rows(split), views, workers=1, title=title)
         for title, split in (("bank", "train"), ("queries", "test"))
     )
     rows: list[dict[str, Any]] = [{"name": "chance", **_chance(bank, queries)}]
     for name in trunks:
         rows.append({"name": name, **_score(bank[name], queries[name])})
     protocol = {**request.protocol(), "bank": "train", "queries": "test"}
-    data = Extracted(index, bank["trained trunk"], queries["trained trunk"], protocol)
+    data = BankAndQueries(index, bank["trained trunk"], queries["trained trunk"], protocol)
     write_retrieval(out / "retrieval", data)
     return {
         "title": "Is the trained trunk better than none?",
@@ -230,14 +221,13 @@ def _raw_pixels() -> nn.Module:
 
 
 def _score(bank: Features, queries: Features) -> dict[str, float]:
-    from sce_video.evals.knn import knn_accuracy
+    from sce_video.evals.accuracy import top_k_accuracy
+    from sce_video.evals.knn import knn_predict
     from sce_video.evals.retrieval import prepare, retrieve
 
     result = retrieve(queries.values, queries.labels, bank.values, bank.labels)
-    knn = knn_accuracy(
-        prepare(queries.values), queries.labels, prepare(bank.values), bank.labels, k=_NEIGHBOURS
-    )
-    return {"R@1": result.recall[1], "kNN": knn}
+    scores = knn_predict(prepare(queries.values), prepare(bank.values), bank.labels, k=_NEIGHBOURS)
+    return {"R@1": result.recall[1], "kNN": top_k_accuracy(scores, queries.labels, 1)}
 
 
 def _chance(bank: dict[str, Features], queries: dict[str, Features]) -> dict[str, float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from sce_video.report.inputs import RunFiles
 from sce_video.shard.__main__ import main as shard
 from sce_video.shardset.index import open_shards
 from tests.videos import moving_square, write_video
@@ -113,3 +115,12 @@ def write_retrieval(run: Path, shards: Path) -> None:
     (run / "retrieval").mkdir(parents=True, exist_ok=True)
     (run / "retrieval" / "retrieval.json").write_text(json.dumps(summary))
     (run / "retrieval" / "neighbours.json").write_text(json.dumps(found))
+
+
+def side(r1: float | None, text: str | None = "optim: {lr: 1}", **protocol: Any) -> RunFiles:
+    """A run with a retrieval result, if any."""
+    summary = {"R@1": r1, "samples": 4, "protocol": {"encoder_sha256": str(r1), **protocol}}
+    results: dict[str, Any] = {} if r1 is None else {"retrieval": summary}
+    empty: dict[str, Any] = {"metrics": [], "status": {}, "plan": [], "last": None}
+    empty |= {"neighbours": None, "per_class": {}, "comparison": None}
+    return RunFiles(Path(), datetime.now(UTC), config=text, results=results, **empty)

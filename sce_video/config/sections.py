@@ -64,8 +64,6 @@ class ClipConfig(Section):
 
 
 RecipeName = Annotated[str, Field(description="how views differ: a row of Augmentation's table")]
-    str, Field(description="how views differ: a row of the table in Augmentation")
-]
 
 
 class AugmentConfig(Section):

@@ -1,7 +1,8 @@
 """Evaluations of what training leaves.
 
-``commands`` has all command lines. ``embed`` extracts features or scores once and keeps them
-(``features``: the passes, ``views``: of what). On them build ``retrieval`` and ``knn`` (``bank``:
-against what), ``classification`` (the verb ``test``; ``scores``, ``confusion``) and ``search``
-(``faiss_index``). ``online`` looks in while an encoder is trained.
+``request`` says which samples' features are wanted, from which network and ``views``; ``embed``
+extracts them once (``features``: the passes) and ``kept`` has them on disk. On them build
+``retrieval`` and ``knn`` (``bank``: against what), ``classification`` (the verb ``test``;
+``accuracy``, ``confusion``) and ``search`` (``faiss_index``). ``results`` writes files of figures.
+``online`` looks in while an encoder is trained.
 """

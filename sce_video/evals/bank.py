@@ -10,13 +10,14 @@ import numpy as np
 
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import UsageError
-from sce_video.evals.embed import Request, features_of
+from sce_video.evals.embed import features_of
 from sce_video.evals.features import Features
+from sce_video.evals.request import Request
 from sce_video.shardset.index import ShardIndex
 
 
 @dataclass(frozen=True)
-class Extracted:
+class BankAndQueries:
     """Features of bank and queries, and all that describes how they came about."""
 
     index: ShardIndex
@@ -39,10 +40,10 @@ class Extracted:
         }
 
 
-def bank_and_queries(
+def find_lists(
     index: ShardIndex, split: str | None, bank: str | None, queries: str | None
 ) -> tuple[str, str]:
-    """Bank and queries as given, else those of ``split``: N = the N-th train and test list.
+    """The lists of bank and queries as given, else of ``split``: N = the N-th train and test.
 
     Without either: column ``split``'s train against its test or val.
 
@@ -88,7 +89,7 @@ def lists_protocol(requests: Sequence[Request]) -> dict[str, Any]:
     }
 
 
-def extract_for(requests: Sequence[Request], runtime: Runtime) -> Extracted | None:
+def extract_lists(requests: Sequence[Request], runtime: Runtime) -> BankAndQueries | None:
     """Labelled features of bank and queries; of one request it is both, leaving one out.
 
     None on other ranks than the main one.
@@ -108,4 +109,4 @@ def extract_for(requests: Sequence[Request], runtime: Runtime) -> Extracted | No
             raise UsageError(f"{request.shards}: no sample of {request.split or 'it'} {what}")
         parts.append(found.at(labelled))
     protocol = {**lists_protocol(requests), "unlabelled": unlabelled}
-    return Extracted(requests[0].index, parts[0], parts[-1], protocol)
+    return BankAndQueries(requests[0].index, parts[0], parts[-1], protocol)

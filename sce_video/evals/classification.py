@@ -12,17 +12,11 @@ from numpy.typing import NDArray
 
 from sce_video.config import load_config
 from sce_video.errors import SceVideoError, UsageError
+from sce_video.evals.accuracy import best, class_accuracy, confusion_matrix, top_k_accuracy
 from sce_video.evals.confusion import confusion_png
-from sce_video.evals.embed import Request
 from sce_video.evals.features import Features
+from sce_video.evals.request import Request
 from sce_video.evals.results import write_json, write_table
-from sce_video.evals.scores import (
-    best,
-    class_accuracy,
-    confusion_matrix,
-    mean_class_accuracy,
-    top_k_accuracy,
-)
 from sce_video.evals.views import check_media
 from sce_video.files import sha256_file, write_whole
 from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
@@ -126,18 +120,19 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
         raise SceVideoError(f"{file}: its scores are not finite")
     classes = index.manifest.classes
     confusion = confusion_matrix(labels, best(values, 1)[:, 0], len(classes))
+    shares = class_accuracy(confusion)
     summary: dict[str, Any] = {
         "top1": top_k_accuracy(values, labels, 1),
         "top5": top_k_accuracy(values, labels, 5),
-        "mean_class_accuracy": mean_class_accuracy(confusion),
+        "mean_class_accuracy": shares.nanmean().item(),  # of the classes that have a sample
         "protocol": test_protocol(request),
         "samples": len(scores.rows),
         "missing": len(scores.missing),
         "missing_samples": scores.missing_lines,
     }
     counts, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
-    shares = ["" if x.isnan() else f"{x:.4f}" for x in class_accuracy(confusion)]
-    rows = zip(classes, counts, right, shares, strict=True)
+    cells = ["" if share.isnan() else f"{share:.4f}" for share in shares]
+    rows = zip(classes, counts, right, cells, strict=True)
     title = f"{index.manifest.dataset} {request.split}: top-1 {summary['top1']:.3f}"
     write_table(out / "per_class.csv", ("class", "samples", "right", "top1"), rows)
     write_whole(out / "confusion.png", confusion_png(confusion.numpy(), classes, title))

@@ -19,8 +19,8 @@ from sce_video.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from sce_video.engine.runtime import Runtime
-    from sce_video.evals.bank import Extracted
-    from sce_video.evals.embed import Request
+    from sce_video.evals.bank import BankAndQueries
+    from sce_video.evals.request import Request
     from sce_video.shardset.index import ShardIndex
 
 
@@ -80,7 +80,7 @@ def _requests(
 
     index = open_set(args.shards)
     wanted = splits(index)
-    from sce_video.evals.embed import Request
+    from sce_video.evals.request import Request
     from sce_video.evals.views import check_media, eval_views
     from sce_video.model.weights import open_encoder
 
@@ -133,7 +133,8 @@ def embed(arguments: Sequence[str], prog: str) -> int:
 
 def _embed(args: Namespace, runtime: Runtime) -> None:
     requests = _requests(args, runtime, lambda _: [args.split])
-    from sce_video.evals.embed import FEATURES_NAME, ROWS_NAME, embed, read_features
+    from sce_video.evals.embed import embed
+    from sce_video.evals.kept import FEATURES_NAME, ROWS_NAME, read_features
     from sce_video.files import whole_file
 
     for folder in embed(requests, runtime) or ():
@@ -161,7 +162,7 @@ def _lists_parser(prog: str, about: str) -> Parser:
 
 def _extract(
     args: Namespace, runtime: Runtime, result: str, settings: Mapping[str, object]
-) -> tuple[Path, Extracted | None]:
+) -> tuple[Path, BankAndQueries | None]:
     """The folder for results, and the features of bank and queries; None on other ranks.
 
     ``result`` is the path of the result beside the encoder; what is there may be of the same
@@ -172,19 +173,19 @@ def _extract(
         raise UsageError("--bank and --queries go together")
     if alone is not None and (args.split or args.bank):
         raise UsageError("--leave-one-out takes the place of --split, --bank and --queries")
-    from sce_video.evals.bank import bank_and_queries, extract_for, lists_protocol
+    from sce_video.evals.bank import extract_lists, find_lists, lists_protocol
     from sce_video.evals.results import check_replaces
 
     def splits(index: ShardIndex) -> Sequence[str | None]:
         if alone is not None:
             return [alone or None]
-        return bank_and_queries(index, args.split, args.bank, args.queries)
+        return find_lists(index, args.split, args.bank, args.queries)
 
     requests = _requests(args, runtime, splits)
     beside = requests[0].encoder.folder / result
     if not args.out:
         check_replaces(beside, {**lists_protocol(requests), **settings})
-    return args.out or beside.parent, extract_for(requests, runtime)
+    return args.out or beside.parent, extract_lists(requests, runtime)
 
 
 def retrieve(arguments: Sequence[str], prog: str) -> int:
@@ -255,7 +256,7 @@ def _test_requests(args: Namespace, runtime: Runtime) -> list[Request]:
     if len({run.resolve() for run in args.runs}) < len(args.runs):
         raise UsageError("a run is given twice")
     from sce_video.evals.classification import open_test, test_protocol
-    from sce_video.evals.embed import Request
+    from sce_video.evals.request import Request
     from sce_video.evals.results import check_replaces
     from sce_video.evals.views import eval_views
 
@@ -319,7 +320,7 @@ def _build_parser(prog: str) -> Parser:
     parser.add_argument("--split", help="such as train or split1:train (default: all samples)")
     parser.add_argument(
         "--kind",
-        choices=("auto", "flat", "ivf", "hnsw"),
+        choices=("auto", "flat", "ivf"),
         default="auto",
         help="flat: exact; auto (default): flat below a million samples, else ivf",
     )

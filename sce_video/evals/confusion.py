@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from PIL.ImageFont import FreeTypeFont, ImageFont, load_default
+from PIL.ImageFont import load_default
 
 _SIDE = 800  # of the matrix where a class has a pixel or more, pixels
 _CELL = 40  # a cell's most pixels
@@ -23,24 +22,18 @@ _COLOURS = np.array([(247, 251, 255), (158, 202, 225), (49, 130, 189), (8, 48, 1
 _EMPTY, _INK = (225, 225, 225), (30, 30, 30)
 
 
-@cache
-def _font(size: int) -> FreeTypeFont | ImageFont:
-    return load_default(size)
-
-
 def colour(share: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Shares in [0,1] (NaN = no sample: grey) -> RGB with a new last axis."""
     stops = np.linspace(0, 1, len(_COLOURS))
-    filled = np.nan_to_num(share)
-    channels = [np.interp(filled, stops, _COLOURS[:, channel]) for channel in range(3)]
+    channels = [np.interp(np.nan_to_num(share), stops, channel) for channel in _COLOURS.T]
     rgb: NDArray[np.uint8] = np.stack(channels, -1).round().astype(np.uint8)
     rgb[np.isnan(share)] = _EMPTY
     return rgb
 
 
-def _text(name: str, *, bold: bool = False) -> Image.Image:
+def _text(name: str, size: int = 11) -> Image.Image:
     """A line of text, dark on white, as a picture that can be turned."""
-    font = _font(16 if bold else 11)
+    font = load_default(size)
     right, bottom = (int(x) for x in font.getbbox(name)[2:])
     image = Image.new("RGB", (max(right, 1), max(bottom + 2, _LINE)), "white")
     ImageDraw.Draw(image).text((0, 0), name, fill=_INK, font=font)
@@ -70,7 +63,7 @@ def confusion_png(counts: NDArray[np.int64], classes: Sequence[str], title: str)
     ticks = {i: _text(_short(classes[i])) for i in range(0, len(classes), every)}
     widest = max(tick.width for tick in ticks.values())
     left, top = _MARGIN + _LINE + widest + 8, 44
-    heading = _text(title, bold=True)
+    heading = _text(title, 16)
     width = max(left + side + 2 * _MARGIN + _BAR + 40, heading.width + 2 * _MARGIN)
     page = Image.new("RGB", (width, top + side + widest + _LINE + 3 * _MARGIN), "white")
     page.paste(heading, (_MARGIN, _MARGIN))

@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 from sce_video.errors import SceVideoError, UsageError, first_line
 from sce_video.files import whole_file
 
-Kind = Literal["flat", "ivf", "hnsw"]
+Kind = Literal["flat", "ivf"]
 
-EXACT_BELOW = 1_000_000
-"""Vectors that are compared one by one where nothing else is asked for."""
+EXACT_BELOW = 1_000_000  # vectors: fewer are compared one by one if nothing else is asked for
+# recall@10 that an approximate index is set to on a sample; 0.95 is what others may count on.
 TARGET = 0.97
-"""recall@10 that an approximate index is set to on a sample; 0.95 is what others may count on."""
-
 _LEAST = 1000  # vectors of an approximate index
 _HELD = 256  # vectors that recall is measured with
 _PER_LIST = 40  # vectors a list that k-means sees; FAISS warns below 39
-_LINKS = 32  # of a vector in the graph of HNSW
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,7 @@ class Nearest:
 
     index: Any
     kind: Kind
-    settings: dict[str, float]
-    """Of ``ivf``: lists, nprobe, recall@10; of ``hnsw``: links, efSearch, recall@10."""
+    settings: dict[str, float]  # of ``ivf``: lists, nprobe and recall@10
 
     def search(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
         """Rows and cosines of the k nearest of one vector ``[F]``, nearest first."""
@@ -62,8 +58,8 @@ def build(
 ) -> tuple[Nearest, NDArray[np.int64]]:
     """Index vectors by cosine.
 
-    An approximate index is set by what it finds for vectors that are not in it: nprobe or efSearch
-    is the least power of two that reaches :data:`TARGET`; then they are added, too.
+    An approximate index is set by what it finds for vectors that are not in it: nprobe is the least
+    power of two that reaches :data:`TARGET`; then they are added, too.
 
     Args:
         vectors: ``[N,F]`` float32, contiguous; normalised and reordered in place: there may be
@@ -87,47 +83,34 @@ def build(
         index.add(vectors)
         return Nearest(index, kind, {}), order
     if count < _LEAST:
-        raise UsageError(f"--kind {kind} is for large sets; of {count} samples take flat")
+        raise UsageError(f"--kind ivf is for large sets; of {count} samples take flat")
     rng, start = np.random.default_rng(0), count - _HELD
     held = rng.choice(count, _HELD, replace=False)
     here, there = held[held < start], np.setdiff1d(order[start:], held)
     for array in (vectors, order):  # the held ones go to the end
         array[here], array[there] = array[there], array[here]
-    if kind == "ivf":
-        size = min(round(4 * math.sqrt(count)), start // _PER_LIST)
-        index = faiss.index_factory(width, f"IVF{size},Flat", faiss.METRIC_INNER_PRODUCT)
-        index.train(vectors[np.sort(rng.choice(start, size * _PER_LIST, replace=False))])
-        names, owner, most = ("lists", "nprobe"), index, size
-    else:
-        size = _LINKS
-        index = faiss.index_factory(width, f"HNSW{size},Flat", faiss.METRIC_INNER_PRODUCT)
-        names, owner, most = ("links", "efSearch"), index.hnsw, count
+    lists = min(round(4 * math.sqrt(count)), start // _PER_LIST)
+    index = faiss.index_factory(width, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[np.sort(rng.choice(start, lists * _PER_LIST, replace=False))])
     index.add(vectors[:start])
-    value, reached = _tune(index, owner, names[1], most, vectors[:start], vectors[start:])
+    reached = _tune(index, vectors[:start], vectors[start:])
     index.add(vectors[start:])
-    return Nearest(index, kind, {names[0]: size, names[1]: value, "recall@10": reached}), order
+    settings = {"lists": lists, "nprobe": index.nprobe, "recall@10": reached}
+    return Nearest(index, kind, settings), order
 
 
-def _tune(
-    index: Any,
-    owner: Any,
-    knob: str,
-    most: int,
-    known: NDArray[np.float32],
-    held: NDArray[np.float32],
-) -> tuple[int, float]:
-    """Set ``owner.knob`` to the least power of two that will do; returns it and the recall."""
+def _tune(index: Any, known: NDArray[np.float32], held: NDArray[np.float32]) -> float:
+    """Set nprobe to the least power of two that will do; returns the recall of ``held``."""
     bank = torch.from_numpy(known)
     # Several times as fast as FAISS's own exact search of a batch.
     parts = [(part @ bank.T).topk(10) for part in torch.split(torch.from_numpy(held), 16)]
     exact = torch.cat([part.indices for part in parts]).numpy()
-    value = 1
+    index.nprobe = 1
     while True:
-        setattr(owner, knob, value)
         reached = recall(index.search(held, 10)[1], exact)
-        if reached >= TARGET or value == most:
-            return value, reached
-        value = min(2 * value, most)
+        if reached >= TARGET or index.nprobe == index.nlist:
+            return reached
+        index.nprobe = min(2 * index.nprobe, index.nlist)
 
 
 def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sce_video.augment.ops import normalise
-from sce_video.evals.scores import mean_of_views
+from sce_video.evals.views import mean_of_views
+from sce_video.model.encoder import EncoderSpec
 from sce_video.progress import Progress
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import UniformClips
@@ -19,9 +20,7 @@ from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 
-_CLIPS_AT_ONCE = 64  # clips a forward pass
-
-Colour = tuple[float, float, float]
+_CLIPS_AT_ONCE = 64  # of a forward pass
 
 
 @dataclass(frozen=True)
@@ -49,68 +48,64 @@ def cut(rows: NDArray[np.int64], views: UniformClips) -> list[NDArray[np.int64]]
 
     A feature's last bits may depend on its batch, and a batch on ``rows`` and ``views`` alone.
     """
-    size = max(1, _CLIPS_AT_ONCE // (views.clips * views.crops)) if views.clips else 1
+    size = max(1, _CLIPS_AT_ONCE // (views.clips * views.crops))
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
 def extract_batches(
     trunks: dict[str, nn.Module],
+    spec: EncoderSpec,
     index: ShardIndex,
     batches: Sequence[NDArray[np.int64]],
     views: UniformClips,
     *,
-    mean: Colour,
-    std: Colour,
     workers: int = 0,
-    device: torch.device | None = None,
+    device: torch.device,
     pool: Callable[[Tensor], Tensor] = mean_of_views,
 ) -> Iterator[dict[str, Features]]:
     """Features of each batch of rows from several trunks, in one pass over the videos.
 
     Args:
         trunks: name -> network ``[B,3,T,S,S] -> [B,F]``; moved to ``device``, in eval mode.
+        spec: with the mean and std of the pixels that the networks take.
         index: the shard set.
         batches: of rows of the index.
         views: of each video; their features are averaged.
-        mean: of the pixels in [0,1].
-        std: of the pixels in [0,1].
         workers: processes that decode.
-        device: where to compute; None = the CPU.
+        device: where to compute.
         pool: views ``[B,V,F]`` -> samples ``[B,F]``.
 
     Yields:
         Name -> features, batch by batch.
     """
-    device = device or torch.device("cpu")
     trunks = {name: trunk.to(device).eval() for name, trunk in trunks.items()}
     dataset = ClipDataset(ShardReader(index), views)
     positions = [[Position(0, int(row)) for row in batch] for batch in batches]
     for clips in load(dataset, positions, workers=workers):
-        found: dict[str, Tensor] = dict.fromkeys(trunks, torch.zeros(0, 0))
+        found = dict.fromkeys(trunks, torch.zeros(0, 0, 0))
         if len(clips.rows):
-            views_of = forward(trunks, clips.views, mean, std, device)
-            found = {name: pool(values) for name, values in views_of.items()}
+            found = forward(trunks, spec, clips.views, device)
         yield {
-            name: Features(values, clips.rows, clips.labels, clips.bad)
+            name: Features(pool(values), clips.rows, clips.labels, clips.bad)
             for name, values in found.items()
         }
 
 
 def extract(
     trunks: dict[str, nn.Module],
+    spec: EncoderSpec,
     index: ShardIndex,
     rows: NDArray[np.int64],
     views: UniformClips,
     *,
-    mean: Colour,
-    std: Colour,
     workers: int = 0,
     title: str = "videos",
 ) -> dict[str, Features]:
     """Features of ``rows``, ascending, on the CPU; arguments as :func:`extract_batches`."""
     found = []
     batches = cut(rows, views)
-    passes = extract_batches(trunks, index, batches, views, mean=mean, std=std, workers=workers)
+    cpu = torch.device("cpu")
+    passes = extract_batches(trunks, spec, index, batches, views, workers=workers, device=cpu)
     with Progress(len(batches), "batches", title=title) as bar:
         for features in passes:
             found.append(features)
@@ -124,26 +119,23 @@ def join(parts: Sequence[Features]) -> Features:
     missing = sorted({pair for part in parts for pair in part.missing})
     if not filled:
         return Features(torch.zeros(0, 0), np.zeros(0, np.int64), torch.zeros(0).long(), missing)
-    rows, places = np.unique(np.concatenate([part.rows for part in filled]), return_index=True)
-    chosen = torch.from_numpy(places)
-    values, labels = (
-        torch.cat([getattr(part, name) for part in filled])[chosen] for name in ("values", "labels")
-    )
-    return Features(values, rows, labels, missing)
+    rows = np.concatenate([part.rows for part in filled])
+    values = torch.cat([part.values for part in filled])
+    labels = torch.cat([part.labels for part in filled])
+    return Features(values, rows, labels, missing).at(np.unique(rows, return_index=True)[1])
 
 
 @torch.no_grad()
 def forward(
     trunks: dict[str, nn.Module],
+    spec: EncoderSpec,
     views: Sequence[Tensor],
-    mean: Colour,
-    std: Colour,
     device: torch.device,
 ) -> dict[str, Tensor]:
     """Name -> what its network makes of each view ``[B,V,F]``, of V views ``[B,T,3,S,S]`` uint8."""
     flat = torch.stack(list(views), 1).flatten(0, 1)
     parts: dict[str, list[Tensor]] = {name: [] for name in trunks}
-    stats = [torch.tensor(colour, device=device) for colour in (mean, std)]
+    stats = [torch.tensor(colour, device=device) for colour in (spec.mean, spec.std)]
     for chunk in torch.split(flat, _CLIPS_AT_ONCE):
         x = normalise(chunk.to(device).float() / 255, *stats)
         for name, trunk in trunks.items():

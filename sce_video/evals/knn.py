@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sce_video.errors import UsageError
-from sce_video.evals.bank import Extracted
+from sce_video.evals.accuracy import top_k_accuracy
+from sce_video.evals.bank import BankAndQueries
 from sce_video.evals.results import write_json
 from sce_video.evals.retrieval import rows_at_once
 
@@ -22,7 +23,6 @@ def knn_predict(
     query: Tensor,
     bank: Tensor,
     bank_labels: Tensor,
-    classes: int,
     *,
     k: int = 20,
     temp: float = 0.07,
@@ -35,14 +35,13 @@ def knn_predict(
     Args:
         query: ``[Q,F]``.
         bank: ``[B,F]``.
-        bank_labels: ``[B]`` int64 in ``0..classes-1``.
-        classes: number of classes.
+        bank_labels: ``[B]`` int64, 0 or more.
         k: neighbours; all of a smaller bank.
         temp: of the votes, > 0.
         leave_one_out: the queries are the bank, and none votes for itself.
 
     Returns:
-        Scores ``[Q,classes]``; the class of a query is the largest.
+        Scores ``[Q,C]`` of the classes up to the bank's largest; a query's is the largest.
 
     Raises:
         ValueError: nobody is there to vote.
@@ -51,7 +50,7 @@ def knn_predict(
     if k < 1:
         raise ValueError(f"kNN needs a bank, got {len(bank)} items")
     bank = F.normalize(bank, dim=1)
-    scores = torch.zeros(len(query), classes, dtype=query.dtype)
+    scores = torch.zeros(len(query), int(bank_labels.max()) + 1, dtype=query.dtype)
     step = rows_at_once(len(bank))
     for first in range(0, len(query), step):
         cosines = F.normalize(query[first : first + step], dim=1) @ bank.T
@@ -64,43 +63,23 @@ def knn_predict(
     return scores
 
 
-def knn_accuracy(
-    query: Tensor,
-    query_labels: Tensor,
-    bank: Tensor,
-    bank_labels: Tensor,
-    *,
-    k: int = 20,
-    temp: float = 0.07,
-    leave_one_out: bool = False,
-) -> float:
-    """Share of queries whose kNN class is right; arguments as :func:`knn_predict`."""
-    classes = int(torch.cat([query_labels, bank_labels]).max()) + 1
-    scores = knn_predict(
-        query, bank, bank_labels, classes, k=k, temp=temp, leave_one_out=leave_one_out
-    )
-    return (scores.argmax(1) == query_labels).double().mean().item()
-
-
 def votes(k: int, temp: float) -> dict[str, Any]:
     """How neighbours vote, for the protocol."""
     return {"k": k, "temp": temp, "votes": "exp(cosine / temp)"}
 
 
 def write_knn(
-    out: Path, data: Extracted, k: int, temp: float, *, leave_one_out: bool
+    out: Path, data: BankAndQueries, k: int, temp: float, *, leave_one_out: bool
 ) -> dict[str, Any]:
     """Weighted kNN accuracy; writes ``knn.json`` into ``out`` and returns its content."""
     bank, queries = data.bank, data.queries
     if leave_one_out and len(bank.rows) == 1:
         raise UsageError(f"{data.index.name}: one sample alone has no neighbours")
+    scores = knn_predict(
+        queries.values, bank.values, bank.labels, k=k, temp=temp, leave_one_out=leave_one_out
+    )
     summary: dict[str, Any] = {
-        "top1": knn_accuracy(
-            *(queries.values, queries.labels, bank.values, bank.labels),
-            k=k,
-            temp=temp,
-            leave_one_out=leave_one_out,
-        ),
+        "top1": top_k_accuracy(scores, queries.labels, 1),
         "protocol": {**data.protocol, **votes(k, temp)},
         **data.counts(),
     }

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
+from sce_video.evals.accuracy import top_k_accuracy
 from sce_video.evals.features import Features, cut, extract_batches, join
-from sce_video.evals.knn import knn_accuracy
+from sce_video.evals.knn import knn_predict
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import build_encoder
 from sce_video.shardset.index import ShardIndex
+
+if TYPE_CHECKING:
+    from sce_video.engine.pretrain import PretrainTask
 
 log = logging.getLogger("sce_video")
 
@@ -54,25 +57,22 @@ class OnlineEvaluation:
         if not self._runtime.main or len(found.rows) < 2:
             return logged
         values, labels = found.values, found.labels
-        logged["knn_top1"] = knn_accuracy(
-            values, labels, values, labels, k=self._settings.knn, leave_one_out=True
-        )
+        scores = knn_predict(values, values, labels, k=self._settings.knn, leave_one_out=True)
+        logged["knn_top1"] = top_k_accuracy(scores, labels, 1)
         if (probe := self._task.module.probe) is not None:
             logits = probe.logits(values.to(probe.weight.device)).cpu()
-            logged["probe_top1"] = (logits.argmax(1) == labels).double().mean().item()
+            logged["probe_top1"] = top_k_accuracy(logits, labels, 1)
         return logged
 
     def _features(self) -> Features:
-        """Of this rank's batches."""
-        spec = self._task.spec
+        """Features of this rank's batches."""
         passes = extract_batches(
-            {"trunk": self._trunk},
+            {"": self._trunk},
+            self._task.spec,
             self._index,
             self._batches,
             self._views,
-            mean=spec.mean,
-            std=spec.std,
             workers=self._task.config.data.workers,
             device=self._runtime.device,
         )
-        return join([features["trunk"] for features in passes])
+        return join([features[""] for features in passes])

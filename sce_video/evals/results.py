@@ -1,4 +1,4 @@
-"""How results are written: each file whole or not at all."""
+"""Files of results: written whole or not at all, and never over another evaluation's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from sce_video.errors import UsageError
 from sce_video.files import write_whole
 
-_ALIKE = (  # of protocols whose results may replace each other
-    *("manifest_sha256", "bank", "queries", "split", "views", "size", "frames", "seconds"),
-    *("k", "temp", "votes"),
-)
+# What the protocols of results that may replace each other have in common.
+_LISTS = ("manifest_sha256", "bank", "queries", "split")
+_VIEWS = ("views", "size", "frames", "seconds")
+_VOTES = ("k", "temp", "votes")
 
 
 def check_replaces(path: Path, protocol: Mapping[str, Any], hint: str = "give --out, or ") -> None:
@@ -35,7 +35,7 @@ def check_replaces(path: Path, protocol: Mapping[str, Any], hint: str = "give --
         return
     differing = "; ".join(
         f"{name} {_short(there[name])}, here {_short(protocol[name])}"
-        for name in _ALIKE
+        for name in (*_LISTS, *_VIEWS, *_VOTES)
         if name in there and name in protocol and there[name] != protocol[name]
     )
     if differing:
@@ -45,7 +45,7 @@ def check_replaces(path: Path, protocol: Mapping[str, Any], hint: str = "give --
 
 
 def _short(value: object) -> str:
-    """A sha256's first digits tell enough."""
+    """A value for a message; of a sha256 the first digits."""
     text = str(value)
     return text[:12] if len(text) == 64 else text
 

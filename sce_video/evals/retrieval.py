@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sce_video.evals.bank import Extracted
+from sce_video.evals.bank import BankAndQueries
 from sce_video.evals.results import write_json, write_table
 from sce_video.files import write_whole
 
@@ -40,7 +40,6 @@ class Retrieval:
     """Result over all queries."""
 
     recall: dict[int, float]  # k -> share of queries with a same-class item among the k nearest
-    mean_ap: float  # mean of ``precision``
     first: Tensor  # [Q] bool: the nearest item is of the query's class
     precision: Tensor  # [Q] average precision of the whole ranking; 0 for a class not in the bank
     nearest: Tensor  # [Q,k] int64 bank positions, nearest first
@@ -87,8 +86,7 @@ def retrieve(
     found, precision = torch.cat(nearest), torch.cat(precisions)
     hit = bank_labels[found] == query_labels[:, None]
     recall = {k: hit[:, :k].any(1).double().mean().item() for k in ranks}
-    mean_ap = precision.mean().item()
-    return Retrieval(recall, mean_ap, hit[:, 0], precision, found, torch.cat(scores))
+    return Retrieval(recall, hit[:, 0], precision, found, torch.cat(scores))
 
 
 def _average_precision(hits: Tensor) -> Tensor:
@@ -98,7 +96,7 @@ def _average_precision(hits: Tensor) -> Tensor:
     return (precision * hits).sum(1) / hits.sum(1).clamp(min=1)
 
 
-def write_retrieval(out: Path, data: Extracted) -> dict[str, Any]:
+def write_retrieval(out: Path, data: BankAndQueries) -> dict[str, Any]:
     """Rank the bank for every query; returns the content of ``retrieval.json``.
 
     Writes ``retrieval.json``, ``per_class.csv`` and ``neighbours.json`` into ``out``.
@@ -108,7 +106,7 @@ def write_retrieval(out: Path, data: Extracted) -> dict[str, Any]:
     per_class = _per_class(result, data)
     summary: dict[str, Any] = {
         **{f"R@{k}": result.recall[k] for k in RANKS},
-        "mAP": result.mean_ap,
+        "mAP": result.precision.mean().item(),
         "protocol": {
             **data.protocol,
             "similarity": "dot product after subtracting each set's own mean and L2 normalisation",
@@ -123,7 +121,7 @@ def write_retrieval(out: Path, data: Extracted) -> dict[str, Any]:
     return summary
 
 
-def _per_class(result: Retrieval, data: Extracted) -> dict[str, dict[str, float]]:
+def _per_class(result: Retrieval, data: BankAndQueries) -> dict[str, dict[str, float]]:
     """Class -> its queries, the share of them whose nearest is right, and their mean AP."""
     table = {}
     for label in sorted(set(data.queries.labels.tolist())):
@@ -136,12 +134,11 @@ def _per_class(result: Retrieval, data: Extracted) -> dict[str, dict[str, float]
     return table
 
 
-def _neighbours(result: Retrieval, data: Extracted) -> list[dict[str, Any]]:
-    """A query's index row and its nearest bank rows with scores."""
-    rows = []
-    nearest, scores = result.nearest[:, :_GALLERY], result.scores[:, :_GALLERY]
-    for query, places, values in zip(data.queries.rows, nearest, scores, strict=True):
-        found = [int(row) for row in data.bank.rows[places.numpy()]]
-        rounded = [round(float(value), 4) for value in values]
-        rows.append({"query": int(query), "nearest": found, "scores": rounded})
-    return rows
+def _neighbours(result: Retrieval, data: BankAndQueries) -> list[dict[str, Any]]:
+    """Each query's index row, and the rows and scores of its nearest in the bank."""
+    nearest = data.bank.rows[result.nearest[:, :_GALLERY].numpy()].tolist()
+    scores = result.scores[:, :_GALLERY].tolist()
+    return [
+        {"query": query, "nearest": rows, "scores": [round(value, 4) for value in values]}
+        for query, rows, values in zip(data.queries.rows.tolist(), nearest, scores, strict=True)
+    ]

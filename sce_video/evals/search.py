@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sce_video.errors import SceVideoError, UsageError, VerificationError
-from sce_video.evals.embed import Request, sample_table
 from sce_video.evals.faiss_index import Kind, Nearest, build, load_faiss, read_index, write_index
 from sce_video.evals.features import Features, extract, forward
-from sce_video.evals.scores import mean_of_views
-from sce_video.evals.views import eval_views
+from sce_video.evals.kept import ROWS_NAME, sample_table
+from sce_video.evals.request import Request
+from sce_video.evals.views import eval_views, mean_of_views
 from sce_video.files import sha256_file, write_whole
 from sce_video.model.weights import OpenedEncoder, encoder_file, open_encoder
 from sce_video.shardset.index import write_index_table
@@ -31,10 +31,9 @@ from sce_video.video.facts import peek
 
 PROTOCOL_NAME = "search.json"
 VECTORS_NAME = "index.faiss"
-ROWS_NAME = "rows.parquet"
 
 
-class Protocol(BaseModel):
+class SearchProtocol(BaseModel):
     """What an index holds and how it was made: ``search.json``, written last."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,7 +60,7 @@ class Protocol(BaseModel):
     files: dict[str, str]  # name -> sha256
 
 
-def build_index(out: Path, request: Request, found: Features, kind: Kind | None) -> Protocol:
+def build_index(out: Path, request: Request, found: Features, kind: Kind | None) -> SearchProtocol:
     """Index features; writes ``index.faiss``, ``rows.parquet`` and ``search.json`` into ``out``.
 
     Args:
@@ -74,7 +73,7 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
         UsageError: FAISS is missing, or too few samples for this kind.
         SceVideoError: no sample could be read, or the features are not finite.
     """
-    index, views = request.index, request.views
+    index = request.index
     if len(found.rows) == 0:
         raise SceVideoError(f"{index.name}: no sample can be read")
     if not found.values.isfinite().all():
@@ -83,23 +82,18 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
     out.mkdir(parents=True, exist_ok=True)
     write_index(out / VECTORS_NAME, nearest.index)
     write_index_table(out / ROWS_NAME, sample_table(index, found.rows[order]))
-    identity: dict[str, Any] = dict(request.encoder.identity)
-    _, file = encoder_file(identity["encoder"])
+    fields = SearchProtocol.model_fields.keys() - {"features"}  # whose words are others here
+    told = {name: value for name, value in request.protocol().items() if name in fields}
+    _, file = encoder_file(told["encoder"])
     if file:  # found from other folders, too
-        identity["encoder"] = str(file.resolve())
-    protocol = Protocol(
+        told["encoder"] = str(file.resolve())
+    protocol = SearchProtocol(
         kind=nearest.kind,
         settings=nearest.settings,
-        **identity,
-        shards=request.shards,
-        dataset=index.manifest.dataset,
-        manifest_sha256=index.digest,
+        **told,
         split=request.split,
-        clips=views.clips or 1,
-        crops=views.crops,
-        frames=views.frames,
-        seconds=views.seconds,
-        size=views.size,
+        clips=request.views.clips,
+        crops=request.views.crops,
         samples=len(found.rows),
         missing_samples=tuple(found.missing_lines),
         files={name: sha256_file(out / name) for name in (VECTORS_NAME, ROWS_NAME)},
@@ -113,7 +107,7 @@ class SearchIndex:
     """An index opened for queries."""
 
     folder: Path
-    protocol: Protocol
+    protocol: SearchProtocol
     nearest: Nearest
     rows: pa.Table
 
@@ -130,7 +124,7 @@ class SearchIndex:
         if not path.is_file():
             raise UsageError(f"{folder}: no {PROTOCOL_NAME}; make an index: sce-video search build")
         try:
-            protocol = Protocol.model_validate_json(path.read_bytes())
+            protocol = SearchProtocol.model_validate_json(path.read_bytes())
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise VerificationError(f"{path}: damaged, or of another version: {reason}") from error
@@ -153,8 +147,8 @@ class SearchIndex:
             clips = make_clips(data, views(peek(data), 0, 0))
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error
-        trunks, spec, cpu = {"": opened.trunk}, opened.spec, torch.device("cpu")
-        found = forward(trunks, [clip[None] for clip in clips], spec.mean, spec.std, cpu)[""]
+        inputs = [clip[None] for clip in clips]
+        found = forward({"": opened.trunk}, opened.spec, inputs, torch.device("cpu"))[""]
         return self._nearest(mean_of_views(found)[0].numpy(), top)
 
     def query_key(
@@ -188,9 +182,7 @@ class SearchIndex:
         if row < 0:
             raise UsageError(f"{index.name}: no sample with key '{key}'")
         opened, views = self._encoder(encoder)
-        trunks, spec = {"": opened.trunk}, opened.spec
-        rows = np.array([row])
-        found = extract(trunks, index, rows, views, mean=spec.mean, std=spec.std)[""]
+        found = extract({"": opened.trunk}, opened.spec, index, np.array([row]), views)[""]
         if found.missing:
             raise SceVideoError(found.missing_lines[0])
         return self._nearest(found.values[0].numpy(), top)

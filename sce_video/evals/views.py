@@ -1,8 +1,10 @@
-"""Which views of a video an encoder is evaluated on."""
+"""Which views of a video a network is evaluated on, and how what it makes of them becomes one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from torch import Tensor
 
 from sce_video.errors import UsageError
 from sce_video.model.encoder import EncoderSpec
@@ -31,3 +33,16 @@ def check_media(index: ShardIndex, spec: EncoderSpec, file: Path | str, hint: st
         has, wants = ("images", "clips") if index.images else ("videos", "images")
         hint = "" if index.images else hint
         raise UsageError(f"{index.name}: holds {has}; {file} was trained on {wants}{hint}")
+
+
+def mean_of_views(values: Tensor) -> Tensor:
+    """Plain mean over the views, for features: ``[B,V,F]`` -> ``[B,F]``."""
+    return values.mean(1)
+
+
+def mean_probability(logits: Tensor) -> Tensor:
+    """Softmax of every view, then their mean, for scores: ``[B,V,C]`` -> ``[B,C]``, rows sum to 1.
+
+    In this order (the published one), so that a view with large logits counts as one view.
+    """
+    return logits.softmax(2).mean(1)

@@ -15,10 +15,10 @@ from sce_video.files import write_whole
 from sce_video.report.compare import compare
 from sce_video.report.curves import curves
 from sce_video.report.gallery import galleries
-from sce_video.report.inputs import RunFiles, read_run
+from sce_video.report.inputs import RESULTS, RunFiles, read_run
 from sce_video.report.page import picture_uri, render
 from sce_video.report.spread import means, spread_table
-from sce_video.report.tables import RESULTS, facts, headline, result_table
+from sce_video.report.tables import facts, headline, result_table
 
 REPORT_NAME = "report.html"
 
@@ -99,8 +99,8 @@ def _run(files: RunFiles) -> dict[str, Any]:
         **facts(files),
         "headline": part("results.json", headline, files.comparison),
         "results": [result for result in results if result],
-        "confusion": part("test/confusion.png", picture_uri, files.confusion),
-        "views": part("samples/views.png", picture_uri, files.views),
+        "confusion": part("test/confusion.png", picture_uri, files.folder / "test/confusion.png"),
+        "views": part("samples/views.png", picture_uri, files.folder / "samples/views.png"),
         "config": files.config,
         "plan": files.plan,
         "problems": files.problems,

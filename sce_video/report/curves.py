@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-POINTS = 300
-"""Points of a curve at most; more steps are averaged in stretches of equal length."""
+POINTS = 300  # of a curve at most; more steps are averaged in stretches of equal length
 
 _LOSS = "train/loss"
 _EPOCH = "train/epoch"
 _ONLINE = "eval/"
 _ONLINE_MEANS = "measured during training"
+# Series in the order they are shown, with title and meaning; unknown ones follow by name.
 _SERIES = {
     _LOSS: ("Loss", "what training minimises"),
     "train/infonce": ("InfoNCE part", "how well a clip finds its own other view"),
@@ -32,10 +32,9 @@ _SERIES = {
     "time/data": ("Waiting for data", "seconds per step"),
     "time/data_cpu": ("Loading, CPU time", "seconds so far"),
 }
-"""Series in the order they are shown, with title and meaning; unknown ones follow by name."""
 
+# Step, mean, lowest, highest; None where no value is finite.
 Point = tuple[float, float | None, float | None, float | None]
-"""Step, mean, lowest, highest; None where no value is finite."""
 
 
 def curves(runs: Sequence[Sequence[dict[str, float]]]) -> dict[str, Any] | None:
@@ -51,11 +50,12 @@ def curves(runs: Sequence[Sequence[dict[str, float]]]) -> dict[str, Any] | None:
         found = [[(r["step"], r[key]) for r in rows if _is_number(r.get(key))] for rows in runs]
         title, about = _SERIES.get(key, (key, _ONLINE_MEANS if key.startswith(_ONLINE) else ""))
         lines = [{"run": i, "points": thin(line)} for i, line in enumerate(found) if line]
+        series = {"title": title, "about": about, "lines": lines}
         values = {value for line in found for _, value in line}
         if key == _LOSS and lines:
-            loss = {"title": title, "about": about, "lines": lines}
+            loss = series
         elif len(values) > 1:
-            others.append({"title": title, "about": about, "lines": lines})
+            others.append(series)
         elif values:
             value = values.pop()
             constant.append([title, value if math.isfinite(value) else None])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,25 @@ from sce_video.report.thumbnails import LARGE, SMALL, thumbnail
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.reader import ShardReader, open_set
 
-QUERIES = 500
-"""Queries shown of a run at most."""
-NEAREST = 5
-CLIP_BYTES = 8_000_000
-"""Of all clips in base64: a page stays small enough to mail and to open on a phone."""
-_LARGE_BYTES = 20_000
-"""Of a large clip in base64, about."""
+QUERIES = 500  # shown of a run at most
+NEAREST = 5  # videos of a query
+CLIP_BYTES = 8_000_000  # of all clips in base64: a page that can be mailed and opened on a phone
+_LARGE_BYTES = 20_000  # of a large clip in base64, about
 
 
-@dataclass(frozen=True)
 class _Set:
-    """A shard set that was evaluated; ``name`` is its own in the page."""
+    """A shard set that was evaluated."""
 
-    name: int
-    reader: ShardReader
-    labels: list[int]
-    classes: list[str]
-    paths: list[str]
-    chosen: list[int] = field(default_factory=list)
-    """Queries of the run before: runs on the same set show the same ones."""
+    def __init__(self, number: int, index: ShardIndex) -> None:
+        self.number, self.reader = number, ShardReader(index)
+        self.labels: list[int] = index.numbers("label").tolist()
+        self.classes, self.paths = index.strings("class"), index.strings("path")
+        # Queries of the run before: runs on the same set show the same ones.
+        self.chosen: list[int] = []
+
+    def same_class(self, a: int, b: int) -> bool:
+        """Whether two rows have a class, the same."""
+        return self.labels[a] == self.labels[b] >= 0
 
 
 def galleries(
@@ -53,17 +51,17 @@ def galleries(
         clips: receives video -> mp4 in base64.
         limit: characters of base64 of all clips.
     """
-    sets: dict[str, _Set] = {}
+    sets: dict[str, _Set] = {}  # by digest, in the order of their numbers
     shown = [_gallery(files, sets) for files in runs]
     ordered = list(dict.fromkeys(_by_rank([g.get("queries", []) for g in shown if g])))
-    by_name = {each.name: each for each in sets.values()}
+    numbered = list(sets.values())
     size = LARGE if len(ordered) * _LARGE_BYTES <= limit else SMALL
     videos: dict[str, dict[str, Any]] = {}
     used = 0
     with Progress(len(ordered), "clip") as bar:
-        for number, video in enumerate(ordered, 1):
-            name, row = map(int, video.split(":"))
-            source = by_name[name]
+        for done, video in enumerate(ordered, 1):
+            number, row = map(int, video.split(":"))
+            source = numbered[number]
             videos[video] = {"class": source.classes[row] or "no class", "path": source.paths[row]}
             if used >= limit:
                 continue
@@ -76,7 +74,7 @@ def galleries(
             used += len(clip)
             if used <= limit:
                 clips[video] = clip
-            bar.update(number)
+            bar.update(done)
     for gallery in shown:
         if gallery and "queries" in gallery:
             gallery["note"] = _note(gallery, videos, clips)
@@ -111,14 +109,12 @@ def _queries(
     if index is None:
         return {"problem": problem}
     if index.digest not in sets:
-        columns = index.numbers("label").tolist(), index.strings("class"), index.strings("path")
-        sets[index.digest] = _Set(len(sets), ShardReader(index), *columns)
+        sets[index.digest] = _Set(len(sets), index)
     source = sets[index.digest]
-    labels = source.labels
-    right = [_same(labels, q["query"], q["nearest"][0]) for q in found]
     places = {q["query"]: i for i, q in enumerate(found)}
     order = [places[row] for row in source.chosen if row in places]
-    order = order or choose([labels[q["query"]] for q in found], right, QUERIES)
+    right = [source.same_class(q["query"], q["nearest"][0]) for q in found]
+    order = order or choose([source.labels[q["query"]] for q in found], right, QUERIES)
     source.chosen[:] = [found[i]["query"] for i in order]
     return {"queries": [_entry(found[i], source) for i in order], "total": len(found)}
 
@@ -179,18 +175,14 @@ def _open(run: Path, protocol: dict[str, Any]) -> tuple[ShardIndex | None, str]:
     return index, ""
 
 
-def _same(labels: Sequence[int], a: int, b: int) -> bool:
-    return labels[a] == labels[b] and labels[a] >= 0
-
-
 def _entry(query: dict[str, Any], source: _Set) -> dict[str, Any]:
-    row = query["query"]
+    row, number = query["query"], source.number
     pairs = zip(query["nearest"][:NEAREST], query["scores"][:NEAREST], strict=True)
     near = [
-        {"video": f"{source.name}:{n}", "score": float(s), "right": _same(source.labels, row, n)}
+        {"video": f"{number}:{n}", "score": float(s), "right": source.same_class(row, n)}
         for n, s in pairs
     ]
-    return {"video": f"{source.name}:{row}", "near": near}
+    return {"video": f"{number}:{row}", "near": near}
 
 
 def _note(gallery: dict[str, Any], videos: dict[str, dict[str, Any]], clips: dict[str, str]) -> str:

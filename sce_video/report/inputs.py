@@ -8,17 +8,19 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from sce_video.engine.track import METRICS_NAME, in_order
 from sce_video.errors import UsageError
 
-_RESULTS = ("retrieval", "knn", "test")
-_FILES = (
-    *("config.yaml", "status.json", METRICS_NAME, "results.json"),
-    *(f"{name}/{name}.json" for name in _RESULTS),
-)
+# Kinds of results, which are the names of their folders, and what the page calls them.
+RESULTS = {"retrieval": "Retrieval", "knn": "Nearest neighbours", "test": "Test"}
+_RESULT_FILES = {kind: f"{kind}/{kind}.json" for kind in RESULTS}
+_FILES = ("config.yaml", "status.json", METRICS_NAME, "results.json", *_RESULT_FILES.values())
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", re.MULTILINE)
 _HEAD = re.compile(r"\w+(?: rank \d+)?: (this run|environment)\b")
 
@@ -28,28 +30,27 @@ class RunFiles:
     """A run's files, parsed; None or empty where one is absent or damaged."""
 
     folder: Path
-    written: datetime
-    """Of the newest of the files."""
+    written: datetime  # when the newest of the files was, UTC
     metrics: list[dict[str, float]]
     config: str | None
     status: dict[str, Any]
-    plan: list[str]
-    """Lines of the plan, at the head of the log."""
-    last: str | None
-    """What the log says last."""
-    views: Path | None
-    """The picture of what the net sees."""
-    results: dict[str, dict[str, Any]]
-    """``retrieval``, ``knn`` and ``test``."""
+    plan: list[str]  # lines of the plan, at the head of the log
+    last: str | None  # what the log says last
+    results: dict[str, dict[str, Any]]  # kind -> content of its file
     neighbours: list[dict[str, Any]] | None
-    per_class: dict[str, dict[str, float]]
-    """Of the test: class -> figures."""
-    confusion: Path | None
+    per_class: dict[str, dict[str, float]]  # class -> its figures in the test
     comparison: dict[str, Any] | None
-    spread: dict[str, Any] | None = None
-    """Of tests of several runs, this one's among them."""
-    problems: list[str] = field(default_factory=list)
-    """What is damaged or missing, a sentence each."""
+    spread: dict[str, Any] | None = None  # of the tests of several runs, this one's among them
+    problems: list[str] = field(default_factory=list)  # what is damaged, a sentence each
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The parsed configuration; empty where it is damaged, for its text is shown, too."""
+        try:
+            config = yaml.safe_load(self.config or "")
+        except yaml.YAMLError:
+            return {}
+        return config if isinstance(config, dict) else {}
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -72,15 +73,13 @@ def read_run(folder: Path) -> RunFiles:
         status=_json(folder / "status.json", dict, problems) or {},
         plan=plan,
         last=last,
-        views=_file(folder / "samples" / "views.png"),
         results={
-            name: value
-            for name in _RESULTS
-            if (value := _json(folder / name / f"{name}.json", dict, problems))
+            kind: value
+            for kind, name in _RESULT_FILES.items()
+            if (value := _json(folder / name, dict, problems))
         },
         neighbours=_json(folder / "retrieval" / "neighbours.json", list, problems),
         per_class=_per_class(folder / "test" / "per_class.csv", problems),
-        confusion=_file(folder / "test" / "confusion.png"),
         comparison=_json(folder / "results.json", dict, problems),
         spread=_json(folder / "test" / "mean.json", dict, problems),
         problems=problems,
@@ -92,7 +91,9 @@ def _metrics(folder: Path, problems: list[str]) -> list[dict[str, float]]:
     rows, bad, number = [], [], 0
     for number, line in enumerate((_text(folder / METRICS_NAME) or "").splitlines(), 1):
         try:
-            rows.append(_row(line))
+            row = json.loads(line)
+            numbers = {k: v for k, v in row.items() if isinstance(v, int | float)}
+            rows.append(numbers | {"step": int(row["step"])})
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             bad.append(number)
     if bad:
@@ -118,13 +119,8 @@ def _figure(text: str) -> float:
     return int(text) if text.isdigit() else float(text or "nan")
 
 
-def _row(line: str) -> dict[str, float]:
-    row = json.loads(line)
-    return {k: v for k, v in row.items() if isinstance(v, int | float)} | {"step": int(row["step"])}
-
-
 def _log(text: str) -> tuple[list[str], str | None]:
-    """What a run's log says at its newest start, and its last record if it is another."""
+    """What a run's log says at its newest start, and its last record if it is another one."""
     records = [record.strip() for record in _RECORD.split(text) if record.strip()]
     heads = [(i, found[1]) for i, record in enumerate(records) if (found := _HEAD.match(record))]
     newest = {kind: records[i] for i, kind in heads}
@@ -153,7 +149,3 @@ def _json(path: Path, kind: type, problems: list[str]) -> Any:
 
 def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-
-
-def _file(path: Path) -> Path | None:
-    return path if path.is_file() else None

@@ -15,8 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-PICTURE_SIDE = 2000
-"""Of what the net sees, at most: a real batch as PNG has tens of megabytes."""
+PICTURE_SIDE = 2000  # pixels at most: a real batch as PNG has tens of megabytes
 
 _SCRIPTS = ("dom.js", "charts.js", "tables.js", "gallery.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -49,12 +48,16 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
-def picture_uri(path: Path) -> str:
+def picture_uri(path: Path) -> str | None:
     """A picture as a data URI: JPEG, reduced to a side of :data:`PICTURE_SIDE` where larger.
+
+    None where there is no such file.
 
     Raises:
         OSError: not a picture.
     """
+    if not path.is_file():
+        return None
     buffer = io.BytesIO()
     with Image.open(path) as image:
         small = image.convert("RGB")

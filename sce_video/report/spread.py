@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sce_video.config import flat
-from sce_video.report.compare import OWN
 from sce_video.report.inputs import RunFiles
-from sce_video.report.tables import FIGURES, counted, figures, parsed_config, result_table
+from sce_video.report.tables import FIGURES, comparable, counted, figures, percent, result_table
 
+# Settings in which the runs of one mean may differ.
 _FREE = ("run.dir", "run.seed", "run.resume", "data.split", "data.cache", "data.workers")
-"""Settings in which the runs of one mean may differ."""
 
 
 def means(names: Sequence[str], runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
@@ -24,13 +23,13 @@ def means(names: Sequence[str], runs: Sequence[RunFiles]) -> list[dict[str, Any]
     """
     groups: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for name, run in zip(names, runs, strict=True):
-        test, settings = run.results.get("test"), flat(parsed_config(run.config))
+        test, settings = run.results.get("test"), flat(run.settings)
         if test and settings and len(figures(test, "test")) == len(FIGURES["test"]):
-            kept = {k: v for k, v in settings.items() if k not in _FREE}
-            protocol = flat(test.get("protocol"))
-            alike = {k: v for k, v in protocol.items() if k not in (*OWN, "split")}
+            same = {k: v for k, v in settings.items() if k not in _FREE}
+            protocol = comparable(test)
             if {"dataset", "split"} <= protocol.keys():
-                groups[json.dumps([kept, alike], sort_keys=True, default=str)][name] = test
+                del protocol["split"]
+                groups[json.dumps([same, protocol], sort_keys=True, default=str)][name] = test
     tables = []
     for group in groups.values():
         splits = {str(test["protocol"]["split"]) for test in group.values()}
@@ -79,5 +78,5 @@ def mean_table(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> di
 
 
 def _told(name: str, result: Mapping[str, Any]) -> list[str]:
-    said = ", ".join(f"{what} {100 * v:.1f} %" for what, v in figures(result, "test").items())
-    return [f"{result['protocol']['split']}", f"{said}: {name}"]
+    said = ", ".join(f"{what} {percent(v)}" for what, v in figures(result, "test").items())
+    return [str(result["protocol"]["split"]), f"{said}: {name}"]

@@ -1,4 +1,4 @@
-"""Facts, comparison and results as words and figures; pure functions to JSON values."""
+"""Facts and results of a run as words and figures; pure functions to JSON values."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from sce_video.report.inputs import RunFiles
+from sce_video.config import flat
+from sce_video.report.inputs import RESULTS, RunFiles
 from sce_video.shardset.manifest import listed
 
 _STATES = {
@@ -18,7 +17,8 @@ _STATES = {
     "failed": "failed",
 }
 _SHORT = 12  # digits of a sha256 that are shown
-RESULTS = {"retrieval": "Retrieval", "knn": "Nearest neighbours", "test": "Test"}
+# What a protocol says of the run itself.
+_OWN = ("encoder", "encoder_sha256", "encoder_seed", "classifier", "classifier_sha256")
 FIGURES = {
     "retrieval": {"mAP": "mAP"},
     "knn": {"top1": "kNN top-1"},
@@ -29,7 +29,6 @@ _MEANING = {
         ["R@k", "share of queries with a video of their own class among the k nearest"],
         ["mAP", "mean over the queries of the average precision of the whole ranking"],
     ],
-    "knn": [],
     "test": [["Mean class accuracy", "mean over the classes of each one's top-1"]],
 }
 
@@ -41,27 +40,26 @@ def percent(share: float) -> str:
 
 def facts(files: RunFiles) -> dict[str, Any]:
     """State and key facts of a run."""
-    status, config = files.status, parsed_config(files.config)
+    status, config = files.status, files.settings
     model, objective = (_part(config, name) for name in ("model", "objective"))
     step = files.metrics[-1]["step"] if files.metrics else status.get("step")
     task = config.get("task")
+    width = f"width {model['width']}" if model.get("width") is not None else None
     pairs = [
         ("Task", task if task != "pretrain" else None),
-        ("Trunk", _joined(model.get("trunk"), _with("width", model.get("width")))),
+        ("Trunk", _joined(model.get("trunk"), width)),
         ("Objective", objective.get("name")),
         ("Clip", _clip(_part(config, "clip"))),
         ("Steps", f"{step:,}" if isinstance(step, int) else None),
         ("Checkpoint", status.get("checkpoint")),
     ]
     state = str(status.get("state", "unknown"))
-    trained = files.config is not None or status or files.metrics
     ended = _STATES.get(state, "how it ended is unknown")
+    if files.config is None and not status and not files.metrics:
+        ended = "weights of others, not trained here"
     return {
         "state": state,
-        "subtitle": _joined(
-            ended if trained else "weights of others, not trained here",
-            f"{files.written:%-d %B %Y, %H:%M} UTC",
-        ),
+        "subtitle": _joined(ended, f"{files.written:%-d %B %Y, %H:%M} UTC"),
         "last": files.last if state != "done" else None,
         "facts": [[name, str(value)] for name, value in pairs if value],
     }
@@ -72,18 +70,21 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
 
     A column whose values all lie in [0,1] is shown in percent.
     """
-    columns: list[str] = results["columns"]
     rows: list[dict[str, Any]] = results["rows"]
-    cells = {column: _cells([row.get(column) for row in rows]) for column in columns}
+    columns = [cells([row.get(column) for row in rows]) for column in results["columns"]]
+    shown = [[column[i] for column in columns] for i in range(len(rows))]
     return {
         "title": results["title"],
-        "columns": columns,
-        "rows": [
-            {"name": row["name"], "cells": [cells[column][i] for column in columns]}
-            for i, row in enumerate(rows)
-        ],
+        "columns": results["columns"],
+        "rows": [{"name": r["name"], "cells": c} for r, c in zip(rows, shown, strict=True)],
         "notes": results.get("notes", []),
     }
+
+
+def comparable(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What must agree before figures are compared: the protocol, but for what is the run's own."""
+    protocol = flat(summary.get("protocol"))
+    return {key: value for key, value in protocol.items() if key not in _OWN}
 
 
 def figures(summary: Mapping[str, Any] | None, kind: str) -> dict[str, float]:
@@ -113,7 +114,7 @@ def result_table(
     return {
         "title": heading(summary, kind),
         "figures": [[name, percent(value)] for name, value in figures(summary, kind).items()],
-        "protocol": [*_MEANING[kind], *_protocol(summary)],
+        "protocol": [*_MEANING.get(kind, ()), *_protocol(summary)],
         **_missing(summary),
         "classes": _classes(summary.get("per_class") or per_class),
     }
@@ -139,14 +140,9 @@ def _classes(classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     if not classes:
         return None
     columns = list(dict.fromkeys(name for row in classes.values() for name in row))
-    rows = {name: [row.get(c) for c in columns] for name, row in classes.items()}
-    return {
-        "columns": columns,
-        "shares": [
-            any(isinstance(r[i], float) for r in rows.values()) for i in range(len(columns))
-        ],
-        "rows": [[name, *map(_finite, values)] for name, values in rows.items()],
-    }
+    shares = [any(isinstance(row.get(c), float) for row in classes.values()) for c in columns]
+    rows = [[name, *(_finite(row.get(c)) for c in columns)] for name, row in classes.items()]
+    return {"columns": columns, "shares": shares, "rows": rows}
 
 
 def _finite(value: float | None) -> float | None:
@@ -164,6 +160,7 @@ def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
             f"the {take('k', None)} nearest bank videos vote for their class, weighted by "
             f"{take('votes')}, temp {take('temp', None)}"
         )
+    manifest = _digest(take("manifest_sha256", None), "manifest ")
     pairs = [
         ("Queries", _videos(summary, "samples", take("queries", None) or take("split", None))),
         ("Bank", _videos(summary, "bank_samples", take("bank", None))),
@@ -172,42 +169,33 @@ def _protocol(summary: Mapping[str, Any]) -> list[list[str]]:
         ("Features", take("features", None)),
         ("Similarity", take("similarity", None)),
         ("Encoder", _joined(take("encoder", None), _digest(take("encoder_sha256", None)))),
-        (
-            "Data",
-            _joined(
-                take("dataset", None),
-                str(take("shards", "")),
-                _digest(take("manifest_sha256", None), "manifest "),
-            ),
-        ),
+        ("Data", _joined(take("dataset", None), str(take("shards", "")), manifest)),
         ("Not in the shards", absent and f"{absent} (of the whole data set, never compared)"),
         *((n, _digest(v) if n.endswith("sha256") else v) for n, v in p.items()),
     ]
     return [[name, str(value)] for name, value in pairs if value is not None and value != ""]
 
 
-def _videos(summary: Mapping[str, Any], count: str, split: str | None) -> str | None:
+def _videos(summary: Mapping[str, Any], count: str, split: str | None) -> str:
     words = f"{summary[count]:,} videos" if count in summary else None
-    return " of ".join(filter(None, [words, split])) or None
+    return _joined(words, split, separator=" of ")
 
 
 def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Videos that could not be read, or are not in the shards: counted in words, and listed."""
     count = summary.get("missing", 0)
-    text = (
-        "Every video in the shards was read"
-        if not count
-        else (
-            f"{count:,} video{'s' if count > 1 else ''} could not be read and "
-            f"{'are' if count > 1 else 'is'} left out of the figures"
-        )
-    )
+    text = "Every video in the shards was read"
+    if count:
+        videos = f"{count:,} videos" if count > 1 else "1 video"
+        text = f"{videos} could not be read and {_are(count)} left out of the figures"
     lost = sum(listed(_part(summary, "protocol").get("not_in_shards", {})).values())
-    where = f"{lost:,} of the lists {'are' if lost > 1 else 'is'} not in the shards"
-    return {
-        "missing": f"{_joined(text, where if lost else None, separator='; ')}.",
-        "missing_samples": summary.get("missing_samples", []),
-    }
+    if lost:
+        text += f"; {lost:,} of the lists {_are(lost)} not in the shards"
+    return {"missing": f"{text}.", "missing_samples": summary.get("missing_samples", [])}
+
+
+def _are(count: int) -> str:
+    return "are" if count > 1 else "is"
 
 
 def _views(p: dict[str, Any]) -> str:
@@ -222,23 +210,10 @@ def _clip(clip: Mapping[str, Any]) -> str | None:
     return f"{clip['frames']} frames, {clip['seconds']:g} s, {clip['size']} px"
 
 
-def parsed_config(text: str | None) -> dict[str, Any]:
-    """The parsed configuration; a damaged one is still shown as text, so it is no error here."""
-    try:
-        config = yaml.safe_load(text or "")
-    except yaml.YAMLError:
-        return {}
-    return config if isinstance(config, dict) else {}
-
-
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A section of a configuration, empty where there is none."""
     part = config.get(name)
     return part if isinstance(part, dict) else {}
-
-
-def _with(word: str, value: object) -> str | None:
-    return None if value is None else f"{word} {value}"
 
 
 def _digest(sha256: str | None, what: str = "") -> str | None:
@@ -249,19 +224,20 @@ def _joined(*parts: str | None, separator: str = " · ") -> str:
     return separator.join(str(part) for part in parts if part)
 
 
-def _are_shares(values: Sequence[Any]) -> bool:
-    given = [value for value in values if value is not None]
-    return bool(given) and all(map(_is_share, given))
-
-
 def _is_share(value: object) -> bool:
     return isinstance(value, float | int) and 0 <= value <= 1
 
 
-def _cells(values: Sequence[Any]) -> list[dict[str, Any]]:
-    """A column's values as text; the highest share is marked as best."""
-    shares = _are_shares(values)
-    best = max((v for v in values if v is not None), default=None) if shares else None
+def cells(values: Sequence[Any], *, mark: bool = True) -> list[dict[str, Any]]:
+    """A row's or a column's values as text, "-" for None; of shares the best is marked.
+
+    Args:
+        values: shown in percent if they are shares in [0,1], all of them.
+        mark: whether they may be compared.
+    """
+    given = [value for value in values if value is not None]
+    shares = bool(given) and all(map(_is_share, given))
+    best = max(given) if shares and mark else None
     return [
         {"text": _text(value, shares), "best": value is not None and value == best}
         for value in values
@@ -271,12 +247,8 @@ def _cells(values: Sequence[Any]) -> list[dict[str, Any]]:
 def _text(value: object, share: bool) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float | int):
-        return (
-            percent(value)
-            if share
-            else f"{value:,.4g}"
-            if isinstance(value, float)
-            else f"{value:,}"
-        )
-    return str(value)
+    if isinstance(value, float | int) and share:
+        return percent(value)
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

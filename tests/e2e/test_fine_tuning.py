@@ -21,12 +21,7 @@ def accuracy(folder: Path, shards: Path) -> float:
     net, spec, _ = load_classifier(folder)
     index = open_shards(shards)
     found = extract(
-        {"net": net},
-        index,
-        index.rows("test"),
-        eval_views(spec, 3, 1, spec.size),
-        mean=spec.mean,
-        std=spec.std,
+        {"net": net}, spec, index, index.rows("test"), eval_views(spec, 3, 1, spec.size)
     )["net"]
     assert not found.missing
     return float((found.values.argmax(1) == found.labels).double().mean())

@@ -147,6 +147,7 @@ def test_names_stay_text(browser: Browser, both: str) -> None:
         ("#q=V3.MP4", 1),
         ("#curves", 3),
     ],
+    ids=["right", "wrong", "class-wrong", "class-none", "search", "section"],
 )
 def test_address_filters(browser: Browser, url: str, fragment: str, expected: int) -> None:
     browser.open(url + fragment)
@@ -154,7 +155,7 @@ def test_address_filters(browser: Browser, url: str, fragment: str, expected: in
     assert f"{expected} of 3 queries match" in browser.js("document.body.innerText")
 
 
-@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_filters_follow_clicks(browser: Browser, url: str, size: tuple[int, int]) -> None:
     browser.open(url, size)
     press = browser.tap if size == PHONE else browser.click
@@ -222,7 +223,7 @@ def test_reduced_motion_plays_only_on_a_click(browser: Browser, url: str) -> Non
     browser.until(f"{PLAYING} === 1")
 
 
-@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_classes_are_sorted(browser: Browser, url: str, size: tuple[int, int]) -> None:
     browser.open(url, size)
     press = browser.tap if size == PHONE else browser.click
@@ -308,7 +309,7 @@ def test_nothing_yet_is_said(browser: Browser, tmp_path: Path) -> None:
     assert browser.js(SIDEWAYS) <= 0
 
 
-@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_clips_are_visible(
     browser: Browser, url: str, size: tuple[int, int], tmp_path: Path
 ) -> None:

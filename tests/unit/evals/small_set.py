@@ -1,4 +1,4 @@
-"""A small shard set of made videos, and encoders and classifiers with random weights."""
+"""Small shard sets of made videos, encoders and classifiers with random weights, features."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sce_video.config import SupervisedConfig, dump_config
+from sce_video.engine.runtime import Runtime
+from sce_video.evals.kept import FEATURES_NAME, ROWS_NAME
+from sce_video.evals.request import Request
+from sce_video.evals.views import eval_views
 from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, save_classifier
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
+from sce_video.model.weights import open_encoder
 from sce_video.shard.__main__ import main as shard
+from sce_video.shardset.index import open_shards
 from tests.videos import moving_square, write_video
 
+VIDEOS = 18
 CLASSES = ("Archery", "Bowling", "Diving")
 SPEC = EncoderSpec(
     trunk="r2plus1d_18_small",
@@ -84,3 +91,29 @@ def random_run(
     )
     (folder / "config.yaml").write_text(dump_config(config))
     return folder
+
+
+def request_for(root: Path, split: str | None = None) -> Request:
+    """Features of ``ROOT/shards`` by the encoder of ``ROOT/run``; two videos a batch."""
+    encoder = open_encoder(root / "run")
+    views = eval_views(encoder.spec, 8, 3, None)
+    index = open_shards(root / "shards")
+    return Request(encoder, index, str(root / "shards"), split, views, torch.device("cpu"))
+
+
+def rank(number: int, ranks: int) -> Runtime:
+    return Runtime(number, number, ranks, torch.device("cpu"))
+
+
+def bits(folder: Path) -> tuple[bytes, bytes]:
+    """A folder of features as bytes."""
+    return (folder / FEATURES_NAME).read_bytes(), (folder / ROWS_NAME).read_bytes()
+
+
+def blobs(seed: int, n: int = 60) -> tuple[Tensor, Tensor]:
+    """Features of four classes around their centres ``[n,8]``, and their labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (n,), generator=generator)
+    centres = torch.randn(4, 8, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    noise = torch.randn(n, 8, generator=generator, dtype=torch.float64)
+    return centres[labels] + noise, labels

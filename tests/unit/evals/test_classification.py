@@ -16,7 +16,7 @@ from PIL import Image
 
 from sce_video.augment.ops import normalise
 from sce_video.cli import main
-from sce_video.evals import embed
+from sce_video.evals import embed, request
 from sce_video.evals.classification import write_spread
 from sce_video.evals.views import eval_views
 from sce_video.files import sha256_file
@@ -119,7 +119,7 @@ def test_scores_are_kept_and_shared_by_ranks(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = random_run(root / "ranks", root / "shards")
-    monkeypatch.setattr(embed, "cut", lambda rows, _: [rows[i : i + 2] for i in (0, 2, 4)])
+    monkeypatch.setattr(request, "cut", lambda rows, _: [rows[i : i + 2] for i in (0, 2, 4)])
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")  # takes two batches of three
     assert main(["--local_rank=1", "test", str(run), *FEW]) == 0

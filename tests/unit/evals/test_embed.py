@@ -10,57 +10,20 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from sce_video.cli import main
-from sce_video.engine.runtime import Runtime
-from sce_video.errors import UsageError, VerificationError
 from sce_video.evals import commands
 from sce_video.evals import embed as room
-from sce_video.evals.bank import extract_for
-from sce_video.evals.embed import Request, embed, read_features
-from sce_video.evals.views import eval_views
+from sce_video.evals.embed import embed
+from sce_video.evals.kept import find, read_features
+from sce_video.evals.request import Request
 from sce_video.files import sha256_file
-from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
-from sce_video.model.weights import open_encoder
 from sce_video.shardset.index import open_shards
-from tests.runs import make_shards
-
-VIDEOS = 18
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shard set and an encoder."""
-    root = tmp_path_factory.mktemp("embed")
-    make_shards(root, VIDEOS)
-    torch.manual_seed(0)
-    spec = EncoderSpec(
-        trunk="r3d_18",
-        width=4,
-        frames=2,
-        seconds=0.5,
-        size=28,
-        mean=(0.45, 0.45, 0.45),
-        std=(0.225, 0.225, 0.225),
-    )
-    (root / "run").mkdir()
-    save_encoder(root / "run" / "encoder.safetensors", build_encoder(spec), spec)
-    return root
-
-
-@pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
-    """The same with nothing kept yet."""
-    shutil.copytree(made / "run", tmp_path / "run", ignore=shutil.ignore_patterns("features"))
-    (tmp_path / "shards").symlink_to(made / "shards")
-    return tmp_path
+from tests.unit.evals.small_set import VIDEOS, bits, rank, request_for
 
 
 @pytest.fixture(autouse=True)
@@ -68,17 +31,6 @@ def often() -> Any:
     """A part a batch."""
     with patch.object(room, "_SAVE_EVERY", 0.0):
         yield
-
-
-def request_for(root: Path, split: str | None = None) -> Request:
-    encoder = open_encoder(root / "run")
-    views = eval_views(encoder.spec, 8, 3, None)  # 2 videos a batch
-    index = open_shards(root / "shards")
-    return Request(encoder, index, str(root / "shards"), split, views, torch.device("cpu"))
-
-
-def rank(number: int, ranks: int) -> Runtime:
-    return Runtime(number, number, ranks, torch.device("cpu"))
 
 
 class Counting(nn.Module):
@@ -101,51 +53,11 @@ def counted(request: Request, stop: int | None = None) -> tuple[Request, Countin
     return replace(request, encoder=replace(request.encoder, trunk=trunk)), trunk
 
 
-def bits(folder: Path) -> tuple[bytes, bytes]:
-    return (folder / room.FEATURES_NAME).read_bytes(), (folder / room.ROWS_NAME).read_bytes()
-
-
-@pytest.fixture(scope="module")
-def whole(made: Path) -> tuple[Path, tuple[bytes, bytes]]:
-    """What one process makes."""
-    with patch.object(room, "_SAVE_EVERY", 1e9):
-        folders = embed([request_for(made)], rank(0, 1))
-    assert folders is not None
-    return folders[0], bits(folders[0])
-
-
 def same_but_for_the_place(a: tuple[bytes, bytes], b: tuple[bytes, bytes], where: Path) -> bool:
     """The header names encoder and shards; tensors and table are the same bits."""
     (x, rows), (y, other_rows) = a, b
     cut = [8 + int.from_bytes(data[:8], "little") for data in (x, y)]
     return rows == other_rows and x[cut[0] :] == y[cut[1] :]
-
-
-def test_the_files_are_what_others_read(whole: tuple[Path, Any], made: Path) -> None:
-    folder, _ = whole
-    with safe_open(folder / "features.safetensors", framework="pt") as stream:
-        features = stream.get_tensor("features")
-        protocol = json.loads(stream.metadata()["sce_video"])
-    assert features.shape == (VIDEOS, 32)
-    assert features.dtype == torch.float32
-    assert {"encoder_sha256", "manifest_sha256", "views", "precision", "mean"} <= protocol.keys()
-    assert (protocol["samples"], protocol["missing"]) == (VIDEOS, [])
-    table = pq.read_table(folder / "rows.parquet")
-    index = open_shards(made / "shards")
-    assert table.column_names == ["row", "shard", "key", "label", "class", "path"]
-    assert [str(table.schema.field(n).type) for n in ("row", "label")] == ["int64", "int64"]
-    assert table.column("path").to_pylist() == index.strings("path")
-    assert {p.name for p in folder.iterdir()} == {"features.safetensors", "rows.parquet"}
-    # Each row is its own video's: computed alone, one view after the other.
-    request = request_for(made)
-    from sce_video.evals.features import extract
-
-    spec, trunk = request.encoder.spec, {"": request.encoder.trunk}
-    alone = extract(trunk, index, np.array([7]), request.views, mean=spec.mean, std=spec.std)[
-        ""
-    ].values
-    torch.testing.assert_close(features[7:8], alone, rtol=1e-5, atol=1e-6)
-    assert (features[7] - features[6]).norm() > 1e-3 * features[6].norm()
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -171,7 +83,7 @@ def test_a_killed_run_goes_on_with_what_it_has(
         embed([request], rank(0, 1))
     parts = list((request.folder / "parts").glob("*.safetensors"))
     assert len(parts) == 4  # 8 videos
-    assert request.kept() is None
+    assert find(request) is None
     # What a process that died while it wrote leaves is not read.
     (request.folder / "parts" / "0123.tmp").write_bytes(b"half")
     # It goes on as two ranks, the first of which has little left to do.
@@ -203,34 +115,6 @@ def test_a_second_request_reads_and_decodes_nothing(root: Path) -> None:
             embed([replace(request, views=replace(request.views, crops=1))], rank(0, 1))
 
 
-def test_the_folder_is_of_all_that_the_numbers_depend_on(root: Path) -> None:
-    request = request_for(root)
-    encoder = request.encoder
-    others = [
-        replace(request, split="train"),
-        replace(request, views=replace(request.views, size=30)),
-        replace(request, device=torch.device("cuda")),
-        replace(request, encoder=replace(encoder, identity={"encoder_sha256": "0"})),
-        replace(
-            request,
-            encoder=replace(encoder, spec=encoder.spec.model_copy(update={"mean": (0, 0, 0)})),
-        ),
-        replace(request, index=replace(request.index, digest="0")),
-    ]
-    assert len({r.folder for r in [request, *others]}) == 1 + len(others)
-    moved = {**encoder.identity, "encoder": "elsewhere"}
-    same = replace(request, workers=5, encoder=replace(encoder, identity=moved))
-    assert same.folder == request.folder
-
-
-def test_the_group_may_read_features(root: Path, for_the_group: int) -> None:
-    command = ["embed", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
-    command += ["--split", "test", "--clips", "1", "--crops", "1", "--workers", "0"]
-    assert main([*command, "--out", str(root / "out")]) == 0
-    files = [*root.glob("run/features/*/*"), *root.glob("out/*")]
-    assert [path.stat().st_mode & 0o777 for path in files] == [for_the_group] * 4
-
-
 def test_an_encoder_where_nothing_can_be_written_is_evaluated_elsewhere(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,30 +129,6 @@ def test_an_encoder_where_nothing_can_be_written_is_evaluated_elsewhere(
     assert (folder / "knn/knn.json").is_file()
     assert len(list(folder.glob("features/*/features.safetensors"))) == 2
     assert sorted(path.name for path in (root / "run").iterdir()) == before
-
-
-def test_a_damaged_file_is_said(root: Path) -> None:
-    request = request_for(root, "test")
-    [folder] = embed([request], rank(0, 1)) or []
-    (folder / "features.safetensors").write_bytes(b"\0" * 100)
-    with pytest.raises(VerificationError, match=f"damaged.*delete {folder}"):
-        read_features(folder, request)
-
-
-@pytest.fixture
-def lossy(root: Path, made: Path) -> Path:
-    """The set with one test and one train video overwritten by zeros."""
-    (root / "shards").unlink()
-    shutil.copytree(made / "shards", root / "shards")
-    index = open_shards(root / "shards")
-    for split in ("train", "test"):
-        row = int(index.rows(split)[2])
-        tar = root / "shards" / index.strings("shard")[row]
-        with tar.open("r+b") as stream:
-            for member in ("media", "idx"):
-                stream.seek(int(index.numbers(f"{member}_offset")[row]))
-                stream.write(b"\0" * int(index.numbers(f"{member}_size")[row]))
-    return root
 
 
 def test_missing_samples_are_counted_named_and_never_replaced(
@@ -354,69 +214,6 @@ def test_what_never_came_into_the_shards_is_missing_too(
     assert "not in the shards, see its rejects.csv: 2 missing" in capsys.readouterr().err
 
 
-def test_leave_one_out_and_mixed_usage(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ["--encoder", str(root / "run"), "--shards", str(root / "shards")]
-    common += ["--clips", "1", "--crops", "1", "--workers", "0"]
-    assert main(["knn", *common, "--leave-one-out", "test", "--k", "3"]) == 0
-    result = json.loads((root / "run/knn/knn.json").read_text())
-    assert (result["samples"], result["bank_samples"]) == (6, 6)
-    assert result["protocol"]["bank"] == "test, without the query"
-    out = root / "everything"
-    assert main(["knn", *common, "--leave-one-out", "--out", str(out)]) == 0
-    assert json.loads((out / "knn.json").read_text())["samples"] == VIDEOS
-    assert main(["knn", *common, "--leave-one-out", "test", "--bank", "a", "--queries", "b"]) == 2
-    assert "takes the place of" in capsys.readouterr().err
-
-
-def test_a_result_of_another_evaluation_is_not_replaced(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    common = ["--encoder", str(root / "run"), "--shards", str(root / "shards"), "--crops", "1"]
-    lists = ["--bank", "train", "--queries", "test", "--clips", "1", "--workers", "0"]
-    swapped = ["--bank", "test", "--queries", "train", *lists[4:]]
-    for verb, file in (("retrieve", "retrieval/retrieval.json"), ("knn", "knn/knn.json")):
-        path = root / "run" / file
-        assert main([verb, *common, *lists]) == 0
-        before = path.read_bytes()
-        with patch.object(room, "extract_batches", side_effect=AssertionError("worked")):
-            assert main([verb, *common, *swapped]) == 2
-            error = capsys.readouterr().err
-            assert f"{path}: is the result of another evaluation (bank train, here test; " in error
-            assert error.endswith("queries test, here train); give --out, or remove it\n")
-            assert main([verb, *common, *lists, "--size", "30"]) == 2
-            assert "(size 32, here 30)" in capsys.readouterr().err
-        assert path.read_bytes() == before
-        out = ["--out", str(root / verb)]
-        assert main([verb, *common, *lists, *out]) == 0
-        assert main([verb, *common, *swapped, *out]) == 0  # as asked
-    assert main(["knn", *common, *lists, "--k", "3"]) == 2
-    assert "(k 20, here 3)" in capsys.readouterr().err
-    assert main(["knn", *common, "--leave-one-out", *lists[4:]]) == 2
-    assert "bank train, here all, without the query" in capsys.readouterr().err
-    # A newer encoder's result is what is wanted.
-    shutil.rmtree(root / "run/features")
-    weights = open_encoder(root / "run")
-    torch.nn.init.ones_(next(weights.trunk.parameters()))
-    save_encoder(root / "run" / "encoder.safetensors", weights.trunk, weights.spec)
-    assert main(["knn", *common, *lists]) == 0
-    assert path.read_bytes() != before
-
-
-def test_what_is_no_encoder_and_no_list_is_one_line(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    common = ["--shards", str(root / "shards"), "--workers", "0", "--clips", "1", "--crops", "1"]
-    encoder = ["--encoder", str(root / "run")]
-    assert main(["knn", *common, *encoder, "--split", "1"]) == 2
-    assert "no lists of a split '1'; it has split\n" in capsys.readouterr().err
-    assert main(["knn", *common, *encoder, "--split", "split"]) == 0
-    (root / "README.md").write_text("# An encoder\n")
-    assert main(["knn", *common, "--encoder", str(root / "README.md")]) == 2
-    error = capsys.readouterr().err
-    assert f"{root / 'README.md'}: not an encoder of sce-video: no safetensors file" in error
-    assert error.count("\n") == 1
-
-
 def test_an_encoder_of_images_takes_frames_of_videos(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -451,25 +248,3 @@ def test_other_ranks_are_silent(
     assert (printed.out, printed.err) == ("", "")
     assert not (root / "run" / "retrieval").exists()
     assert len(list(root.glob("run/features/*/parts/*.safetensors"))) == 2  # of either list
-
-
-def test_samples_without_a_class_neither_vote_nor_count(root: Path) -> None:
-    request = request_for(root)
-    index = request.index
-    labels = index.numbers("label").astype(np.int32)
-    labels[index.rows("test")[:2]] = labels[index.rows("train")[:4]] = -1
-    column = index.table.column_names.index("label")
-    table = index.table.set_column(column, "label", pa.array(labels))
-    views = replace(request.views, clips=1, crops=1)
-    lists = [
-        replace(request, index=replace(index, table=table), views=views, split=split)
-        for split in ("train", "test")
-    ]
-    data = extract_for(lists, rank(0, 1))
-    assert data is not None
-    assert (len(data.bank.rows), len(data.queries.rows)) == (8, 4)
-    assert data.protocol["unlabelled"] == 6
-    assert min(data.bank.labels.min(), data.queries.labels.min()) >= 0
-    nobody = index.table.set_column(column, "label", pa.array(np.full_like(labels, -1)))
-    with pytest.raises(UsageError, match="no sample of train has a class"):
-        extract_for([replace(r, index=replace(index, table=nobody)) for r in lists], rank(0, 1))

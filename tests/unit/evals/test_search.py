@@ -86,16 +86,15 @@ def test_an_image_is_a_still_clip(
     assert by_image[0]["score"] == pytest.approx(by_video[0]["score"], abs=0.02)
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_an_approximate_index_names_the_same_samples(
-    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in (("_LEAST", 1), ("_HELD", 2), ("_PER_LIST", 1)):
         monkeypatch.setattr(nearest, name, value)
-    out = str(root / kind)
+    out = str(root / "ivf")
     command = ["search", "build", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
-    assert main([*command, "--split", "train", *FEW, "--kind", kind, "--out", out]) == 0
-    assert f"{kind}, l" in capsys.readouterr().out  # lists or links, and the rest
+    assert main([*command, "--split", "train", *FEW, "--kind", "ivf", "--out", out]) == 0
+    assert "ivf, lists" in capsys.readouterr().out
     index = open_shards(root / "shards")
     for row in index.rows("train")[[0, 7, 11]].tolist():  # those at the end changed places
         video = str(root / "raw" / index.strings("path")[row])

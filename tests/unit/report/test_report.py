@@ -248,10 +248,18 @@ def test_half_a_line_of_metrics_is_left_out(run: Path) -> None:
 
 
 DAMAGED = [
-    *("status.json", "results.json", "retrieval/retrieval.json", "retrieval/neighbours.json"),
-    *("knn/knn.json", "test/test.json", "test/per_class.csv", "test/confusion.png"),
+    "status.json",
+    "results.json",
+    "config.yaml",
+    "run.log",
+    "samples/views.png",
+    "retrieval/retrieval.json",
+    "retrieval/neighbours.json",
+    "knn/knn.json",
+    "test/test.json",
     "test/mean.json",
-    *("config.yaml", "run.log", "samples/views.png"),
+    "test/per_class.csv",
+    "test/confusion.png",
 ]
 
 

@@ -1,22 +1,9 @@
-"""Scores of a classifier: views to a video, accuracies, confusion. Pure functions."""
+"""Accuracies and the confusion matrix of a classifier's scores. Pure functions."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-
-def mean_of_views(values: Tensor) -> Tensor:
-    """Plain mean over the views: ``[B,V,F]`` -> ``[B,F]``; what features take."""
-    return values.mean(1)
-
-
-def mean_probability(logits: Tensor) -> Tensor:
-    """Softmax of every view, then their mean: ``[B,V,C]`` -> ``[B,C]``, rows sum to 1.
-
-    In this order (the published one), so that a view with large logits counts as one view.
-    """
-    return logits.softmax(2).mean(1)
 
 
 def best(scores: Tensor, k: int) -> Tensor:
@@ -50,8 +37,3 @@ def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
 def class_accuracy(confusion: Tensor) -> Tensor:
     """Share of each class's samples that are right: ``[C,C]`` -> ``[C]`` float64; NaN of none."""
     return confusion.diagonal().double() / confusion.sum(1)
-
-
-def mean_class_accuracy(confusion: Tensor) -> float:
-    """Mean of the classes' accuracies; classes without a sample do not count."""
-    return class_accuracy(confusion).nanmean().item()
