@@ -5,7 +5,6 @@ Sections are in ``sections.py``, what a task has of them in ``tasks.py``.
 
 from sce_video.config.load import (
     changed_keys,
-    check_run_folder,
     configs_folder,
     dump_config,
     find_config,
@@ -36,7 +35,6 @@ __all__ = [
     "SupervisedConfig",
     "TrackConfig",
     "changed_keys",
-    "check_run_folder",
     "configs_folder",
     "dump_config",
     "find_config",

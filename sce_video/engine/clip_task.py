@@ -14,11 +14,13 @@ from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.augment.recipes import Recipe, find_recipe
 from sce_video.config import Config
-from sce_video.engine.health import view_grid
+from sce_video.engine.pictures import view_grid
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
+from sce_video.model.compiled import compile_trunk
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
+from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.weights import OpenedEncoder, open_encoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
@@ -75,18 +77,24 @@ def find_start(config: Config) -> OpenedEncoder | None:
     return found
 
 
-def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -> None:
+def start_from(
+    config: Config,
+    found: OpenedEncoder | None,
+    trunk: nn.Module,
+    others: dict[str, nn.Module],
+) -> None:
     """Give ``trunk`` the weights that ``run.init_from`` names, if any; logs what did not get any.
 
     Args:
         config: of the run.
+        found: of :func:`find_start` where it was called before; None = it is called here.
         trunk: with fresh weights.
         others: what is trained beside it, by name; it stays fresh.
 
     Raises:
         UsageError: as :func:`find_start`.
     """
-    found = find_start(config)
+    found = found or find_start(config)
     if found is None:
         return
     tensors = found.trunk.state_dict()
@@ -104,6 +112,15 @@ def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -
         log.warning("that trunk was fed with other mean and std: %s, here %s", its, ours)
 
 
+def switch_on(config: Config, trunk: nn.Module, *others: nn.Module) -> None:
+    """Checkpoint the activations of the trained ``trunk``, compile it and others; where asked."""
+    if config.train.checkpoint_activations:
+        checkpoint_activations(trunk)
+    if config.train.compile:
+        for each in (trunk, *others):
+            compile_trunk(each)
+
+
 def view_recipe(config: Config) -> Recipe:
     """The recipe with the config's own values, for as many views as the run takes."""
     augment = config.augment
@@ -118,7 +135,7 @@ def view_recipe(config: Config) -> Recipe:
 
 
 def autocast_dtype(config: Config, runtime: Runtime) -> torch.dtype | None:
-    """Of the trunk's arithmetic; None = fp32."""
+    """The dtype that the trunk runs in by ``train.precision``; None = fp32, without autocast."""
     precision = config.train.precision
     bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
     return torch.bfloat16 if bf16 else None
@@ -127,18 +144,27 @@ def autocast_dtype(config: Config, runtime: Runtime) -> torch.dtype | None:
 class ClipTask:
     """The part of a :class:`sce_video.engine.task.Task` that feeds it and keeps its trunk."""
 
+    module: nn.Module
+
     def __init__(
         self,
         config: Config,
         index: ShardIndex | None,
         plan: BatchPlan | ForeignPlan,
         runtime: Runtime,
+        start: OpenedEncoder | None = None,
     ) -> None:
+        """``start``: of :func:`find_start` where it was called before."""
         self.config, self.runtime, self.plan, self._index = config, runtime, plan, index
         self.steps_per_epoch = plan.steps_per_epoch
         self.total_steps = plan.steps_per_epoch * plan.epochs
         self.spec = encoder_spec(config)
+        self.module = self._build(start)
         self._augment = self._augmenter()
+
+    def _build(self, start: OpenedEncoder | None) -> nn.Module:
+        """What is trained, with its first weights."""
+        raise NotImplementedError
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """Micro-batches of uint8 clips from worker processes."""
@@ -169,12 +195,10 @@ class ClipTask:
         return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
 
     def _augmenter(self) -> Augmenter:
-        config, recipe = self.config, view_recipe(self.config)
+        config, recipe, device = self.config, view_recipe(self.config), self.runtime.device
         clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
-        kernels = choose_kernels(
-            recipe, config.shape.frames, config.shape.size, self.runtime.device, clips
-        )
-        return Augmenter(recipe, config.run.seed, self.runtime.device, kernels)
+        kernels = choose_kernels(recipe, config.shape.frames, config.shape.size, device, clips)
+        return Augmenter(recipe, config.run.seed, device, kernels)
 
     def _views(self, batch: ClipBatch) -> list[Tensor]:
         return self._augment(batch.views, batch.epochs, batch.rows)

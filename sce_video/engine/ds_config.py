@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from sce_video.config import Config
+from sce_video.config import Config, OptimConfig
+from sce_video.engine.optim.build import build_optimizer
+from sce_video.engine.optim.lars import LARS
+from sce_video.engine.zero_layout import Segment, zero_layout
 from sce_video.errors import UsageError
 
 _PRECISION = "use train.precision: parameters stay fp32, DeepSpeed would cast BN with the rest"
@@ -30,10 +33,20 @@ _OURS = {
 }
 # What the tests compare with stage 0; DeepSpeed's others change the result or hide the partitions.
 _ZERO = {
-    *("stage", "overlap_comm", "contiguous_gradients", "reduce_scatter", "reduce_bucket_size"),
-    *("allgather_partitions", "allgather_bucket_size", "offload_optimizer", "sub_group_size"),
-    *("stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size"),
-    *("stage3_param_persistence_threshold", "stage3_model_persistence_threshold"),
+    "stage",
+    "overlap_comm",
+    "contiguous_gradients",
+    "reduce_scatter",
+    "reduce_bucket_size",
+    "allgather_partitions",
+    "allgather_bucket_size",
+    "offload_optimizer",
+    "sub_group_size",
+    "stage3_max_live_parameters",
+    "stage3_max_reuse_distance",
+    "stage3_prefetch_bucket_size",
+    "stage3_param_persistence_threshold",
+    "stage3_model_persistence_threshold",
 }
 
 
@@ -80,6 +93,29 @@ def _check_zero(section: dict[str, Any]) -> None:
         raise UsageError(f"{where}.offload_optimizer.device: cpu or none, others are not supported")
     if section["stage"] == 0 and offload["device"] == "cpu":
         raise UsageError(f"{where}.offload_optimizer: needs stage 1, 2 or 3, stage 0 ignores it")
+
+
+def build_engine(
+    module: nn.Module, optim: OptimConfig, config: dict[str, Any]
+) -> tuple[Any, list[Segment]]:
+    """DeepSpeed's engine around ``module``, and where its optimizer keeps the parameters.
+
+    Args:
+        module: with all that a checkpoint must hold.
+        optim: of the run.
+        config: of :func:`deepspeed_config`.
+
+    Raises:
+        SceVideoError: a DeepSpeed that lays parameters out differently.
+    """
+    optimizer = build_optimizer(module, optim)
+    engine = initialize(module, optimizer, config)
+    segments = zero_layout(engine)
+    if isinstance(optimizer, LARS) and engine.zero_optimization_stage() > 0:
+        names = [n for n, p in module.named_parameters() if p.requires_grad]
+        slots = {name: i for i, name in enumerate(names)}
+        optimizer.bind(segments, slots, engine.device)
+    return engine, segments
 
 
 def initialize(module: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What the trainer asks of a task; it knows no task by name."""
+"""What the training loop asks of a task; it knows no task by name."""
 
 from __future__ import annotations
 

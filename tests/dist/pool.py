@@ -51,9 +51,9 @@ def _serve(pipe: Connection) -> None:
     import deepspeed.runtime.zero.stage3
     import deepspeed.runtime.zero.stage_1_and_2  # noqa: F401
 
+    import sce_video.engine.loop
     import sce_video.engine.pretrain
-    import sce_video.engine.supervised
-    import sce_video.engine.loop  # noqa: F401
+    import sce_video.engine.supervised  # noqa: F401
 
     while True:
         try:
@@ -182,8 +182,9 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     import numpy as np
     import torch
 
-    from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
     from sce_video.engine.loop import Trainer
+    from sce_video.engine.run_folder import RunFolder
+    from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.stream.loader import ClipBatch
     from sce_video.stream.order import BatchPlan
 
@@ -201,7 +202,7 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     patch.object(kind, "batches", batches).start()
     patch("sce_video.model.encoder.build_trunk", lambda name, width: small_trunk()).start()
     runtime = start_runtime(workers=0)
-    log_to(Path(config.run.dir), runtime)
+    RunFolder(Path(config.run.dir)).log_to(runtime)
     torch.set_num_threads(1)
     plan = BatchPlan(
         rows=np.arange(144),

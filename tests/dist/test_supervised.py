@@ -145,9 +145,9 @@ def clusters(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def probe(config: Any) -> None:
     """The real task and trainer on features in the place of clips."""
+    from sce_video.engine.loop import Trainer
     from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
-    from sce_video.engine.loop import Trainer
     from sce_video.stream.loader import ClipBatch
     from sce_video.stream.order import BatchPlan
 

@@ -13,7 +13,6 @@ import torch.distributed as dist
 
 from tests.dist.pool import RankPool, small_config
 
-
 SWITCH = "checkpoint_activations"
 
 
@@ -26,9 +25,9 @@ def pool() -> Iterator[RankPool]:
 def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
     """Two steps; writes losses, gradients, state and all collectives of the forward and backward."""
     from sce_video.engine.ds_config import deepspeed_config, initialize
+    from sce_video.engine.optim.build import build_optimizer
     from sce_video.engine.pretrain import build_siamese
     from sce_video.engine.runtime import start_runtime, stop_runtime
-    from sce_video.engine.loop import build_optimizer
     from sce_video.engine.zero_layout import gathered
 
     config = small_config(

@@ -229,7 +229,7 @@ def test_what_torch_draws_is_the_same_after_a_resume(runs: Runs, tmp_path: Path)
 
 def misplaced(config: Any) -> None:
     """Training on partitions that do not lie where the layout is read."""
-    from sce_video.engine import loop as trainer, zero_layout
+    from sce_video.engine import ds_config, zero_layout
 
     real = zero_layout.zero_layout
 
@@ -239,7 +239,7 @@ def misplaced(config: Any) -> None:
         (zero.fp16_groups if three else zero.round_robin_bit16_groups)[0].reverse()
         return real(engine)
 
-    patch.object(trainer, "zero_layout", reversed_layout).start()
+    patch.object(ds_config, "zero_layout", reversed_layout).start()
     pretrain(config)
 
 

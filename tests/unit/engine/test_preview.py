@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sce_video.config import load_pretraining
-from sce_video.engine.cost import needs
+from sce_video.engine.cost import cost
 from sce_video.engine.pretrain import build_siamese
 from sce_video.engine.preview import describe
 from sce_video.stream.data import planned_data
@@ -34,7 +34,7 @@ def test_parameters_and_activations_are_those_of_real_tensors(overrides: tuple[s
     plan, _ = planned_data(config, 64, 1)
     bf16 = config.train.precision == "bf16"
     state = torch.get_rng_state()
-    need = needs(config, plan, bf16=bf16, cuda=False)
+    need = cost(config, plan, bf16=bf16, cuda=False)
     assert torch.equal(torch.get_rng_state(), state)
 
     dtype = torch.bfloat16 if bf16 else None
@@ -65,9 +65,9 @@ def test_what_checkpointing_saves_and_costs() -> None:
     """Inputs of 8 blocks are kept instead of all that is in them; the forward pass runs again."""
     config = load_pretraining("demo.yaml", SMALL)
     plan, _ = planned_data(config, 64, 1)
-    plain = needs(config, plan, bf16=False, cuda=False)
+    plain = cost(config, plan, bf16=False, cuda=False)
     again = {"train": config.train.model_copy(update={"checkpoint_activations": True})}
-    less = needs(config.model_copy(update=again), plan, bf16=False, cuda=False)
+    less = cost(config.model_copy(update=again), plan, bf16=False, cuda=False)
     assert 0.05 < less.memory["activations"] / plain.memory["activations"] < 0.4
     assert less.flops / plain.flops == pytest.approx(5 / 4, rel=0.01)
 
@@ -75,15 +75,15 @@ def test_what_checkpointing_saves_and_costs() -> None:
 def test_a_probe_is_a_collective_of_its_own() -> None:
     config = load_pretraining("demo.yaml", SMALL)
     plan, _ = planned_data(config, 64, 2)
-    sent = needs(config, replace(plan, classes=10), bf16=False, cuda=False).sent
+    sent = cost(config, replace(plan, classes=10), bf16=False, cuda=False).sent
     assert sent["linear probe"] == 4 * 10 * (8 * config.model.width + 1)
-    assert needs(config, plan, bf16=False, cuda=False).sent["linear probe"] == 0
+    assert cost(config, plan, bf16=False, cuda=False).sent["linear probe"] == 0
 
 
 def test_work_is_that_of_the_published_trunk() -> None:
     config = load_pretraining("pretrain/sce_imagenet_resnet50_200ep.yaml", ["train.batch_size=8"])
     plan, _ = planned_data(config, 64, 1)
-    need = needs(config, plan, bf16=True, cuda=True)
+    need = cost(config, plan, bf16=True, cuda=True)
     macs = 4.09e9  # ResNet-50 at 224, torchvision's table
     # Two views; forward in both branches, backward twice as much in one.
     assert need.flops / 8 == pytest.approx(2 * 4 * 2 * macs, rel=0.02)
@@ -93,7 +93,7 @@ def test_memory_and_traffic_by_stage_ranks_and_accumulation() -> None:
     def of(ranks: int, *overrides: str) -> tuple[dict[str, float], dict[str, float]]:
         config = load_pretraining("demo.yaml", [*SMALL, *overrides])
         plan, _ = planned_data(config, 64, ranks)
-        need = needs(config, plan, bf16=False, cuda=True)
+        need = cost(config, plan, bf16=False, cuda=True)
         return {k: v / (4 * need.trained) for k, v in need.memory.items()}, {
             k: v / (4 * need.trained) for k, v in need.sent.items()
         }

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from sce_video.config import PretrainConfig, SupervisedConfig
 from sce_video.engine.clip_task import encoder_spec, find_start, fresh_trunk, start_from
-from sce_video.engine.cost import needs
+from sce_video.engine.cost import cost
 from sce_video.engine.pretrain import build_siamese
 from sce_video.engine.preview import describe
 from sce_video.engine.runtime import Runtime
@@ -80,7 +80,7 @@ def test_all_networks_start_with_the_encoder_s_weights(
         siamese = build_siamese(pretraining(encoder), None, samples=9, epoch_steps=1)
     assert siamese.momentum is not None
     classifier = build_classifier(supervised(), 3)
-    start_from(supervised(init=encoder), classifier.trunk, {"linear": classifier.linear})
+    start_from(supervised(init=encoder), None, classifier.trunk, {"linear": classifier.linear})
     for trunk in (siamese.online.trunk, siamese.momentum.trunk, classifier.trunk):
         state: dict[str, torch.Tensor] = trunk.state_dict()
         assert state.keys() == given.keys()
@@ -108,7 +108,7 @@ def test_a_resumed_run_needs_no_encoder_and_other_colours_are_said(
     assert find_start(supervised(run=gone)) is None
     images: dict[str, Any] = {"augment": {"recipe": "imagenet_linear"}, "clip": None}
     config = supervised(init=encoder, **images)
-    start_from(config, build_encoder(encoder_spec(config)), {})
+    start_from(config, None, build_encoder(encoder_spec(config)), {})
     assert "was fed with other mean and std: ((0.45, 0.45, 0.45)" in caplog.text
 
 
@@ -166,7 +166,7 @@ def test_weights_of_another_library_start_a_run(
     )
     trunk = fresh_trunk(config)
     with caplog.at_level("INFO", logger="sce_video"):
-        start_from(config, trunk, {})
+        start_from(config, None, trunk, {})
     assert "left out: fc (2)" in caplog.text
     weights = theirs.state_dict()
     for name, tensor in trunk.state_dict().items():
@@ -200,7 +200,7 @@ def test_the_loss_is_the_cross_entropy_of_a_batch(task: str) -> None:
 @pytest.mark.parametrize("task", ["linear", "finetune"])
 def test_the_plan_counts_what_is_trained_and_kept(task: str) -> None:
     config = supervised(task, train={"batch_size": 8}, optim={"name": "sgd"})
-    need = needs(config, plan(config), bf16=False, cuda=False)
+    need = cost(config, plan(config), bf16=False, cuda=False)
     net = build_classifier(config, 3)
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     assert need.trained == trained
@@ -220,9 +220,9 @@ def test_the_plan_counts_what_is_trained_and_kept(task: str) -> None:
     assert held.shape == (8, 3)
     assert need.memory["activations"] == pytest.approx(clip.nbytes + sum(kept.values()), rel=0.02)
     other = supervised("finetune" if task == "linear" else "linear", train={"batch_size": 8})
-    ratio = need.flops / needs(other, plan(other), bf16=False, cuda=False).flops
+    ratio = need.flops / cost(other, plan(other), bf16=False, cuda=False).flops
     assert ratio == pytest.approx(1 / 3 if task == "linear" else 3)
-    sent = needs(config, plan(config, 2), bf16=False, cuda=False).sent
+    sent = cost(config, plan(config, 2), bf16=False, cuda=False).sent
     assert (sent["SyncBN"] > 0) == (task == "finetune")
     text = describe(config, plan(config), cuda=False)
     trunk = "frozen" if task == "linear" else "trained"
