@@ -26,7 +26,6 @@ from sce_video.engine.ranks import place
 
 if TYPE_CHECKING:
     from sce_video.config import AnyConfig
-    from sce_video.engine.task import Task
 
 log = logging.getLogger("sce_video")
 
@@ -70,11 +69,11 @@ def train(config: AnyConfig) -> None:
 
     import torch
 
-    from sce_video.engine.clip_task import find_start
+    from sce_video.engine.clip_task import ClipTask, find_start
     from sce_video.engine.loop import Trainer
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.preview import describe
-    from sce_video.engine.runtime import environment, start_runtime, stop_runtime
+    from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
     from sce_video.evals.online import OnlineEvaluation
 
@@ -83,10 +82,8 @@ def train(config: AnyConfig) -> None:
     header = "" if here.rank else describe(config, plan, cuda=torch.cuda.is_available())
     runtime = start_runtime(config.data.workers)
     RunFolder(Path(config.run.dir)).log_to(runtime)
-    if runtime.main:
-        log.info("environment: %s", environment(runtime.device), extra={"file_only": True})
     try:
-        task: Task
+        task: ClipTask
         evaluation = None
         if isinstance(config, PretrainConfig):
             task = PretrainTask(config, index, plan, runtime, start)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from sce_video.augment.recipes import Recipe, find_recipe
 from sce_video.config import Config
 from sce_video.engine.pictures import view_grid
 from sce_video.engine.runtime import Runtime
+from sce_video.engine.task import StepLoss
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunk
@@ -134,17 +136,24 @@ def view_recipe(config: Config) -> Recipe:
     return replace(recipe, views=recipe.views[: config.views])
 
 
+def runs_bf16(config: Config, *, cuda: bool) -> bool:
+    """Whether the trunk runs under bf16 autocast, by ``train.precision``; else it is fp32."""
+    return config.train.precision == "bf16" or (config.train.precision == "auto" and cuda)
+
+
 def autocast_dtype(config: Config, runtime: Runtime) -> torch.dtype | None:
-    """The dtype that the trunk runs in by ``train.precision``; None = fp32, without autocast."""
-    precision = config.train.precision
-    bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
-    return torch.bfloat16 if bf16 else None
+    """The dtype that the trunk runs in under autocast; None = fp32, without autocast."""
+    return torch.bfloat16 if runs_bf16(config, cuda=runtime.device.type == "cuda") else None
 
 
 class ClipTask:
-    """The part of a :class:`sce_video.engine.task.Task` that feeds it and keeps its trunk."""
+    """A thing to train on clips: what the loop asks of it, and what all tasks do alike.
 
-    module: nn.Module
+    A new task says what it trains (``_build``, :meth:`trunk`), its :meth:`loss`, and what moves
+    after a step (:meth:`end_step`).
+    """
+
+    module: nn.Module  # goes into the engine, with all that a checkpoint must hold
 
     def __init__(
         self,
@@ -167,7 +176,7 @@ class ClipTask:
         raise NotImplementedError
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
-        """Micro-batches of uint8 clips from worker processes."""
+        """This rank's micro-batches of uint8 clips after ``consumed`` global samples."""
         config = self.config
         clip, recipe = config.shape, self._augment.recipe
         sampler = RandomClips(
@@ -203,12 +212,20 @@ class ClipTask:
     def _views(self, batch: ClipBatch) -> list[Tensor]:
         return self._augment(batch.views, batch.epochs, batch.rows)
 
+    def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
+        """Forward a micro-batch of optimizer step ``step`` (0-based) through ``engine``."""
+        raise NotImplementedError
+
+    def end_step(self, step: int) -> dict[str, float]:
+        """After optimizer step ``step`` (0-based): move what it does not; scalars to log."""
+        return {}
+
     def picture(self, batch: ClipBatch) -> Tensor | None:
-        """All views of the first clips of a batch."""
+        """What the net sees of a micro-batch: all views of its first clips, uint8 ``[3,H,W]``."""
         return view_grid(self._views(batch), *self._augment.recipe.stats)
 
     def trunk(self) -> nn.Module:
-        """What becomes the encoder."""
+        """The part of the network that sees the views, and becomes the encoder."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:

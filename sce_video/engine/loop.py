@@ -18,6 +18,7 @@ from sce_video.config import Config
 from sce_video.engine import checkpoint
 from sce_video.engine.agreement import Agreement, Reason, name_samples
 from sce_video.engine.checkpoint_saver import CheckpointSaver
+from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.ds_config import build_engine, deepspeed_config
 from sce_video.engine.optim.schedules import learning_rate
 from sce_video.engine.pictures import save_picture
@@ -25,7 +26,7 @@ from sce_video.engine.precision import check_bf16
 from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.signals import StopFlag
-from sce_video.engine.task import Evaluation, StepLoss, Task
+from sce_video.engine.task import Evaluation, StepLoss
 from sce_video.engine.track import Tracker
 from sce_video.errors import Interrupted, SceVideoError, first_line
 from sce_video.progress import Progress
@@ -63,7 +64,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        task: Task,
+        task: ClipTask,
         runtime: Runtime,
         data_digest: str,
         evaluation: Evaluation | None = None,
@@ -160,7 +161,8 @@ class Trainer:
                 clock, since, feed.waited = now, self.step, 0.0
             if self._evaluation and not end:
                 clock += self._evaluate(self._evaluation, finished, tracker)
-            if end or finished or self._save_due():
+            save_steps = self.config.train.save_every * self.task.steps_per_epoch
+            if end or finished or self.step % save_steps == 0:
                 self._save()
             if end or finished:
                 self._saver.commit()
@@ -233,9 +235,6 @@ class Trainer:
             raise SceVideoError(
                 f"the gradient of step {self.step + 1} is not finite: see {self._folder.log}"
             )
-
-    def _save_due(self) -> bool:
-        return self.step % (self.config.train.save_every * self.task.steps_per_epoch) == 0
 
     def _save(self) -> None:
         consumed = self.step * self.config.train.batch_size

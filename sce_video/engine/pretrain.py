@@ -78,7 +78,7 @@ def build_predictor(config: PretrainConfig) -> nn.Module:
 
 
 class PretrainTask(ClipTask):
-    """Pretraining for the trainer (see :class:`sce_video.engine.task.Task`)."""
+    """Pretraining: the Siamese network under an objective."""
 
     config: PretrainConfig
     module: Siamese

@@ -9,7 +9,7 @@ import torch
 from sce_video.config import AnyConfig, Config, PretrainConfig
 from sce_video.config.objectives import Objective as Section
 from sce_video.config.objectives import RingKeys
-from sce_video.engine.clip_task import view_recipe
+from sce_video.engine.clip_task import runs_bf16, view_recipe
 from sce_video.engine.cost import cost, gpu_hours, speed
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.ranks import place
@@ -27,8 +27,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
         cuda: whether it will run on GPUs.
         note: on the data.
     """
-    precision = config.train.precision
-    bf16 = precision == "bf16" or (precision == "auto" and cuda)
+    bf16 = runs_bf16(config, cuda=cuda)
     step, optim, train = cost(config, plan, bf16=bf16, cuda=cuda), config.optim, config.train
     stage = config.deepspeed.zero_optimization.stage
     total = plan.steps_per_epoch * plan.epochs

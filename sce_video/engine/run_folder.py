@@ -59,6 +59,7 @@ class RunFolder:
             shown.addFilter(lambda record: not getattr(record, "file_only", False))
             shown.setFormatter(logging.Formatter(plain))
             log.addHandler(shown)
+            log.info("environment: %s", runtime.environment(), extra={"file_only": True})
 
     def begin(self, config: Config, deepspeed: dict[str, Any], step: int) -> None:
         """Write ``config.yaml`` and ``deepspeed.json``; log what a resume at ``step`` changes."""

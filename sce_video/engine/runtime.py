@@ -37,6 +37,14 @@ class Runtime:
         """Whether this rank prints and writes."""
         return self.rank == 0
 
+    def environment(self) -> str:
+        """Versions and hardware that a run's figures depend on, in one line."""
+        cuda = self.device.type == "cuda"
+        where = torch.cuda.get_device_name(self.device) if cuda else f"{os.cpu_count()} CPU cores"
+        versions = [f"{name} {version(name)}" for name in ("torch", "deepspeed", "av")]
+        own = [f"sce-video {__version__}", f"Python {platform.python_version()}"]
+        return ", ".join([*own, *versions, platform.platform(), where])
+
 
 def find_runtime(workers: int) -> Runtime:
     """What the launcher's environment makes of this process; alone without one.
@@ -65,15 +73,6 @@ def start_runtime(workers: int) -> Runtime:
         store = _store(runtime.rank, runtime.ranks)
         dist.init_process_group(backend, store=store, rank=runtime.rank, world_size=runtime.ranks)
     return runtime
-
-
-def environment(device: torch.device) -> str:
-    """Versions and hardware that a run's figures depend on, in one line."""
-    cuda = device.type == "cuda"
-    where = torch.cuda.get_device_name(device) if cuda else f"{os.cpu_count()} CPU cores"
-    versions = [f"{name} {version(name)}" for name in ("torch", "deepspeed", "av")]
-    own = [f"sce-video {__version__}", f"Python {platform.python_version()}"]
-    return ", ".join([*own, *versions, platform.platform(), where])
 
 
 def stop_runtime() -> None:

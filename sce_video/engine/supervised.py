@@ -34,7 +34,7 @@ def build_classifier(
 
 
 class SupervisedTask(ClipTask):
-    """Training with labels for the trainer (see :class:`sce_video.engine.task.Task`)."""
+    """Training with labels: cross-entropy over the set's classes."""
 
     config: SupervisedConfig
     module: Classifier
@@ -59,10 +59,6 @@ class SupervisedTask(ClipTask):
         top1 = (logits.argmax(1) == labels).float().mean()
         loss = F.cross_entropy(logits, labels)
         return StepLoss(loss, {"top1": top1}, batch.bad, batch.names, batch.cpu)
-
-    def end_step(self, step: int) -> dict[str, float]:
-        """There is no momentum encoder or queue to move, and nothing more to log."""
-        return {}
 
     def trunk(self) -> nn.Module:
         """The trunk below the linear layer, ``[B,3,T,H,W]`` to ``[B,F]``."""

@@ -24,8 +24,7 @@ def pool() -> Iterator[RankPool]:
 
 def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
     """Two steps; writes losses, gradients, state and all collectives of the forward and backward."""
-    from sce_video.engine.ds_config import deepspeed_config, initialize
-    from sce_video.engine.optim.build import build_optimizer
+    from sce_video.engine.ds_config import build_engine, deepspeed_config
     from sce_video.engine.pretrain import build_siamese
     from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.zero_layout import gathered
@@ -41,8 +40,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
     torch.set_num_threads(1)
     autocast = torch.bfloat16 if precision == "bf16" else None
     siamese = build_siamese(config, autocast, samples=4, epoch_steps=1)
-    optimizer = build_optimizer(siamese, config.optim)
-    engine = initialize(siamese, optimizer, deepspeed_config(config, runtime.ranks))
+    engine, _ = build_engine(siamese, config.optim, deepspeed_config(config, runtime.ranks))
     reduced: list[int] = []
     plain = dist.all_reduce
 

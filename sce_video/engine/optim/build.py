@@ -10,12 +10,6 @@ from torch import nn
 from sce_video.config import OptimConfig
 from sce_video.engine.optim.lars import LARS
 
-_KINDS: dict[str, type[torch.optim.Optimizer]] = {
-    "lars": LARS,
-    "sgd": torch.optim.SGD,
-    "adamw": torch.optim.AdamW,
-}
-
 
 def build_optimizer(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
     """The optimizer over two groups: weights, and biases and norm layers (no decay, no LARS)."""
@@ -24,8 +18,10 @@ def build_optimizer(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimi
     weights: dict[str, Any] = {"params": [p for p in trained if p.ndim > 1]}
     exempt: dict[str, Any] = {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
     settings: dict[str, Any] = {"lr": optim.lr, "weight_decay": optim.weight_decay}
-    if optim.name == "lars":
-        exempt["adapt"] = False
-    if optim.name != "adamw":
-        settings["momentum"] = optim.momentum
-    return _KINDS[optim.name]([weights, exempt], **settings)
+    if optim.name == "adamw":
+        return torch.optim.AdamW([weights, exempt], **settings)
+    settings["momentum"] = optim.momentum
+    if optim.name == "sgd":
+        return torch.optim.SGD([weights, exempt], **settings)
+    exempt["adapt"] = False
+    return LARS([weights, exempt], **settings)
