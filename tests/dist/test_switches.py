@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,6 @@ import torch.distributed as dist
 from tests.dist.pool import RankPool, small_config
 
 SWITCH = "checkpoint_activations"
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[RankPool]:
-    with RankPool() as pool:
-        yield pool
 
 
 def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
