@@ -114,9 +114,8 @@ class Agreement:
         why = decide(dict(zip(own, told, strict=True)), self._bad, allowed)
         if why is Reason.INFINITE and not finite:  # the rank that has them names them
             name_samples(outcomes)
-        error = own.get(why) if why else None
-        if why and not isinstance(error, BaseException):
-            error = self._error(why, step=step, seen=seen, allowed=allowed)
+        facts = {"step": step, "seen": seen, "allowed": allowed}
+        error = self._error(why, own.get(why), facts) if why else None
         if error and why in NOT_TAKEN:
             raise error
         mean = dict(zip(row, values[: len(row)] / self._runtime.ranks, strict=True))
@@ -131,8 +130,12 @@ class Agreement:
             self._reasons[why] += 1
         return len(new)
 
-    def _error(self, why: Reason, **facts: int) -> SceVideoError:
-        """For BAD, with the commonest reasons of all ranks, a collective call."""
+    def _error(
+        self, why: Reason, given: BaseException | bool | None, facts: dict[str, int]
+    ) -> BaseException:
+        """This rank's own error, or what all say. For BAD a collective call: their reasons."""
+        if isinstance(given, BaseException):
+            return given
         found: list[Counter[str] | None] = [None] * self._runtime.ranks
         if why is Reason.BAD:
             dist.all_gather_object(found, self._reasons)

@@ -157,7 +157,7 @@ os.fsync = slow
 def test_a_kill_at_any_moment_loses_little(config: Path, tmp_path: Path, kills: int) -> None:
     """All processes are killed while steps go on and checkpoints are written to a slow disk."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_DISK)
-    rng, folder = random.Random(kills), tmp_path / "run"
+    rng, folder = random.Random(kills), tmp_path / "run"  # noqa: S311
     saves = ("train.save_every=1", "train.keep=1")
     reached = 0
     for _ in range(kills):

@@ -16,7 +16,7 @@ SWITCH = "checkpoint_activations"
 
 
 def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
-    """Two steps; writes losses, gradients, state and all collectives of the forward and backward."""
+    """Two steps; writes losses, gradients, state and all collectives of both passes."""
     from sce_video.engine.ds_config import build_engine, deepspeed_config
     from sce_video.engine.pretrain import build_siamese
     from sce_video.engine.runtime import start_runtime, stop_runtime

@@ -80,7 +80,7 @@ ALL = [
 
 
 def pairwise(cells: list[Cell]) -> list[Cell]:
-    """Few cells in which any two settings of any two fields meet, and LARS is cut in every stage."""
+    """Few cells in which any two settings of any two fields meet; LARS is cut in every stage."""
 
     def pairs(cell: Cell) -> set[tuple[object, ...]]:
         return {(i, cell[i], j, cell[j]) for i, j in itertools.combinations(range(len(cell)), 2)}

@@ -89,10 +89,10 @@ def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
     need = cost(config, plan, bf16=True, cuda=True)
     gib = re.search(r"of (\d+) GB", head["Hardware"])
     assert sum(need.memory.values()) < float(gib[1] if gib else 80) * 1e9
-    cost = re.match(r"about ([\d.,]+) GPU-hours", head["Cost"])
-    assert cost
+    told = re.match(r"about ([\d.,]+) GPU-hours", head["Cost"])
+    assert told
     hours = gpu_hours(need, plan.steps_per_epoch * plan.epochs, bf16=True)
-    assert float(cost[1].replace(",", "")) == pytest.approx(hours, rel=0.06)
+    assert float(told[1].replace(",", "")) == pytest.approx(hours, rel=0.06)
 
 
 def _written_out(given: dict[str, Any], whole: dict[str, Any]) -> None:

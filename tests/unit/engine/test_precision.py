@@ -16,7 +16,7 @@ from sce_video.model.trunks import build_trunk
 def torch_is_wrong(convolution: nn.Conv3d, shape: tuple[int, ...]) -> bool:
     """Whether torch on this processor gets the weight gradient wrong in bf16: some versions do."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    gradients = []
+    gradients: list[Tensor] = []
     for bf16 in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             y = convolution(x)
