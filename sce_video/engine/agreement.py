@@ -107,9 +107,8 @@ class Agreement:
         *told, new_bad = values[len(row) :].int().tolist()
         self._steps += 1
         self._bad += new_bad
-        seen = (
-            min(self._steps, self._epoch_steps) * self._config.train.batch_size
-        )  # then they recur
+        steps = min(self._steps, self._epoch_steps)  # after an epoch the samples recur
+        seen = steps * self._config.train.batch_size
         allowed = allowed_bad(seen, self._config.data.max_bad_fraction)
         why = decide(dict(zip(own, told, strict=True)), self._bad, allowed)
         if why is Reason.INFINITE and not finite:  # the rank that has them names them
