@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, whole
+from sce_video.engine.ranks import place
 
 if TYPE_CHECKING:
     from sce_video.config import AnyConfig
-    from sce_video.engine.task import Task
 
 log = logging.getLogger("sce_video")
 
@@ -55,40 +55,41 @@ def train(config: AnyConfig) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from sce_video.config import PretrainConfig
+    from sce_video.engine.run_folder import RunFolder
     from sce_video.engine.signals import watch_launcher
     from sce_video.stream.data import open_data, open_held_out
     from sce_video.stream.loader import start_fork_server
 
     watch_launcher()
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    index, plan = open_data(config, rank, ranks)
+    here = place()
+    index, plan = open_data(config, here.rank, here.ranks)
     watched = open_held_out(config, plan) if isinstance(config, PretrainConfig) else None
     if config.data.workers and config.data.decode != "cuda":
         start_fork_server()
 
     import torch
 
-    from sce_video.engine.clip_task import find_start
+    from sce_video.engine.clip_task import ClipTask, find_start
     from sce_video.engine.loop import Trainer
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.preview import describe
-    from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
+    from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
     from sce_video.evals.online import OnlineEvaluation
 
     # Before there are other ranks: what one of them alone does must not wait for the others.
-    find_start(config)
-    header = "" if rank else describe(config, plan, cuda=torch.cuda.is_available())
+    start = find_start(config)
+    header = "" if here.rank else describe(config, plan, cuda=torch.cuda.is_available())
     runtime = start_runtime(config.data.workers)
-    log_to(Path(config.run.dir), runtime)
+    RunFolder(Path(config.run.dir)).log_to(runtime)
     try:
-        task: Task
+        task: ClipTask
         evaluation = None
         if isinstance(config, PretrainConfig):
-            task = PretrainTask(config, index, plan, runtime)
+            task = PretrainTask(config, index, plan, runtime, start)
             evaluation = OnlineEvaluation(task, *watched, runtime) if watched else None
         else:
-            task = SupervisedTask(config, index, plan, runtime)
+            task = SupervisedTask(config, index, plan, runtime, start)
         if runtime.main:
             print(header, flush=True)
             log.info("this run\n%s", header, extra={"file_only": True})
@@ -104,7 +105,8 @@ def train(config: AnyConfig) -> None:
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
     arguments = parser(prog).parse_intermixed_args(argv)
-    from sce_video.config import check_run_folder, load_config
+    from sce_video.config import load_config
+    from sce_video.engine.run_folder import RunFolder
     from sce_video.errors import UsageError, run_command
 
     def command() -> int:
@@ -117,11 +119,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
             return 0
         if arguments.gpus or arguments.samples:
             raise UsageError("--gpus and --samples go with --dry-run")
-        check_run_folder(config)
+        RunFolder(Path(config.run.dir)).check(config.run.resume)
         train(config)
         return 0
 
-    quiet = int(os.environ.get("RANK", "0")) > 0
+    quiet = place().rank > 0
     return run_command(command, verbose=arguments.verbose, quiet=quiet)
 
 

@@ -20,7 +20,7 @@ from tests.runs import BIN, TRAIN, environment
 LAUNCHERS = {
     "python": [sys.executable, TRAIN],
     "deepspeed": [str(BIN / "deepspeed"), "--num_gpus", "2", TRAIN],
-    "torchrun": [str(BIN / "torchrun"), "--nproc-per-node", "2", TRAIN],
+    "torchrun": [str(BIN / "torchrun"), "--standalone", "--nproc-per-node", "2", TRAIN],
 }
 
 

@@ -4,7 +4,6 @@ Sections are in ``sections.py``, what a task has of them in ``tasks.py``.
 """
 
 from sce_video.config.load import changed_keys as changed_keys
-from sce_video.config.load import check_run_folder as check_run_folder
 from sce_video.config.load import configs_folder as configs_folder
 from sce_video.config.load import dump_config as dump_config
 from sce_video.config.load import find_config as find_config

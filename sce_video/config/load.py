@@ -173,20 +173,3 @@ def flat(value: object, name: str = "") -> dict[str, Any]:
     for key, inner in value.items():
         found |= flat(inner, f"{name}.{key}" if name else str(key))
     return found
-
-
-def check_run_folder(config: Config) -> None:
-    """Refuse to write into another run, or to resume nothing.
-
-    Raises:
-        UsageError: ``run.dir`` is not empty, or holds no checkpoint to resume from.
-    """
-    folder = Path(config.run.dir)
-    saved = (folder / "checkpoints").is_dir()
-    if folder.is_dir() and any(folder.iterdir()) and not config.run.resume:
-        hint = "continue that run with run.resume=true" if saved else "delete it (no checkpoints)"
-        raise UsageError(f"{folder}: not empty; {hint}, or start another with run.dir=...")
-    if config.run.resume and not saved:
-        raise UsageError(
-            f"{folder}: nothing to resume (no checkpoints); delete it and drop run.resume=true"
-        )

@@ -1,7 +1,8 @@
-"""Checkpoints: full tensors by name, independent of ZeRO stage and number of ranks.
+"""What a checkpoint is: full tensors by name, independent of ZeRO stage and number of ranks.
 
 ``checkpoints/step-00000100/`` holds ``model.safetensors``, ``optimizer.safetensors``,
-``state.json`` and ``manifest.json`` with the sha256 of each; it appears by one rename.
+``state.json`` and ``manifest.json`` with the sha256 of each; it appears by one rename. When one is
+made is in ``checkpoint_saver.py``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,8 @@ from sce_video.engine.zero_layout import Segment, gathered
 from sce_video.errors import SceVideoError, first_line
 from sce_video.files import flush, sha256_file, whole_file, write_whole
 
-_MODEL, _OPTIMIZER, _STATE, _MANIFEST = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-    "manifest.json",
-)
+_MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+_STATE, _MANIFEST = "state.json", "manifest.json"
 
 
 def model_state(engine: Any) -> dict[str, Tensor]:
@@ -115,7 +113,7 @@ def save(
     """
     final = folder / f"step-{state['step']:08d}"
     try:
-        _write(folder, final, model, optimizer, state)
+        _write(final, {_MODEL: model, _OPTIMIZER: optimizer}, state)
     except (OSError, SafetensorError) as error:
         raise SceVideoError(
             f"{final}: cannot be written ({first_line(error)}); make room and go on with "
@@ -127,36 +125,38 @@ def save(
     return final
 
 
-def _write(
-    folder: Path,
-    final: Path,
-    model: dict[str, Tensor],
-    optimizer: dict[str, Tensor],
-    state: dict[str, Any],
-) -> None:
-    for left in folder.glob(".tmp-*"):  # by a run that was killed
+def _write(final: Path, files: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+    """``files``: tensors by the name of their file."""
+    for left in final.parent.glob(".tmp-*"):  # by a run that was killed
         shutil.rmtree(left)
-    partial = folder / f".tmp-{final.name}"
+    partial = final.parent / f".tmp-{final.name}"
     partial.mkdir(parents=True)
-    for name, tensors in ((_MODEL, model), (_OPTIMIZER, optimizer)):
+    for name, tensors in files.items():
         with whole_file(partial / name) as file:
             save_file(tensors, file)
     write_whole(partial / _STATE, json.dumps(state, indent=1).encode())
-    sums = {name: sha256_file(partial / name) for name in (_MODEL, _OPTIMIZER, _STATE)}
+    sums = {name: sha256_file(partial / name) for name in (*files, _STATE)}
     write_whole(partial / _MANIFEST, json.dumps(sums, indent=1).encode())
     flush(partial)
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
-    flush(folder)
+    flush(final.parent)
 
 
-def newest(folder: Path, name: str = "step-*") -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint that verifies, and its state; says what it passes over.
+def _to_stderr(message: str) -> None:
+    print(f"sce-video: {message}", file=sys.stderr)
+
+
+def newest(
+    folder: Path, name: str = "step-*", *, warn: Callable[[str], object] = _to_stderr
+) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint that verifies, and its state.
 
     Args:
         folder: ``runs/NAME/checkpoints``.
         name: of the one wanted, or a pattern of names.
+        warn: is told of each one that is passed over, and why.
 
     Raises:
         SceVideoError: none verifies.
@@ -166,7 +166,7 @@ def newest(folder: Path, name: str = "step-*") -> tuple[Path, dict[str, Any]]:
         if problem is None:
             state: dict[str, Any] = json.loads((path / _STATE).read_text())
             return path, state
-        print(f"sce-video: passing over {path}: {problem}", file=sys.stderr)
+        warn(f"passing over {path}: {problem}")
     raise SceVideoError(f"{folder}: no {name} that verifies; start again with another run.dir")
 
 

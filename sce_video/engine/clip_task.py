@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,14 @@ from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.config import Config
 from sce_video.config.recipes import RECIPES, Recipe
-from sce_video.engine.health import view_grid
+from sce_video.engine.pictures import view_grid
 from sce_video.engine.runtime import Runtime
+from sce_video.engine.task import StepLoss
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
+from sce_video.model.compiled import compile_trunk
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
+from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.weights import OpenedEncoder, open_encoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
@@ -74,18 +78,24 @@ def find_start(config: Config) -> OpenedEncoder | None:
     return found
 
 
-def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -> None:
+def start_from(
+    config: Config,
+    found: OpenedEncoder | None,
+    trunk: nn.Module,
+    others: dict[str, nn.Module],
+) -> None:
     """Give ``trunk`` the weights that ``run.init_from`` names, if any; logs what did not get any.
 
     Args:
         config: of the run.
+        found: of :func:`find_start` where it was called before; None = it is called here.
         trunk: with fresh weights.
         others: what is trained beside it, by name; it stays fresh.
 
     Raises:
         UsageError: as :func:`find_start`.
     """
-    found = find_start(config)
+    found = found or find_start(config)
     if found is None:
         return
     tensors = found.trunk.state_dict()
@@ -103,21 +113,39 @@ def start_from(config: Config, trunk: nn.Module, others: dict[str, nn.Module]) -
         log.warning("that trunk was fed with other mean and std: %s, here %s", its, ours)
 
 
+def switch_on(config: Config, trunk: nn.Module, *others: nn.Module) -> None:
+    """Checkpoint the activations of the trained ``trunk``, compile it and others; where asked."""
+    if config.train.checkpoint_activations:
+        checkpoint_activations(trunk)
+    if config.train.compile:
+        for each in (trunk, *others):
+            compile_trunk(each)
+
+
 def view_recipe(config: Config) -> Recipe:
     """The recipe with the config's own values, for as many views as the run takes."""
     recipe = config.augment.find_recipe()
     return replace(recipe, views=recipe.views[: config.views])
 
 
+def runs_bf16(config: Config, *, cuda: bool) -> bool:
+    """Whether the trunk runs under bf16 autocast, by ``train.precision``; else it is fp32."""
+    return config.train.precision == "bf16" or (config.train.precision == "auto" and cuda)
+
+
 def autocast_dtype(config: Config, runtime: Runtime) -> torch.dtype | None:
-    """Of the trunk's arithmetic; None = fp32."""
-    precision = config.train.precision
-    bf16 = precision == "bf16" or (precision == "auto" and runtime.device.type == "cuda")
-    return torch.bfloat16 if bf16 else None
+    """The dtype that the trunk runs in under autocast; None = fp32, without autocast."""
+    return torch.bfloat16 if runs_bf16(config, cuda=runtime.device.type == "cuda") else None
 
 
 class ClipTask:
-    """The part of a :class:`sce_video.engine.task.Task` that feeds it and keeps its trunk."""
+    """A thing to train on clips: what the loop asks of it, and what all tasks do alike.
+
+    A new task says what it trains (``_build``, :meth:`trunk`), its :meth:`loss`, and what moves
+    after a step (:meth:`end_step`).
+    """
+
+    module: nn.Module  # goes into the engine, with all that a checkpoint must hold
 
     def __init__(
         self,
@@ -125,15 +153,22 @@ class ClipTask:
         index: ShardIndex | None,
         plan: BatchPlan | ForeignPlan,
         runtime: Runtime,
+        start: OpenedEncoder | None = None,
     ) -> None:
+        """``start``: of :func:`find_start` where it was called before."""
         self.config, self.runtime, self.plan, self._index = config, runtime, plan, index
         self.steps_per_epoch = plan.steps_per_epoch
         self.total_steps = plan.steps_per_epoch * plan.epochs
         self.spec = encoder_spec(config)
+        self.module = self._build(start)
         self._augment = self._augmenter()
 
+    def _build(self, start: OpenedEncoder | None) -> nn.Module:
+        """What is trained, with its first weights."""
+        raise NotImplementedError
+
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
-        """Micro-batches of uint8 clips from worker processes."""
+        """This rank's micro-batches of uint8 clips after ``consumed`` global samples."""
         config = self.config
         clip, recipe = config.shape, self._augment.recipe
         sampler = RandomClips(
@@ -163,22 +198,28 @@ class ClipTask:
         return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
 
     def _augmenter(self) -> Augmenter:
-        config, recipe = self.config, view_recipe(self.config)
+        config, recipe, device = self.config, view_recipe(self.config), self.runtime.device
         clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
-        kernels = choose_kernels(
-            recipe, config.shape.frames, config.shape.size, self.runtime.device, clips
-        )
-        return Augmenter(recipe, config.run.seed, self.runtime.device, kernels)
+        kernels = choose_kernels(recipe, config.shape.frames, config.shape.size, device, clips)
+        return Augmenter(recipe, config.run.seed, device, kernels)
 
     def _views(self, batch: ClipBatch) -> list[Tensor]:
         return self._augment(batch.views, batch.epochs, batch.rows)
 
+    def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
+        """Forward a micro-batch of optimizer step ``step`` (0-based) through ``engine``."""
+        raise NotImplementedError
+
+    def end_step(self, step: int) -> dict[str, float]:
+        """After optimizer step ``step`` (0-based): move what it does not; scalars to log."""
+        return {}
+
     def picture(self, batch: ClipBatch) -> Tensor | None:
-        """All views of the first clips of a batch."""
+        """What the net sees of a micro-batch: all views of its first clips, uint8 ``[3,H,W]``."""
         return view_grid(self._views(batch), *self._augment.recipe.stats)
 
     def trunk(self) -> nn.Module:
-        """What becomes the encoder."""
+        """The part of the network that sees the views, and becomes the encoder."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:

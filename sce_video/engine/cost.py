@@ -1,4 +1,4 @@
-"""What an optimizer step needs: memory, traffic and arithmetic, counted without allocating any.
+"""What an optimizer step costs: memory, traffic and arithmetic, counted without allocating any.
 
 The networks are built and run on torch's fake tensors.
 """
@@ -31,7 +31,7 @@ GPU = 62e12
 _BUCKET = 500_000_000  # elements: DeepSpeed's default reduce_bucket_size
 
 
-class Needs(NamedTuple):
+class Cost(NamedTuple):
     """What an optimizer step asks for."""
 
     trained: int  # parameters
@@ -45,11 +45,11 @@ class _Passes(NamedTuple):
 
     saved: int  # bytes kept for the backward pass
     flops: int  # forward passes of both branches, backward pass
-    remembered: int  # bytes of the embeddings that all ranks exchange
-    statistics: int  # bytes that SyncBN sums over the ranks
     weights: int  # that are trained
-    frozen: int  # that are not: the momentum branch, the trunk below a linear layer
-    memory: int  # bytes of queue or bank
+    frozen: int = 0  # that are not: the momentum branch, the trunk below a linear layer
+    statistics: int = 0  # bytes that SyncBN sums over the ranks
+    remembered: int = 0  # bytes of the embeddings that all ranks exchange
+    memory: int = 0  # bytes of queue or bank
     probe: int = 0  # bytes of its gradient
 
 
@@ -70,30 +70,29 @@ def _saved(own: list[Tensor]) -> Iterator[dict[int, int]]:
 
 
 def _passes(config: AnyConfig, plan: TrainingPlan, *, bf16: bool) -> _Passes:
-    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]), autocast:
         if isinstance(config, PretrainConfig):
-            return _pretraining(config, plan, bf16=bf16)
-        return _with_labels(config, plan, bf16=bf16)
+            return _pretraining(config, plan)
+        return _with_labels(config, plan)
 
 
-def _with_labels(config: SupervisedConfig, plan: TrainingPlan, *, bf16: bool) -> _Passes:
+def _with_labels(config: SupervisedConfig, plan: TrainingPlan) -> _Passes:
     batch = max(2, plan.micro_batch)
     part, shape = plan.micro_batch / batch, config.shape
     net = build_classifier(config, plan.classes)
     clip = torch.empty(batch, 3, shape.frames, shape.size, shape.size)
-    kept, forward, _ = _embed(net, nn.Identity(), clip, bf16=bf16)
+    kept, forward, _ = _embed(net, nn.Identity(), clip)
     return _Passes(
         saved=int(part * (clip.nbytes + kept)),
         flops=int(part * forward * (1 if config.frozen else 3)),
-        remembered=0,
-        statistics=0 if config.frozen else _statistics(net, 24),
         weights=_count(net.linear if config.frozen else net),
         frozen=_count(net.trunk) if config.frozen else 0,
-        memory=0,
+        statistics=0 if config.frozen else _statistics(net, 24),
     )
 
 
-def _pretraining(config: PretrainConfig, plan: TrainingPlan, *, bf16: bool) -> _Passes:
+def _pretraining(config: PretrainConfig, plan: TrainingPlan) -> _Passes:
     batch = max(2, plan.micro_batch)  # BN refuses a sample alone
     part = plan.micro_batch / batch
     dim, shape, steps = config.model.projector.dim, config.shape, plan.steps_per_epoch
@@ -109,7 +108,7 @@ def _pretraining(config: PretrainConfig, plan: TrainingPlan, *, bf16: bool) -> _
     saved, flops = 0, 0
     for i, side in enumerate(sides):
         clip = torch.empty(batch, 3, shape.frames, side, side)
-        kept, forward, streams = _embed(online, predictor, clip, bf16=bf16, again=again)
+        kept, forward, streams = _embed(online, predictor, clip, again)
         saved += clip.nbytes + kept * (i in queries)
         # A backward pass takes the gradient of the input and that of the weights.
         flops += forward * ((3 + bool(again)) * (i in queries) + (i in keys))
@@ -129,12 +128,7 @@ def _pretraining(config: PretrainConfig, plan: TrainingPlan, *, bf16: bool) -> _
 
 
 def _embed(
-    online: nn.Module,
-    predictor: nn.Module,
-    clip: Tensor,
-    *,
-    bf16: bool,
-    again: Sequence[nn.Module] = (),
+    online: nn.Module, predictor: nn.Module, clip: Tensor, again: Sequence[nn.Module] = ()
 ) -> tuple[int, int, int]:
     """Of a view's forward pass: bytes kept, FLOP, and embeddings a sample (two of CMC).
 
@@ -147,11 +141,7 @@ def _embed(
 
     hooks = [block.register_forward_pre_hook(note) for block in again]
     own = [clip, *online.parameters(), *online.buffers(), *predictor.parameters()]
-    with (
-        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
-        FlopCounterMode(display=False) as counter,
-        _saved(own) as sizes,
-    ):
+    with FlopCounterMode(display=False) as counter, _saved(own) as sizes:
         streams = online(clip)
         out = [predictor(x) for x in (streams if isinstance(streams, list) else [streams])]
     for hook in hooks:
@@ -168,7 +158,8 @@ def _contrast(
     embeddings = Embeddings(q, q, k, some, some)
     embeddings.remembered = objective.to_remember(embeddings)
     objective.start_step(0)
-    with _saved([*q.values(), *objective.buffers()]) as sizes:
+    own = [*q.values(), *objective.buffers()]
+    with torch.autocast("cpu", enabled=False), _saved(own) as sizes:
         held = objective(embeddings)  # its graph keeps what was counted
     del held
     return sum(sizes.values()), sum(x.nbytes for x in embeddings.remembered.values())
@@ -184,7 +175,7 @@ def _statistics(module: nn.Module, size: int) -> int:
     return sum(size * norm.num_features for norm in norms)
 
 
-def needs(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Needs:
+def cost(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Cost:
     """Memory, traffic and arithmetic of an optimizer step.
 
     Activations are what autograd keeps of one micro-batch, counted by running it on fake tensors;
@@ -205,15 +196,13 @@ def needs(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> N
     stage, micro = int(zero["stage"]), config.train.accumulate
     P, share, states = 4 * own.weights, n if stage else 1, 2 if config.optim.name == "adamw" else 1
     bucket = int(zero.get("reduce_bucket_size", _BUCKET))
-    bucket = (
-        4 * (bucket if cuda else min(bucket, own.weights)) * (1 + bool(zero.get("overlap_comm")))
-    )
+    bucket = bucket if cuda else min(bucket, own.weights)
     memory = {
         "activations": own.saved,
         "weights": (P + 4 * own.frozen) / (n if stage == 3 else 1),
         "gradients": P / (n if stage > 1 else 1),
         "optimizer": P * (states + (stage > 0)) / share,  # ZeRO keeps a master copy
-        "ZeRO's buffer": bucket * (stage > 0),
+        "ZeRO's buffer": 4 * bucket * (1 + bool(zero.get("overlap_comm"))) * (stage > 0),
         "queue or bank": own.memory,
     }
     around = (n - 1) / n
@@ -225,12 +214,12 @@ def needs(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> N
         "linear probe": 2 * own.probe * around,
         "embeddings": micro * own.remembered * (n - 1.0),
     }
-    return Needs(own.weights, own.flops * micro * n, memory, sent)
+    return Cost(own.weights, own.flops * micro * n, memory, sent)
 
 
-def gpu_hours(need: Needs, steps: int, *, bf16: bool) -> float:
+def gpu_hours(step: Cost, steps: int, *, bf16: bool) -> float:
     """Hours of one GPU at :data:`GPU` for ``steps`` optimizer steps; fp32 takes twice as long."""
-    return need.flops * steps / speed(bf16) / 3600
+    return step.flops * steps / speed(bf16) / 3600
 
 
 def speed(bf16: bool) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
 from torch import nn
 
-from sce_video.config import Config
+from sce_video.config import Config, OptimConfig
+from sce_video.engine.optim.build import build_optimizer
+from sce_video.engine.optim.lars import LARS
+from sce_video.engine.zero_layout import Segment, zero_layout
 from sce_video.errors import UsageError
 
 _PRECISION = "use train.precision: parameters stay fp32, DeepSpeed would cast BN with the rest"
@@ -29,12 +31,24 @@ _OURS = {
     "zero_force_ds_cpu_optimizer": "it is always false, DeepSpeed's CPU optimizers are not optim's",
 }
 # What the tests compare with stage 0; DeepSpeed's others change the result or hide the partitions.
-_ZERO = {
-    *("stage", "overlap_comm", "contiguous_gradients", "reduce_scatter", "reduce_bucket_size"),
-    *("allgather_partitions", "allgather_bucket_size", "offload_optimizer", "sub_group_size"),
-    *("stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size"),
-    *("stage3_param_persistence_threshold", "stage3_model_persistence_threshold"),
-}
+_ZERO = frozenset(
+    {
+        "stage",
+        "overlap_comm",
+        "contiguous_gradients",
+        "reduce_scatter",
+        "reduce_bucket_size",
+        "allgather_partitions",
+        "allgather_bucket_size",
+        "offload_optimizer",
+        "sub_group_size",
+        "stage3_max_live_parameters",
+        "stage3_max_reuse_distance",
+        "stage3_prefetch_bucket_size",
+        "stage3_param_persistence_threshold",
+        "stage3_model_persistence_threshold",
+    }
+)
 
 
 def deepspeed_config(config: Config, ranks: int) -> dict[str, Any]:
@@ -82,8 +96,21 @@ def _check_zero(section: dict[str, Any]) -> None:
         raise UsageError(f"{where}.offload_optimizer: needs stage 1, 2 or 3, stage 0 ignores it")
 
 
-def initialize(module: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any]) -> Any:
-    """Wrap ``module`` in DeepSpeed's engine; the process group must be up."""
+def build_engine(
+    module: nn.Module, optim: OptimConfig, config: dict[str, Any]
+) -> tuple[Any, list[Segment]]:
+    """DeepSpeed's engine around ``module``, and where its optimizer keeps the parameters.
+
+    The process group must be up.
+
+    Args:
+        module: with all that a checkpoint must hold.
+        optim: of the run.
+        config: of :func:`deepspeed_config`.
+
+    Raises:
+        SceVideoError: a DeepSpeed that lays parameters out differently.
+    """
     import deepspeed
 
     # On a CPU DeepSpeed would compile an all-reduce that only its inference uses: a minute's
@@ -91,4 +118,10 @@ def initialize(module: nn.Module, optimizer: torch.optim.Optimizer, config: dict
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # It warns of every optimizer but its own; ours is verified against the partitions at start.
     logging.getLogger("DeepSpeed").addFilter(lambda r: "untested optimizer" not in r.getMessage())
-    return deepspeed.initialize(model=module, optimizer=optimizer, config=config)[0]
+    optimizer = build_optimizer(module, optim)
+    engine = deepspeed.initialize(model=module, optimizer=optimizer, config=config)[0]
+    segments = zero_layout(engine)
+    if isinstance(optimizer, LARS) and engine.zero_optimization_stage() > 0:
+        names = [n for n, p in module.named_parameters() if p.requires_grad]
+        optimizer.bind(segments, {name: i for i, name in enumerate(names)}, engine.device)
+    return engine, segments

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +14,48 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from sce_video.config import Config, OptimConfig, changed_keys, dump_config
+from sce_video.config import Config
 from sce_video.engine import checkpoint
-from sce_video.engine.ds_config import deepspeed_config, initialize
-from sce_video.engine.health import save_picture
-from sce_video.engine.optim.lars import LARS
-from sce_video.engine.optim.schedules import scaled_lr, warmup_cosine, warmup_drops
+from sce_video.engine.agreement import Agreement, Reason, name_samples
+from sce_video.engine.checkpoint_saver import CheckpointSaver
+from sce_video.engine.clip_task import ClipTask
+from sce_video.engine.ds_config import build_engine, deepspeed_config
+from sce_video.engine.optim.schedules import learning_rate
+from sce_video.engine.pictures import save_picture
 from sce_video.engine.precision import check_bf16
+from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.runtime import Runtime
-from sce_video.engine.saver import Saver
 from sce_video.engine.signals import StopFlag
-from sce_video.engine.task import Evaluation, StepLoss, Task
+from sce_video.engine.task import Evaluation, StepLoss
 from sce_video.engine.track import Tracker
-from sce_video.engine.zero_layout import Segment, zero_layout
 from sce_video.errors import Interrupted, SceVideoError, first_line
-from sce_video.files import write_whole
 from sce_video.progress import Progress
 
 log = logging.getLogger("sce_video")
 
-_MIN_BAD = 10  # bad samples that are always tolerated
 
+class Feed:
+    """The micro-batches of the next step, and what it costs to get them.
 
-def build_optimizer(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
-    """The optimizer over two groups: weights, and biases and norm layers (no decay, no LARS)."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    # Decided by the parameter's own shape: under ZeRO the optimizer only sees flat buffers.
-    weights: dict[str, Any] = {"params": [p for p in trained if p.ndim > 1]}
-    exempt: dict[str, Any] = {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
-    if optim.name == "lars":
-        exempt["adapt"] = False
-        return LARS(
-            [weights, exempt],
-            lr=optim.lr,
-            momentum=optim.momentum,
-            weight_decay=optim.weight_decay,
-        )
-    if optim.name == "sgd":
-        return torch.optim.SGD(
-            [weights, exempt],
-            lr=optim.lr,
-            momentum=optim.momentum,
-            weight_decay=optim.weight_decay,
-        )
-    return torch.optim.AdamW([weights, exempt], lr=optim.lr, weight_decay=optim.weight_decay)
+    They are fetched a step ahead: one rank alone cannot leave the others in the middle of a step.
+    """
+
+    def __init__(self, batches: Iterator[Any], count: int) -> None:
+        """``count``: micro-batches a step."""
+        self._batches, self._count = batches, count
+        self.next: list[Any] = []
+        self.error: SceVideoError | None = None  # why there are none
+        self.waited = 0.0  # seconds, since this was last set to 0
+        self.cpu = 0.0  # seconds of this rank's workers
+
+    def fetch(self) -> None:
+        """Take the next step's; the other ranks hear of a failure by the :class:`Agreement`."""
+        start = time.perf_counter()
+        try:
+            self.next = [next(self._batches) for _ in range(self._count)]
+        except SceVideoError as error:
+            self.error = error
+        self.waited += time.perf_counter() - start
 
 
 class Trainer:
@@ -68,49 +64,35 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        task: Task,
+        task: ClipTask,
         runtime: Runtime,
         data_digest: str,
         evaluation: Evaluation | None = None,
     ) -> None:
         self.config, self.task, self.runtime = config, task, runtime
-        self.folder = Path(config.run.dir)
-        self.step = 0
-        self._first_step = 0  # what this start of the run began with
-        self.bad = 0  # different samples, of all ranks, since it started
-        self._known_bad: set[str] = set()  # of this rank
-        self._reasons: Counter[str] = Counter()  # of this rank's bad samples
-        self._data_cpu = 0.0
-        self._next: list[Any] = []  # the next step's micro-batches
-        self._starved: SceVideoError | None = None  # why there are none
-        self._waited = 0.0  # seconds, for them
-        self._end: SceVideoError | None = None  # why all ranks stop after this step
-        self.run_id = uuid.uuid4().hex[:8]
-        self._data_digest = data_digest
         self._evaluation = evaluation
-        self._ds_config = deepspeed_config(config, runtime.ranks)
+        self._folder = RunFolder(Path(config.run.dir))
+        self._identity = {  # a checkpoint says of which run it is
+            "run_id": uuid.uuid4().hex[:8],
+            "data": data_digest,
+            "batch_size": config.train.batch_size,
+        }
         if config.train.precision == "bf16" and runtime.device.type == "cpu":
             shape = config.shape
             check_bf16(task.trunk(), torch.zeros(2, 3, shape.frames, shape.size, shape.size))
-        optimizer = build_optimizer(task.module, config.optim)
-        self.engine: Any = initialize(task.module, optimizer, self._ds_config)
-        self.segments: list[Segment] = zero_layout(self.engine)
-        if isinstance(optimizer, LARS) and self.engine.zero_optimization_stage() > 0:
-            names = [n for n, p in task.module.named_parameters() if p.requires_grad]
-            slots = {name: i for i, name in enumerate(names)}
-            optimizer.bind(self.segments, slots, self.engine.device)
-        self._saver = Saver(
-            self.engine,
-            self.segments,
-            self.folder / "checkpoints",
+        self.engine, segments = build_engine(
+            task.module, config.optim, deepspeed_config(config, runtime.ranks)
+        )
+        write = partial(
+            checkpoint.save,
+            self._folder.checkpoints,
             keep=config.train.keep,
             milestones=(config.train.keep_every or 0) * task.steps_per_epoch,
         )
-        total = task.total_steps
-        self.last_step = min(total, config.run.max_steps or total)
-        self._lr = scaled_lr(config.optim.lr, config.optim.lr_scaling, config.train.batch_size)
-        self._warmup = round(config.optim.warmup_epochs * task.steps_per_epoch)
-        self._drops = [round(n * task.steps_per_epoch) for n in config.optim.decay_epochs]
+        self._saver = CheckpointSaver(self.engine, segments, write)
+        self._agreement = Agreement(config, runtime, task.steps_per_epoch, self._folder.log)
+        self.step = 0
+        self.last_step = min(task.total_steps, config.run.max_steps or task.total_steps)
 
     def run(self) -> None:
         """Train.
@@ -120,69 +102,72 @@ class Trainer:
             SceVideoError: a non-finite loss or a checkpoint that cannot be written; too many bad
                 samples or no more clips, after saving.
         """
+        train = self.config.train
         if self.config.run.resume:
             self._restore()
-        batches = self.task.batches(self.step * self.config.train.batch_size)  # starts the workers
+        batches = self.task.batches(self.step * train.batch_size)  # starts the workers
         tracker = self._open() if self.runtime.main else None
         self._status("running")
         with StopFlag() as stop:
             try:
                 shown = self.runtime.main
                 with Progress(self.last_step, "step", start=self.step, shown=shown) as bar:
-                    self._loop(batches, stop, tracker, bar)
-                self.task.save(self.folder)
+                    self._loop(Feed(batches, train.accumulate), stop, tracker, bar)
+                self.task.save(self._folder.path)
                 self._status("done")
             except Interrupted as stopped:
                 log.info("%s", stopped, extra={"file_only": True})
                 self._status("interrupted")
                 raise
             except BaseException as error:
-                # What ends the run is printed by who catches it; here it is for the file alone.
-                log.error("failed: %s", error, extra={"file_only": True})
-                self._saver.settle()
-                self._status("failed")
-                # Gloo has no exception of its own.
-                if isinstance(error, dist.DistError) or "/gloo/" in str(error):
-                    raise SceVideoError(
-                        f"another rank has gone ({first_line(error)[:80]}...); what it said is "
-                        f"above or in {self._log_name}; continue with run.resume=true"
-                    ) from error
+                self._fail(error)
                 raise
             finally:
                 if tracker:
                     tracker.close()
 
-    def _loop(
-        self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None, bar: Progress
-    ) -> None:
-        every = self.config.track.every
-        clock, since = time.perf_counter(), self.step
+    def _fail(self, error: BaseException) -> None:
+        """Leave the folder as after a failure; a peer's end gets a message that says so."""
+        # What ends the run is printed by who catches it; here it is for the file alone.
+        log.error("failed: %s", error, extra={"file_only": True})
+        self._saver.settle()
+        self._status("failed")
+        # Gloo has no exception of its own.
+        if isinstance(error, dist.DistError) or "/gloo/" in str(error):
+            raise SceVideoError(
+                f"another rank has gone ({first_line(error)[:80]}...); what it said is "
+                f"above or in {self._folder.log}; continue with run.resume=true"
+            ) from error
+
+    def _loop(self, feed: Feed, stop: StopFlag, tracker: Tracker | None, bar: Progress) -> None:
+        clock, since, every = time.perf_counter(), self.step, self.config.track.every
         if self.step < self.last_step:
-            self._fetch(batches)
-            if self._starved:
-                raise self._starved
+            feed.fetch()
+            if feed.error:
+                raise feed.error
         while self.step < self.last_step:
-            row = self._train_step(batches, stop, tracker)
+            row, end = self._train_step(feed, stop, tracker)
             self.step += 1
-            if tracker and (self.step % every == 0 or self.step in (1, self.last_step)):
+            finished = self.step == self.last_step
+            if tracker and (self.step % every == 0 or self.step == 1 or finished):
                 values = {f"train/{name}": float(value) for name, value in row.items()}
                 now, steps = time.perf_counter(), self.step - since
                 values["time/step"] = (now - clock) / steps  # means since the last row
-                values["time/data"] = self._waited / steps
-                values["time/data_cpu"] = self._data_cpu  # of this rank's workers, so far
+                values["time/data"] = feed.waited / steps
+                values["time/data_cpu"] = feed.cpu  # so far
                 values["train/epoch"] = self.step / self.task.steps_per_epoch
                 tracker.log(self.step, values)
                 bar.update(self.step, self._pace(values))
-                clock, since, self._waited = now, self.step, 0.0
-            finished = self.step == self.last_step
-            if self._evaluation and not self._end:
+                clock, since, feed.waited = now, self.step, 0.0
+            if self._evaluation and not end:
                 clock += self._evaluate(self._evaluation, finished, tracker)
-            if self._end or finished or self._save_due():
+            save_steps = self.config.train.save_every * self.task.steps_per_epoch
+            if end or finished or self.step % save_steps == 0:
                 self._save()
-            if self._end or finished:
+            if end or finished:
                 self._saver.commit()
-            if self._end and not (finished and isinstance(self._end, Interrupted)):
-                raise self._end
+            if end and not (finished and isinstance(end, Interrupted)):
+                raise end
 
     def _evaluate(self, evaluation: Evaluation, finished: bool, tracker: Tracker | None) -> float:
         """Look at the network where it is time to; the seconds that took."""
@@ -201,48 +186,37 @@ class Trainer:
             f"{values['time/data'] / values['time/step']:.0%} waiting for data"
         )
 
-    def _fetch(self, batches: Iterator[Any]) -> None:
-        """Take the next step's micro-batches; all ranks hear in :meth:`_agree` of a failure.
-
-        A step ahead: one rank alone cannot leave the others in the middle of a step.
-        """
-        start = time.perf_counter()
-        try:
-            self._next = [next(batches) for _ in range(self.config.train.accumulate)]
-        except SceVideoError as error:
-            self._starved = error
-        self._waited += time.perf_counter() - start
-
     def _train_step(
-        self, batches: Iterator[Any], stop: StopFlag, tracker: Tracker | None
-    ) -> dict[str, Any]:
-        """One optimizer step; scalars to log (averaged over ranks)."""
-        optim, total = self.config.optim, self.task.total_steps
-        ends = (optim.warmup_start_lr, optim.final_lr)
-        if self._drops:
-            lr = warmup_drops(self.step, self._warmup, self._drops, self._lr)
-        else:
-            lr = warmup_cosine(self.step, self._warmup, total, self._lr, *ends)
+        self, feed: Feed, stop: StopFlag, tracker: Tracker | None
+    ) -> tuple[dict[str, Any], BaseException | None]:
+        """One optimizer step; scalars to log (averaged over ranks), and what ends training."""
+        config, task, runtime = self.config, self.task, self.runtime
         # What torch draws is a function of the step, too, so that resuming needs no state of it.
-        number = self.config.run.seed * total + self.step
-        torch.manual_seed(number * self.runtime.ranks + self.runtime.rank)
+        number = config.run.seed * task.total_steps + self.step
+        torch.manual_seed(number * runtime.ranks + runtime.rank)
         outcomes = []
-        for micro, batch in enumerate(self._next):
-            if tracker and self.step == 0 and micro == 0:
+        for micro, batch in enumerate(feed.next, 1):
+            if tracker and self.step == 0 and micro == 1:
                 self._picture(batch, tracker)
-            outcome = self.task.loss(self.engine, batch, self.step)
+            outcome = task.loss(self.engine, batch, self.step)
             self.engine.backward(outcome.loss)
             outcomes.append(outcome._replace(loss=outcome.loss.detach()))
-            self._data_cpu += outcome.cpu
-            if micro + 1 < self.config.train.accumulate:
+            feed.cpu += outcome.cpu
+            if micro < config.train.accumulate:
                 self.engine.step()
         if self.step + 1 < self.last_step and not stop.raised:
-            self._fetch(batches)
-        row = self._agree(outcomes, stop)
+            feed.fetch()
+        own = {
+            Reason.UNWRITTEN: self._saver.error(),
+            Reason.STOPPED: stop.raised,
+            Reason.STARVED: feed.error,
+        }
+        row, end = self._agreement.reach(self.step + 1, outcomes, own)
+        lr = learning_rate(config, self.step, task.steps_per_epoch)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
         self._update(outcomes)
-        return {**row, **self.task.end_step(self.step), "lr": lr}
+        return {**row, **task.end_step(self.step), "lr": lr}, end
 
     def _update(self, outcomes: list[StepLoss]) -> None:
         """The optimizer's step; an infinite gradient under a finite loss changes nothing.
@@ -257,123 +231,37 @@ class Trainer:
         if finite:
             self.engine.step()
         if not finite or not self.engine.was_step_applied():
-            self._name_samples(outcomes)
+            name_samples(outcomes)
             raise SceVideoError(
-                f"the gradient of step {self.step + 1} is not finite: see {self._log_name}"
+                f"the gradient of step {self.step + 1} is not finite: see {self._folder.log}"
             )
-
-    def _name_samples(self, outcomes: list[StepLoss]) -> None:
-        log.error("not finite: samples %s", ", ".join(key for o in outcomes for key in o.keys))
-
-    def _agree(self, outcomes: list[StepLoss], stop: StopFlag) -> dict[str, Any]:
-        """Average the scalars over micro-batches and ranks; stop together where one must."""
-        parts = [{"loss": o.loss, **o.parts} for o in outcomes]
-        row = {name: torch.stack([p[name].float() for p in parts]).mean() for name in parts[0]}
-        bad = [sample for o in outcomes for sample in o.bad]
-        bad = [(name, reason) for name, reason in bad if name not in self._known_bad]
-        for name, reason in bad:
-            log.warning("bad sample %s: %s; replaced by the next", name, reason)
-            self._known_bad.add(name)
-            self._reasons[reason] += 1
-        finite = bool(torch.isfinite(row["loss"]))
-        unwritten = self._saver.error()
-        told = [stop.raised, self._starved is not None, len(bad), not finite, bool(unwritten)]
-        flags = torch.tensor(told, device=self.engine.device)
-        values = torch.cat([torch.stack(list(row.values())), flags.to(row["loss"].dtype)])
-        dist.all_reduce(values)
-        stops, starved, new_bad, infinite, failed = values[-len(told) :].int().tolist()
-        if infinite:
-            if not finite:  # the rank that has them names them
-                self._name_samples(outcomes)
-            raise SceVideoError(
-                f"the loss of step {self.step + 1} is not finite: see {self._log_name}"
-            )
-        if failed:
-            raise unwritten or SceVideoError(f"no checkpoint was written: see {self._log_name}")
-        self.bad += new_bad
-        self._end = self._ending(stops, starved)
-        mean = dict(zip(row, values[: -len(told)] / self.runtime.ranks, strict=True))
-        return {**mean, "bad_samples": float(self.bad)}
-
-    def _ending(self, stops: int, starved: int) -> SceVideoError | None:
-        """Why this step is the last, if it is; the same kind on all ranks."""
-        if stops:  # first: launchers end what feeds us, too
-            return Interrupted(
-                f"stopped by a signal after step {self.step + 1}; "
-                "continue with the same command and run.resume=true"
-            )
-        if starved:
-            return self._starved or SceVideoError(
-                f"another rank has no more clips: see {self._log_name}"
-            )
-        steps = min(self.step + 1 - self._first_step, self.task.steps_per_epoch)  # then they recur
-        seen = steps * self.config.train.batch_size
-        limit = max(_MIN_BAD, math.ceil(self.config.data.max_bad_fraction * seen))
-        if self.bad <= limit:
-            return None
-        reasons: list[Counter[str] | None] = [None] * self.runtime.ranks
-        dist.all_gather_object(reasons, self._reasons)  # the ranks agree, so all are here
-        most = sum((found for found in reasons if found), Counter()).most_common(3)
-        summary = ", ".join(f"{count} x {reason}" for reason, count in most)
-        return SceVideoError(
-            f"{self.bad} of {seen} samples were bad (data.max_bad_fraction allows {limit}): "
-            f"{summary}; all are named in {self._log_name}; a set with an index is "
-            "checked by python -m sce_video.shard verify"
-        )
-
-    @property
-    def _log_name(self) -> Path:
-        return self.folder / "run.log"
-
-    def _save_due(self) -> bool:
-        return self.step % (self.config.train.save_every * self.task.steps_per_epoch) == 0
 
     def _save(self) -> None:
-        self._saver.take(
-            {
-                "step": self.step,
-                "consumed": self.step * self.config.train.batch_size,
-                "run_id": self.run_id,
-                "data": self._data_digest,
-                "batch_size": self.config.train.batch_size,
-            }
-        )
+        consumed = self.step * self.config.train.batch_size
+        self._saver.take({"step": self.step, "consumed": consumed, **self._identity})
         self._status("running")
 
     def _restore(self) -> None:
-        path, state = checkpoint.newest(self.folder / "checkpoints")
-        for key, now in (("data", self._data_digest), ("batch_size", self.config.train.batch_size)):
-            if state[key] != now:
+        folder, main = self._folder.checkpoints, self.runtime.main
+        path, state = checkpoint.newest(folder, warn=log.warning if main else log.debug)
+        for key in ("data", "batch_size"):
+            if state[key] != self._identity[key]:
                 raise SceVideoError(f"{path}: was trained with other {key}; cannot resume")
-        checkpoint.restore(self.engine, self.segments, path)
-        self.step, self.run_id = state["step"], state["run_id"]
-        self._first_step = self.step
+        self._saver.restore(path)
+        self.step, self._identity["run_id"] = state["step"], state["run_id"]
         log.info("resumed from %s", path)
 
     def _open(self) -> Tracker:
-        path = self.folder / "config.yaml"
-        if self.config.run.resume and path.is_file():
-            for change in changed_keys(path.read_text(), self.config):
-                log.warning("from step %d on %s", self.step + 1, change)
-        write_whole(path, dump_config(self.config).encode())
-        text = json.dumps(self._ds_config, indent=1)
-        write_whole(self.folder / "deepspeed.json", text.encode())
-        run_config = self.config.model_dump(mode="json")
-        return Tracker(self.folder, self.config.track, run_config, self.run_id)
+        config, run_id = self.config, str(self._identity["run_id"])
+        self._folder.begin(config, deepspeed_config(config, self.runtime.ranks), self.step)
+        return Tracker(self._folder.path, config.track, config.model_dump(mode="json"), run_id)
 
     def _picture(self, batch: Any, tracker: Tracker) -> None:
         picture = self.task.picture(batch)
         if picture is not None:
-            path = self.folder / "samples" / "views.png"
-            save_picture(picture, path)
-            tracker.image(0, "samples/views", path)
+            save_picture(picture, self._folder.picture)
+            tracker.image(0, "samples/views", self._folder.picture)
 
     def _status(self, state: str) -> None:
         if self.runtime.main:
-            saved = sorted((self.folder / "checkpoints").glob("step-*"))
-            status = {
-                "state": state,
-                "step": self.step,
-                "checkpoint": saved[-1].name if saved else None,
-            }
-            write_whole(self.folder / "status.json", json.dumps(status).encode())
+            self._folder.status(state, self.step)

@@ -9,24 +9,19 @@ import torch
 from torch import nn
 
 from sce_video.config import PretrainConfig
-from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from
+from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from, switch_on
 from sce_video.engine.optim.schedules import cosine_momentum
-from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
 from sce_video.model.branches import Branch, LabBranch, Siamese, SiameseOutput
-from sce_video.model.compiled import compile_trunk
 from sce_video.model.heads import mlp_head
 from sce_video.model.probe import LinearProbe
-from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.splitbn import convert_split_bn
 from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks.lab import LabTrunk
+from sce_video.model.weights import OpenedEncoder
 from sce_video.objectives.build import build_objective
-from sce_video.shardset.index import ShardIndex
-from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch
-from sce_video.stream.order import BatchPlan
 
 
 def build_siamese(
@@ -36,6 +31,7 @@ def build_siamese(
     samples: int,
     epoch_steps: int,
     classes: int = 0,
+    start: OpenedEncoder | None = None,
 ) -> Siamese:
     """The network with fresh weights from ``run.seed``, the same on every rank.
 
@@ -45,36 +41,29 @@ def build_siamese(
         samples: rows of the shard set's index.
         epoch_steps: optimizer steps an epoch.
         classes: of the samples, for a probe beside the network; 0 = none.
+        start: what ``run.init_from`` names, where it is open already.
     """
     model, dim = config.model, config.model.projector.dim
     online = build_online(config)
+    seed = config.run.seed
     objective = build_objective(
-        config.objective,
-        dim=dim,
-        seed=config.run.seed,
-        samples=samples,
-        epoch_steps=epoch_steps,
+        config.objective, dim=dim, seed=seed, samples=samples, epoch_steps=epoch_steps
     )
     predictor = build_predictor(config)
     heads = {name: head for name, head in online.named_children() if name != "trunk"}
-    start_from(config, online.trunk, {**heads, "predictor": predictor})
+    start_from(config, start, online.trunk, {**heads, "predictor": predictor})
     features: int = online.trunk.features  # type: ignore[assignment]
-    probe = LinearProbe(features, classes, config.run.seed) if classes else None
+    probe = LinearProbe(features, classes, seed) if classes else None
     siamese = Siamese(online, predictor, objective, autocast, probe)
     if model.split_bn and siamese.momentum:
         convert_split_bn(siamese.momentum, model.split_bn)
     convert_sync_bn(siamese)
-    if config.train.checkpoint_activations:
-        checkpoint_activations(siamese.online.trunk)
-    if config.train.compile:
-        for branch in (siamese.online, siamese.momentum):
-            if branch is not None:
-                compile_trunk(branch.trunk)
+    switch_on(config, online.trunk, *([siamese.momentum.trunk] if siamese.momentum else []))
     return siamese
 
 
 def build_online(config: PretrainConfig) -> Branch | LabBranch:
-    """Trunk and projector, fresh."""
+    """Trunk and projector with fresh weights; of a Lab trunk's two halves each has a projector."""
     trunk, head = fresh_trunk(config), config.model.projector
     features: int = trunk.features  # type: ignore[assignment]
     if isinstance(trunk, LabTrunk):
@@ -83,37 +72,34 @@ def build_online(config: PretrainConfig) -> Branch | LabBranch:
 
 
 def build_predictor(config: PretrainConfig) -> nn.Module:
-    """The predictor, fresh; the identity if there is none."""
+    """The predictor with fresh weights; the identity where ``model.predictor`` is null."""
     dim, head = config.model.projector.dim, config.model.predictor
     return mlp_head(dim, dim, **head.model_dump()) if head else nn.Identity()
 
 
 class PretrainTask(ClipTask):
-    """Pretraining for the trainer (see :class:`sce_video.engine.task.Task`)."""
+    """Pretraining: the Siamese network under an objective."""
 
     config: PretrainConfig
+    module: Siamese
 
-    def __init__(
-        self,
-        config: PretrainConfig,
-        index: ShardIndex | None,
-        plan: BatchPlan | ForeignPlan,
-        runtime: Runtime,
-    ) -> None:
+    def _build(self, start: OpenedEncoder | None) -> Siamese:
+        """The Siamese network; see :func:`build_siamese`."""
+        config, index = self.config, self._index
         if index is None and config.objective.name in ("ir", "cmc"):
             raise UsageError(
                 f"objective {config.objective.name} keeps a vector of every sample: it needs "
                 "shards with an index (python -m sce_video.shard webdataset makes one)"
             )
-        super().__init__(config, index, plan, runtime)
-        self.module: Siamese = build_siamese(
-            config,
-            autocast_dtype(config, runtime),
-            samples=0 if index is None else len(index),
-            epoch_steps=plan.steps_per_epoch,
-            classes=len(index.manifest.classes) if index and config.eval.linear else 0,
-        )
         self._outputs: list[SiameseOutput] = []  # of the step's micro-batches
+        return build_siamese(
+            config,
+            autocast_dtype(config, self.runtime),
+            samples=0 if index is None else len(index),
+            epoch_steps=self.steps_per_epoch,
+            classes=len(index.manifest.classes) if index and config.eval.linear else 0,
+            start=start,
+        )
 
     def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
         """Augment on the device, forward; keys wait for :meth:`end_step`."""
@@ -125,7 +111,7 @@ class PretrainTask(ClipTask):
         return StepLoss(output.loss, output.parts, batch.bad, batch.names, batch.cpu)
 
     def end_step(self, step: int) -> dict[str, float]:
-        """Momentum encoder and queue, once per optimizer step and after it."""
+        """Move momentum encoder and queue, once per optimizer step and after it."""
         m = self.config.model.momentum
         if self.config.model.momentum_schedule == "cosine":
             m = cosine_momentum(step, self.total_steps, m)
@@ -137,5 +123,5 @@ class PretrainTask(ClipTask):
         return logged | (self.module.probe.end_step() if self.module.probe else {})
 
     def trunk(self) -> nn.Module:
-        """The online trunk."""
+        """The online branch's trunk, ``[B,3,T,H,W]`` to ``[B,F]``."""
         return self.module.online.trunk

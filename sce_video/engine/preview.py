@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -10,9 +9,10 @@ import torch
 from sce_video.config import AnyConfig, Config, PretrainConfig
 from sce_video.config.objectives import Objective as Section
 from sce_video.config.objectives import RingKeys
-from sce_video.engine.clip_task import view_recipe
-from sce_video.engine.cost import gpu_hours, needs, speed
+from sce_video.engine.clip_task import runs_bf16, view_recipe
+from sce_video.engine.cost import cost, gpu_hours, speed
 from sce_video.engine.optim.schedules import scaled_lr
+from sce_video.engine.ranks import place
 from sce_video.stream.data import open_held_out, planned_data
 from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.order import TrainingPlan
@@ -27,9 +27,8 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
         cuda: whether it will run on GPUs.
         note: on the data.
     """
-    precision = config.train.precision
-    bf16 = precision == "bf16" or (precision == "auto" and cuda)
-    need, optim, train = needs(config, plan, bf16=bf16, cuda=cuda), config.optim, config.train
+    bf16 = runs_bf16(config, cuda=cuda)
+    step, optim, train = cost(config, plan, bf16=bf16, cuda=cuda), config.optim, config.train
     stage = config.deepspeed.zero_optimization.stage
     total = plan.steps_per_epoch * plan.epochs
     warmup = round(optim.warmup_epochs * plan.steps_per_epoch)
@@ -39,24 +38,24 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
     steps = f"{total:,} = {plan.epochs} epochs x {plan.steps_per_epoch:,}"
     if config.run.max_steps and config.run.max_steps < total:
         steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
-    run, hours = need.flops * total, gpu_hours(need, total, bf16=bf16)
+    run, hours = step.flops * total, gpu_hours(step, total, bf16=bf16)
     lr = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
     lines = [
-        f"model      {config.model.trunk} width {config.model.width}, {need.trained:,} parameters, "
+        f"model      {config.model.trunk} width {config.model.width}, {step.trained:,} parameters, "
         f"ZeRO-{stage}, {plan.ranks} rank(s) on {'cuda' if cuda else 'cpu'}, "
         f"{'bf16 autocast' if bf16 else 'fp32'}",
         f"data       {_data(config, plan)}{note}",
         f"views      {_views(config)}",
         f"start      {config.run.init_from or 'random weights'}",
-        *_own(config, plan),
+        *_task_lines(config, plan),
         f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
         f"micro-batch(es) of {plan.micro_batch}",
         f"steps      {steps}",
         f"rate       {optim.name} lr {optim.lr:g}, {lr:g} after scaling ({optim.lr_scaling}), "
         f"warm-up {warmup:,} steps, {then}",
-        f"memory     a rank: {_sum(need.memory, 2**30, 'GiB')}",
-        *([f"network    a rank and step: {_sum(need.sent, 1e6, 'MB')}"] if plan.ranks > 1 else []),
-        f"work       {need.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
+        f"memory     a rank: {_sum(step.memory, 2**30, 'GiB')}",
+        *([f"network    a rank and step: {_sum(step.sent, 1e6, 'MB')}"] if plan.ranks > 1 else []),
+        f"work       {step.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
         f"all: {f'{hours:.2g}' if hours < 10 else f'{hours:,.0f}'} GPU-hours at "
         f"{speed(bf16) / 1e12:.0f} TFLOP/s",
     ]
@@ -81,8 +80,8 @@ def _warnings(config: AnyConfig, plan: TrainingPlan) -> list[str]:
     return found
 
 
-def _own(config: AnyConfig, plan: TrainingPlan) -> list[str]:
-    """The lines of a task's own."""
+def _task_lines(config: AnyConfig, plan: TrainingPlan) -> list[str]:
+    """What only pretraining has, or only training with labels."""
     if isinstance(config, PretrainConfig):
         watch = config.eval
         where = f"{watch.shards or config.data.shards} {watch.split or 'all'}"
@@ -131,8 +130,7 @@ def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
         samples: of an epoch; None = the shards', else the published set's.
         gpus: ranks on GPUs to plan for; None = as on this machine.
     """
-    ranks = gpus or int(os.environ.get("WORLD_SIZE", "1"))
-    plan, note = planned_data(config, samples, ranks)
+    plan, note = planned_data(config, samples, gpus or place().ranks)
     if isinstance(config, PretrainConfig) and not note:  # the shards are here
         open_held_out(config, plan)
     return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 import socket
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.distributed import HashStore, Store, TCPStore
 
 from sce_video import __version__
+from sce_video.engine.ranks import place, stand_alone
 from sce_video.engine.signals import deepspeed_launcher, started
 from sce_video.errors import SceVideoError
 from sce_video.stream.loader import keep_memory
@@ -38,6 +37,14 @@ class Runtime:
         """Whether this rank prints and writes."""
         return self.rank == 0
 
+    def environment(self) -> str:
+        """Versions and hardware that a run's figures depend on, in one line."""
+        cuda = self.device.type == "cuda"
+        where = torch.cuda.get_device_name(self.device) if cuda else f"{os.cpu_count()} CPU cores"
+        versions = [f"{name} {version(name)}" for name in ("torch", "deepspeed", "av")]
+        own = [f"sce-video {__version__}", f"Python {platform.python_version()}"]
+        return ", ".join([*own, *versions, platform.platform(), where])
+
 
 def find_runtime(workers: int) -> Runtime:
     """What the launcher's environment makes of this process; alone without one.
@@ -45,9 +52,7 @@ def find_runtime(workers: int) -> Runtime:
     Threads of a rank on a CPU: its share of the node's cores less the ``workers`` that make its
     clips, at least one.
     """
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
+    rank, ranks, local_rank, local_ranks = place()
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
         return Runtime(rank, local_rank, ranks, torch.device("cuda", local_rank))
@@ -59,9 +64,7 @@ def find_runtime(workers: int) -> Runtime:
 
 def start_runtime(workers: int) -> Runtime:
     """Join the process group of :func:`find_runtime`'s ranks: NCCL on CUDA, gloo elsewhere."""
-    if "RANK" not in os.environ:
-        # deepspeed would look for MPI; a single process is its own launcher.
-        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+    stand_alone()
     runtime = find_runtime(workers)
     if runtime.device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
@@ -70,34 +73,6 @@ def start_runtime(workers: int) -> Runtime:
         store = _store(runtime.rank, runtime.ranks)
         dist.init_process_group(backend, store=store, rank=runtime.rank, world_size=runtime.ranks)
     return runtime
-
-
-def log_to(folder: Path, runtime: Runtime) -> None:
-    """Log to ``folder/run.log`` from every rank, to standard error from the main one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = logging.getLogger("sce_video")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
-    plain = f"%(levelname)s{rank}: %(message)s"
-    file = logging.FileHandler(folder / "run.log", delay=True)
-    file.setFormatter(logging.Formatter(f"%(asctime)s {plain}"))
-    log.addHandler(file)
-    if runtime.main:
-        shown = logging.StreamHandler()
-        shown.addFilter(lambda record: not getattr(record, "file_only", False))
-        shown.setFormatter(logging.Formatter(plain))
-        log.addHandler(shown)
-        log.info("environment: %s", environment(runtime.device), extra={"file_only": True})
-
-
-def environment(device: torch.device) -> str:
-    """Versions and hardware that a run's figures depend on, in one line."""
-    cuda = device.type == "cuda"
-    where = torch.cuda.get_device_name(device) if cuda else f"{os.cpu_count()} CPU cores"
-    versions = [f"{name} {version(name)}" for name in ("torch", "deepspeed", "av")]
-    own = [f"sce-video {__version__}", f"Python {platform.python_version()}"]
-    return ", ".join([*own, *versions, platform.platform(), where])
 
 
 def stop_runtime() -> None:

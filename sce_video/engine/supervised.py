@@ -11,18 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sce_video.config import SupervisedConfig
-from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from
-from sce_video.engine.runtime import Runtime
+from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from, switch_on
 from sce_video.engine.task import StepLoss
 from sce_video.engine.zero_layout import gathered
 from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, save_classifier
-from sce_video.model.compiled import compile_trunk
-from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.syncbn import convert_sync_bn
-from sce_video.shardset.index import ShardIndex
-from sce_video.stream.foreign.plan import ForeignPlan
+from sce_video.model.weights import OpenedEncoder
 from sce_video.stream.loader import ClipBatch
-from sce_video.stream.order import BatchPlan
 
 
 def build_classifier(
@@ -39,29 +34,22 @@ def build_classifier(
 
 
 class SupervisedTask(ClipTask):
-    """Training with labels for the trainer (see :class:`sce_video.engine.task.Task`)."""
+    """Training with labels: cross-entropy over the set's classes."""
 
     config: SupervisedConfig
+    module: Classifier
 
-    def __init__(
-        self,
-        config: SupervisedConfig,
-        index: ShardIndex | None,
-        plan: BatchPlan | ForeignPlan,
-        runtime: Runtime,
-    ) -> None:
-        if index is None:
+    def _build(self, start: OpenedEncoder | None) -> Classifier:
+        """The classifier over the set's classes; see :func:`build_classifier`."""
+        if self._index is None:
             raise TypeError("labels are in an index")
-        super().__init__(config, index, plan, runtime)
-        self._classes = index.manifest.classes
-        self.module = build_classifier(config, len(self._classes), autocast_dtype(config, runtime))
-        start_from(config, self.module.trunk, {"linear": self.module.linear})
+        self._classes, config = self._index.manifest.classes, self.config
+        net = build_classifier(config, len(self._classes), autocast_dtype(config, self.runtime))
+        start_from(config, start, net.trunk, {"linear": net.linear})
         if not config.frozen:
-            convert_sync_bn(self.module)
-        if config.train.checkpoint_activations:
-            checkpoint_activations(self.module.trunk)
-        if config.train.compile:
-            compile_trunk(self.module.trunk)
+            convert_sync_bn(net)
+        switch_on(config, net.trunk)
+        return net
 
     def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
         """Cross-entropy of a micro-batch, a clip a video."""
@@ -72,12 +60,8 @@ class SupervisedTask(ClipTask):
         loss = F.cross_entropy(logits, labels)
         return StepLoss(loss, {"top1": top1}, batch.bad, batch.names, batch.cpu)
 
-    def end_step(self, step: int) -> dict[str, float]:
-        """Nothing moves besides."""
-        return {}
-
     def trunk(self) -> nn.Module:
-        """The classifier's."""
+        """The trunk below the linear layer, ``[B,3,T,H,W]`` to ``[B,F]``."""
         return self.module.trunk
 
     def save(self, folder: Path) -> None:

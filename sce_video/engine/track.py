@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class Tracker:
         mode = _wandb_mode(config.wandb)
         if mode == "disabled":
             return
-        try:
+        with self._guarded():
             import wandb
 
             self._run = wandb.init(
@@ -46,37 +46,29 @@ class Tracker:
             )
             self._run.define_metric("step")
             self._run.define_metric("*", step_metric="step")
-        except Exception as error:  # noqa: BLE001  whatever a tracker raises, training goes on
-            self._give_up(error)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """One row; ``step`` counts finished optimizer steps."""
         row = {"step": step, **values}
         self._file.write(json.dumps(row) + "\n")
-        if self._run is not None:
-            try:
+        with self._guarded():
+            if self._run is not None:
                 self._run.log(row)
-            except Exception as error:  # noqa: BLE001
-                self._give_up(error)
 
     def image(self, step: int, name: str, path: Path) -> None:
         """Show a picture in W&B."""
-        if self._run is not None:
-            try:
+        with self._guarded():
+            if self._run is not None:
                 import wandb
 
                 self._run.log({"step": step, name: wandb.Image(str(path))})
-            except Exception as error:  # noqa: BLE001
-                self._give_up(error)
 
     def close(self) -> None:
         """Finish both."""
         self._file.close()
-        if self._run is not None:
-            try:
+        with self._guarded():
+            if self._run is not None:
                 self._run.finish()
-            except Exception as error:  # noqa: BLE001
-                self._give_up(error)
         if self._failed:
             import wandb
 
@@ -85,10 +77,17 @@ class Tracker:
             with contextlib.suppress(Exception):
                 wandb.teardown()
 
-    def _give_up(self, error: Exception) -> None:
-        self._run, self._failed = None, True
-        reason = " ".join(str(error).split())
-        print(f"sce-video: W&B switched off ({reason}); {METRICS_NAME} goes on", file=sys.stderr)
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Context in which an error of W&B's switches it off: training goes on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  whatever a tracker raises
+            self._run, self._failed = None, True
+            reason = " ".join(str(error).split())
+            print(
+                f"sce-video: W&B switched off ({reason}); {METRICS_NAME} goes on", file=sys.stderr
+            )
 
 
 def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:

@@ -6,7 +6,6 @@ Nothing heavy is imported before the arguments are read.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from argparse import Namespace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, between, whole
+from sce_video.engine.ranks import place
 from sce_video.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def _run(
         from sce_video.engine.signals import watch_launcher
 
         watch_launcher()
-        ranks = int(os.environ.get("WORLD_SIZE", "1"))
-        verb(args, find_runtime(args.workers if ranks > 1 else 0))
+        verb(args, find_runtime(args.workers if here.ranks > 1 else 0))
 
-    return parser.run(arguments, command, quiet=int(os.environ.get("RANK", "0")) > 0)
+    here = place()
+    return parser.run(arguments, command, quiet=here.rank > 0)
 
 
 def _requests(

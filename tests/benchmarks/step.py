@@ -28,7 +28,8 @@ from sce_video.augment.apply import Augmenter
 from sce_video.config import PretrainConfig
 from sce_video.config.recipes import RECIPES
 from sce_video.config.trunks import TRUNKS
-from sce_video.engine.loop import Trainer, build_optimizer
+from sce_video.engine.loop import Trainer
+from sce_video.engine.optim.build import build_optimizer
 from sce_video.engine.precision import check_bf16
 from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import Runtime, start_runtime, stop_runtime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -36,11 +36,11 @@ class RankPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        self._here.close()
+        self._here.send(None)  # a process that another test started may hold the pipe open
         self._process.join()
 
     def run(self, ranks: int, job: Callable[..., None], *arguments: Any) -> None:
-        """Run on ``ranks`` ranks; raises AssertionError with the traceback of the first that fails."""
+        """Run on ``ranks`` ranks; raises AssertionError with the first one's traceback."""
         self._here.send((ranks, job, arguments))
         problem: str | None = self._here.recv()
         assert problem is None, problem
@@ -51,27 +51,23 @@ def _serve(pipe: Connection) -> None:
     import deepspeed.runtime.zero.stage3
     import deepspeed.runtime.zero.stage_1_and_2  # noqa: F401
 
+    import sce_video.engine.loop
     import sce_video.engine.pretrain
-    import sce_video.engine.supervised
-    import sce_video.engine.loop  # noqa: F401
+    import sce_video.engine.supervised  # noqa: F401
 
-    while True:
-        try:
-            ranks, job, arguments = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_run(ranks, job, arguments))
+    for ranks, job, arguments in iter(pipe.recv, None):
+        with tempfile.TemporaryDirectory() as folder:
+            pipe.send(_run(ranks, Path(folder) / "store", job, arguments))
 
 
-def _run(ranks: int, job: Callable[..., None], arguments: tuple[Any, ...]) -> str | None:
-    """The first problem, or None."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def _run(
+    ranks: int, store: Path, job: Callable[..., None], arguments: tuple[Any, ...]
+) -> str | None:
+    """The first problem, or None. Ranks meet at a file: a port may be taken meanwhile."""
     context = multiprocessing.get_context("fork")
     problems = context.SimpleQueue()
     processes = [
-        context.Process(target=_rank, args=(rank, ranks, port, problems, job, arguments))
+        context.Process(target=_rank, args=(rank, ranks, store, problems, job, arguments))
         for rank in range(ranks)
     ]
     for process in processes:
@@ -94,19 +90,21 @@ def _run(ranks: int, job: Callable[..., None], arguments: tuple[Any, ...]) -> st
 
 
 def _rank(
-    rank: int, ranks: int, port: int, problems: Any, job: Callable[..., None], arguments: Any
+    rank: int, ranks: int, store: Path, problems: Any, job: Callable[..., None], arguments: Any
 ) -> None:
     import torch
+    from torch.distributed import FileStore
 
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
-    os.environ.update(LOCAL_WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(LOCAL_WORLD_SIZE=str(ranks))
+    patch("sce_video.engine.runtime._store", lambda *_: FileStore(str(store), ranks)).start()
     torch.set_num_threads(1)
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what matters comes back by the queue
         os.dup2(silent, stream)
     try:
         job(*arguments)
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         problems.put(f"rank {rank} of {ranks}: {traceback.format_exc()}")
         os._exit(1)
     os._exit(0)
@@ -182,8 +180,9 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     import numpy as np
     import torch
 
-    from sce_video.engine.runtime import log_to, start_runtime, stop_runtime
     from sce_video.engine.loop import Trainer
+    from sce_video.engine.run_folder import RunFolder
+    from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.stream.loader import ClipBatch
     from sce_video.stream.order import BatchPlan
 
@@ -201,7 +200,7 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     patch.object(kind, "batches", batches).start()
     patch("sce_video.model.encoder.build_trunk", lambda name, width: small_trunk()).start()
     runtime = start_runtime(workers=0)
-    log_to(Path(config.run.dir), runtime)
+    RunFolder(Path(config.run.dir)).log_to(runtime)
     torch.set_num_threads(1)
     plan = BatchPlan(
         rows=np.arange(144),

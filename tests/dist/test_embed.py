@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
 from tests.conftest import REPOSITORY
-from tests.runs import BIN, environment, free_port, make_shards, run
+from tests.runs import BIN, environment, make_shards, run
 
 HERE = str(REPOSITORY)
 pytestmark = pytest.mark.slow
@@ -56,7 +56,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(root: Path, name: str) -> list[str]:
-    return ["retrieve", "--encoder", str(root / name), "--shards", str(root / "shards"), "--workers", "1"]
+    return [
+        "retrieve",
+        "--encoder",
+        str(root / name),
+        "--shards",
+        str(root / "shards"),
+        "--workers",
+        "1",
+    ]
 
 
 def features(root: Path, name: str) -> list[dict[str, Tensor]]:
@@ -76,7 +84,7 @@ def test_launchers_and_a_kill_give_the_bits_of_one_process(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("12 queries against 24 videos, 0 unreadable") == 1
     # Under torchrun, killed in the middle; then as three ranks.
-    launch = [str(BIN / "torchrun"), "--master-port", free_port(), "--nproc-per-node"]
+    launch = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node"]
     job = subprocess.Popen(
         [*launch, "2", str(root / "one_core.py"), *arguments(root, "torchrun")],
         env=environment(PYTHONPATH=HERE),

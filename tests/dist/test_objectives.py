@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,12 +162,12 @@ def golden_steps(case: dict[str, Any], dtype: str, rank: int, ranks: int) -> lis
 GOLDEN_STEPS = json.loads((GOLDEN / "sce_symmetric_step.json").read_text())
 
 
-def worker(rank: int, ports: dict[int, int], folder: str) -> None:
+def worker(rank: int, folder: str) -> None:
     """A rank of three, then, but for the last, of two."""
     torch.set_num_threads(1)
-    for ranks, port in ports.items():
+    for ranks in (3, 2):
         if rank < ranks:
-            address = f"tcp://127.0.0.1:{port}"
+            address = f"file://{folder}/{ranks}"  # a port may be taken meanwhile
             dist.init_process_group("gloo", address, rank=rank, world_size=ranks)
             found = {name: train(name, rank, ranks, views_of(name)) for name in SECTIONS}
             golden = {}
@@ -184,13 +183,8 @@ def worker(rank: int, ports: dict[int, int], folder: str) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
     """What each rank found, by the number of ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    ports = {}
-    for ranks in (3, 2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports[ranks] = probe.getsockname()[1]
-    spawn(worker, (ports, str(folder)), nprocs=3)  # type: ignore[no-untyped-call]
-    return {n: [torch.load(folder / f"{r}of{n}.pt") for r in range(n)] for n in ports}
+    spawn(worker, (str(folder),), nprocs=3)  # type: ignore[no-untyped-call]
+    return {n: [torch.load(folder / f"{r}of{n}.pt") for r in range(n)] for n in (3, 2)}
 
 
 @pytest.mark.parametrize("name", SECTIONS)

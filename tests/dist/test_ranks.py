@@ -17,6 +17,7 @@ import torch
 from sce_video.model.encoder import load_encoder
 from sce_video.shardset.index import open_shards
 from tests.conftest import REPOSITORY
+from tests.jobs import LAUNCHERS
 from tests.runs import (
     BIN,
     TRAIN,
@@ -57,8 +58,7 @@ def train(
 @pytest.fixture(scope="module")
 def two_ranks(config: Path) -> Path:
     """The same on two ranks with ZeRO-1, under the deepspeed launcher."""
-    launcher = [str(BIN / "deepspeed"), "--num_gpus", "2", "--master_port", free_port(), TRAIN]
-    return train(config, "deepspeed", launcher)
+    return train(config, "deepspeed", LAUNCHERS["deepspeed"])
 
 
 def test_two_ranks_equal_one(two_ranks: Path, alone: Path) -> None:
@@ -69,8 +69,7 @@ def test_two_ranks_equal_one(two_ranks: Path, alone: Path) -> None:
 
 @pytest.mark.slow
 def test_zero_2_under_torchrun_equals_zero_1(config: Path, two_ranks: Path) -> None:
-    launcher = [str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port(), TRAIN]
-    folder = train(config, "torchrun", launcher, stage=2)
+    folder = train(config, "torchrun", LAUNCHERS["torchrun"], stage=2)
     assert relative_difference(final_state(folder), final_state(two_ranks)) < 1e-6
 
 
@@ -78,7 +77,9 @@ def test_zero_2_under_torchrun_equals_zero_1(config: Path, two_ranks: Path) -> N
 def test_accumulation_enqueues_once_a_step(config: Path, alone: Path) -> None:
     folder = train(config, "accumulated", [sys.executable, TRAIN], "train.accumulate=2")
     queue = final_state(folder)["objective.queue.keys"]
-    assert int(final_state(folder)["objective.queue.pointer"]) == int(final_state(alone)["objective.queue.pointer"])
+    assert int(final_state(folder)["objective.queue.pointer"]) == int(
+        final_state(alone)["objective.queue.pointer"]
+    )
     torch.testing.assert_close(queue.norm(dim=0), torch.ones(queue.shape[1]))
 
 

@@ -151,11 +151,13 @@ os.fsync = slow
 """
 
 
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.soak)]
+)
 def test_a_kill_at_any_moment_loses_little(config: Path, tmp_path: Path, kills: int) -> None:
     """All processes are killed while steps go on and checkpoints are written to a slow disk."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_DISK)
-    rng, folder = random.Random(kills), tmp_path / "run"
+    rng, folder = random.Random(kills), tmp_path / "run"  # noqa: S311
     saves = ("train.save_every=1", "train.keep=1")
     reached = 0
     for _ in range(kills):
@@ -204,7 +206,9 @@ def test_a_killed_worker_leaves_a_checkpoint(config: Path, tmp_path: Path) -> No
     assert "rank 1: failed: a process that makes clips was killed" in log
 
 
-@pytest.mark.parametrize("steps", [pytest.param(40, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "steps", [pytest.param(40, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.soak)]
+)
 def test_memory_is_flat_until_ctrl_c(
     config: Path, tmp_path: Path, steps: int, record_property: Callable[[str, object], None]
 ) -> None:

@@ -40,9 +40,8 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with RankPool() as pool:
-        yield Runs(pool, tmp_path_factory.mktemp("supervised"))
+def runs(pool: RankPool, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(pool, tmp_path_factory.mktemp("supervised"))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,9 @@ def test_the_trunk_below_a_linear_layer_stays_as_it_is(
     with safe_open(folder / "classifier.safetensors", framework="pt") as file:
         assert '"task":"linear","classes":["a","b","c"]' in file.metadata()["sce_video"]
     log = (folder / "run.log").read_text()
-    assert f"loaded all {len(first)} tensors of the trunk; 2 others start fresh: linear.weight" in log
+    assert (
+        f"loaded all {len(first)} tensors of the trunk; 2 others start fresh: linear.weight" in log
+    )
     assert "fed with" not in log
 
 
@@ -116,7 +117,9 @@ def test_resume_is_bit_exact_and_needs_no_encoder(
     whole = runs.make(f"{task}-whole", task, 2, 1, run={**start, "max_steps": 8}, **sections)
     parts = runs.make(f"{task}-parts", task, 2, 1, run={**start, "max_steps": 3}, **sections)
     shutil.rmtree(tmp_path / "gone")
-    runs.make(f"{task}-parts", task, 2, 1, run={**start, "max_steps": 8, "resume": True}, **sections)
+    runs.make(
+        f"{task}-parts", task, 2, 1, run={**start, "max_steps": 8, "resume": True}, **sections
+    )
     a, b = final_state(whole), final_state(parts)
     assert a.keys() == b.keys()
     for name, tensor in a.items():
@@ -145,9 +148,9 @@ def clusters(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def probe(config: Any) -> None:
     """The real task and trainer on features in the place of clips."""
+    from sce_video.engine.loop import Trainer
     from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
-    from sce_video.engine.loop import Trainer
     from sce_video.stream.loader import ClipBatch
     from sce_video.stream.order import BatchPlan
 

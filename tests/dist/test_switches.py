@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,14 @@ import torch.distributed as dist
 
 from tests.dist.pool import RankPool, small_config
 
-
 SWITCH = "checkpoint_activations"
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[RankPool]:
-    with RankPool() as pool:
-        yield pool
-
-
 def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
-    """Two steps; writes losses, gradients, state and all collectives of the forward and backward."""
-    from sce_video.engine.ds_config import deepspeed_config, initialize
+    """Two steps; writes losses, gradients, state and all collectives of both passes."""
+    from sce_video.engine.ds_config import build_engine, deepspeed_config
     from sce_video.engine.pretrain import build_siamese
     from sce_video.engine.runtime import start_runtime, stop_runtime
-    from sce_video.engine.loop import build_optimizer
     from sce_video.engine.zero_layout import gathered
 
     config = small_config(
@@ -42,8 +33,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
     torch.set_num_threads(1)
     autocast = torch.bfloat16 if precision == "bf16" else None
     siamese = build_siamese(config, autocast, samples=4, epoch_steps=1)
-    optimizer = build_optimizer(siamese, config.optim)
-    engine = initialize(siamese, optimizer, deepspeed_config(config, runtime.ranks))
+    engine, _ = build_engine(siamese, config.optim, deepspeed_config(config, runtime.ranks))
     reduced: list[int] = []
     plain = dist.all_reduce
 

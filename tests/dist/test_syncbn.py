@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,12 +90,13 @@ def run(net: nn.Module, case: Case, part: slice, dtype: torch.dtype) -> dict[str
     return found
 
 
-def worker(rank: int, ports: dict[int, int], folder: str) -> None:
+def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    for ranks, port in ports.items():
+    for ranks in SIZES:
         if rank >= ranks:
             continue
-        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+        meet = f"file://{folder}/{ranks}"  # a port may be taken meanwhile
+        dist.init_process_group("gloo", meet, rank=rank, world_size=ranks)
         first = sum(SIZES[ranks][:rank])
         part = slice(first, first + SIZES[ranks][rank])
         found = []
@@ -112,13 +112,7 @@ def worker(rank: int, ports: dict[int, int], folder: str) -> None:
 def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
     """Number of ranks -> results by rank and case; one pool for all."""
     folder = tmp_path_factory.mktemp("syncbn")
-    probes = {ranks: socket.socket() for ranks in SIZES}
-    for probe in probes.values():
-        probe.bind(("127.0.0.1", 0))
-    ports = {ranks: probe.getsockname()[1] for ranks, probe in probes.items()}
-    for probe in probes.values():
-        probe.close()
-    spawn(worker, (ports, str(folder)), nprocs=max(SIZES))  # type: ignore[no-untyped-call]
+    spawn(worker, (str(folder),), nprocs=max(SIZES))  # type: ignore[no-untyped-call]
     return {
         ranks: [torch.load(folder / f"{rank}of{ranks}.pt") for rank in range(ranks)]
         for ranks in SIZES

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.runs import BIN, free_port, make_shards, run, write_config
+from tests.runs import BIN, make_shards, run, write_config
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_planned_bytes_are_sent(config: Path, stage: int, more: str) -> None:
     done = run(
-        *(str(BIN / "torchrun"), "--nproc_per_node", "2", "--master_port", free_port()),
+        *(str(BIN / "torchrun"), "--standalone", "--nproc_per_node", "2"),
         *(str(REPOSITORY / "tests/dist/traffic.py"), str(config), more, "run.max_steps=2"),
         *(f"deepspeed.zero_optimization.stage={stage}", "data.workers=0"),
         f"run.dir={config.parent / f'run-{stage}'}",

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -62,8 +61,13 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         flags = [n for n in ("clip", "overlap", "offload") if getattr(self, n)]
         return "-".join(
-            [f"zero{self.stage}", f"{self.ranks}ranks", f"x{self.accumulate}", *flags]
-            + [self.optimizer]
+            (
+                f"zero{self.stage}",
+                f"{self.ranks}ranks",
+                f"x{self.accumulate}",
+                *flags,
+                self.optimizer,
+            )
         )
 
 
@@ -76,7 +80,7 @@ ALL = [
 
 
 def pairwise(cells: list[Cell]) -> list[Cell]:
-    """Few cells in which any two settings of any two fields meet, and LARS is cut in every stage."""
+    """Few cells in which any two settings of any two fields meet; LARS is cut in every stage."""
 
     def pairs(cell: Cell) -> set[tuple[object, ...]]:
         return {(i, cell[i], j, cell[j]) for i, j in itertools.combinations(range(len(cell)), 2)}
@@ -122,9 +126,8 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with RankPool() as pool:
-        yield Runs(pool, tmp_path_factory.mktemp("zero"))
+def runs(pool: RankPool, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(pool, tmp_path_factory.mktemp("zero"))
 
 
 def mostly_slow(values: list[Any], quick: int) -> list[Any]:
@@ -229,7 +232,7 @@ def test_what_torch_draws_is_the_same_after_a_resume(runs: Runs, tmp_path: Path)
 
 def misplaced(config: Any) -> None:
     """Training on partitions that do not lie where the layout is read."""
-    from sce_video.engine import loop as trainer, zero_layout
+    from sce_video.engine import ds_config, zero_layout
 
     real = zero_layout.zero_layout
 
@@ -239,7 +242,7 @@ def misplaced(config: Any) -> None:
         (zero.fp16_groups if three else zero.round_robin_bit16_groups)[0].reverse()
         return real(engine)
 
-    patch.object(trainer, "zero_layout", reversed_layout).start()
+    patch.object(ds_config, "zero_layout", reversed_layout).start()
     pretrain(config)
 
 
@@ -360,9 +363,9 @@ def spoil(module: Any) -> None:
 
 
 @pytest.mark.parametrize("stage", mostly_slow([0, 1, 2, 3], quick=1))
-def test_an_infinite_gradient_ends_the_run(stage: int, tmp_path: Path) -> None:
+def test_an_infinite_gradient_ends_the_run(stage: int, pool: RankPool, tmp_path: Path) -> None:
     cell = Cell(stage, 2, 1, False, False, False, "lars")
-    with RankPool() as pool, pytest.raises(AssertionError, match=r"gradient of step 3 is not fin"):
+    with pytest.raises(AssertionError, match=r"gradient of step 3 is not fin"):
         pool.run(2, pretrain, cell.config(tmp_path), spoil)
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "failed"
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

@@ -36,15 +36,15 @@ def main() -> None:
     count("all_gather_into_tensor", lambda n: n - 1)
 
     from sce_video.config import load_config
-    from sce_video.engine import loop as trainer
-    from sce_video.engine.cost import needs
+    from sce_video.engine.cost import cost
+    from sce_video.engine.loop import Trainer
     from sce_video.stream.data import planned_data
     from sce_video.train import train
 
     config = load_config(sys.argv[1], sys.argv[2:])
     plan, _ = planned_data(config, None, int(os.environ["WORLD_SIZE"]))
-    planned = sum(needs(config, plan, bf16=False, cuda=False).sent.values())
-    step = trainer.Trainer._train_step
+    planned = sum(cost(config, plan, bf16=False, cuda=False).sent.values())
+    step = Trainer._train_step
     seen: list[float] = []
 
     def counted(*args: Any) -> Any:
@@ -53,7 +53,7 @@ def main() -> None:
         seen.append(SENT[0] - before)
         return outcome
 
-    trainer.Trainer._train_step = counted  # type: ignore[method-assign, assignment]
+    Trainer._train_step = counted  # type: ignore[method-assign, assignment]
     train(config)
     if os.environ["RANK"] == "0":
         print("traffic", planned, seen[-1])

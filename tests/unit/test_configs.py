@@ -12,7 +12,7 @@ import yaml
 from sce_video.config import configs_folder, load_pretraining
 from sce_video.config.objectives import SCEConfig
 from sce_video.engine.clip_task import view_recipe
-from sce_video.engine.cost import gpu_hours, needs
+from sce_video.engine.cost import cost, gpu_hours
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.shardset.published import PUBLISHED
 from sce_video.stream.data import planned_data
@@ -86,13 +86,13 @@ def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
     assert plan.samples == PUBLISHED[name].samples["train"]
     if per_gpu := re.search(r"\((\d+) (videos|images) each", head["Hardware"]):
         assert int(per_gpu[1]) == plan.micro_batch
-    need = needs(config, plan, bf16=True, cuda=True)
+    need = cost(config, plan, bf16=True, cuda=True)
     gib = re.search(r"of (\d+) GB", head["Hardware"])
     assert sum(need.memory.values()) < float(gib[1] if gib else 80) * 1e9
-    cost = re.match(r"about ([\d.,]+) GPU-hours", head["Cost"])
-    assert cost
+    told = re.match(r"about ([\d.,]+) GPU-hours", head["Cost"])
+    assert told
     hours = gpu_hours(need, plan.steps_per_epoch * plan.epochs, bf16=True)
-    assert float(cost[1].replace(",", "")) == pytest.approx(hours, rel=0.06)
+    assert float(told[1].replace(",", "")) == pytest.approx(hours, rel=0.06)
 
 
 def _written_out(given: dict[str, Any], whole: dict[str, Any]) -> None:

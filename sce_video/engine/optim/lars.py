@@ -32,14 +32,8 @@ class LARS(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         trust: float = 0.001,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "trust": trust,
-            "adapt": True,
-        }
-        super().__init__(groups, defaults)
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        super().__init__(groups, {**defaults, "adapt": True})
         self._pieces: dict[int, list[tuple[int, int, int]]] = {}  # buffer -> (offset, length, slot)
         self._slots = 0
         self._device = torch.device("cpu")

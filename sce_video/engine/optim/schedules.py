@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from sce_video.config import Config
+
 
 def scaled_lr(lr: float, scaling: Literal["linear", "sqrt", "none"], batch_size: int) -> float:
     """Learning rate for a global batch: ``lr * batch / 256``, ``lr * sqrt(batch)``, or ``lr``."""
@@ -48,6 +50,18 @@ def warmup_drops(step: int, warmup: int, drops: Sequence[int], base: float) -> f
     if step < warmup:
         return warmup_cosine(step, warmup, warmup, base)
     return base * 0.1 ** sum(step >= drop for drop in drops)
+
+
+def learning_rate(config: Config, step: int, epoch_steps: int) -> float:
+    """Learning rate of a run's optimizer step ``step``, scaled; ``epoch_steps``: steps an epoch."""
+    optim, train = config.optim, config.train
+    base = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
+    warmup = round(optim.warmup_epochs * epoch_steps)
+    if optim.decay_epochs:
+        drops = [round(epoch * epoch_steps) for epoch in optim.decay_epochs]
+        return warmup_drops(step, warmup, drops, base)
+    total = train.epochs * epoch_steps
+    return warmup_cosine(step, warmup, total, base, optim.warmup_start_lr, optim.final_lr)
 
 
 def cosine_momentum(step: int, total: int, initial: float) -> float:

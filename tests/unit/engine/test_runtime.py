@@ -18,13 +18,14 @@ ranks = [subprocess.Popen([sys.executable, *sys.argv[1:]], env={**os.environ, "R
 sys.exit(max(rank.wait() for rank in ranks))
 """
 RANK = """
-import sys, time, torch, torch.distributed as dist
+import pathlib, sys, time, torch, torch.distributed as dist
 from sce_video.engine.runtime import start_runtime, stop_runtime
 runtime = start_runtime(0)
 total = torch.tensor(float(sys.argv[1]))
-for _ in range(20):  # the jobs overlap
-    dist.barrier()
-    time.sleep(0.1)
+up = pathlib.Path(sys.argv[2])
+(up / sys.argv[1]).touch()
+while runtime.main and len(list(up.iterdir())) < 2:  # the jobs overlap
+    time.sleep(0.05)
 dist.all_reduce(total)
 if runtime.main:
     print(runtime.ranks, total.item())
@@ -39,6 +40,7 @@ def test_two_jobs_with_the_same_default_port(tmp_path: Path) -> None:
     for package in (launch.parent, launch.parent.parent):
         (package / "__init__.py").touch()
     (tmp_path / "rank.py").write_text(RANK)
+    (tmp_path / "up").mkdir()
     env = environment(
         PYTHONPATH=os.pathsep.join([str(tmp_path), str(REPOSITORY)]),
         **{"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "CROSS_SIZE": "1"},
@@ -46,7 +48,9 @@ def test_two_jobs_with_the_same_default_port(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "deepspeed.launcher.launch", str(tmp_path / "rank.py")]
     jobs = [
-        subprocess.Popen([*command, number], env=env, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, number, str(tmp_path / "up")], env=env, stdout=subprocess.PIPE, text=True
+        )
         for number in ("1", "10")
     ]
     printed = [job.communicate(timeout=120)[0].split() for job in jobs]

@@ -15,25 +15,26 @@ from sce_video.engine import signals
 from sce_video.engine.signals import StopFlag
 from tests.conftest import REPOSITORY
 
-# A rank that writes "told" when SIGUSR1 comes, and "alone" when none has for four seconds.
+# A rank that says "told" when SIGUSR1 comes, and "alone" when none has for some seconds.
 RANK = """
 import pathlib, signal, sys, time
-from sce_video.engine.signals import watch_launcher
-said = pathlib.Path(sys.argv[1])
+from sce_video.engine import signals
+folder, patience = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 def told(number, frame):
-    said.write_text("told")
+    (folder / "told").touch()
     sys.exit()
+signals._LOOK = 0.05
 signal.signal(signal.SIGUSR1, told)
-watch_launcher()
-said.with_name("up").touch()
-time.sleep(4)
-said.write_text("alone")
+signals.watch_launcher()
+(folder / "up").touch()
+time.sleep(patience)
+(folder / "alone").touch()
 """
 SPAWN = "import subprocess, sys; sys.exit(subprocess.Popen(sys.argv[1:]).wait())\n"
 
 
-def begin(tmp_path: Path, *parents: str) -> subprocess.Popen[bytes]:
-    """``parents``, outermost first, and at the end the rank."""
+def begin(tmp_path: Path, patience: float, *parents: str) -> subprocess.Popen[bytes]:
+    """``parents``, outermost first, and at the end the rank, which waits so many seconds."""
     launch = tmp_path / "deepspeed" / "launcher" / "launch.py"
     launch.parent.mkdir(parents=True)
     launch.write_text(SPAWN)
@@ -48,7 +49,7 @@ def begin(tmp_path: Path, *parents: str) -> subprocess.Popen[bytes]:
         "other": [sys.executable, "-c", SPAWN],
     }
     command = [word for parent in parents for word in programs[parent]]
-    command += [sys.executable, str(tmp_path / "rank.py"), str(tmp_path / "said")]
+    command += [sys.executable, str(tmp_path / "rank.py"), str(tmp_path), str(patience)]
     paths = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
     job = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
     wait_for(tmp_path / "up")
@@ -77,20 +78,28 @@ def child(process: int) -> int:
         (("other", "other"), 1, "alone"),  # any other launcher, or none
         (("deepspeed", "other"), 1, "alone"),
     ],
+    ids=[
+        "deepspeed is killed",
+        "its launch.py is killed",
+        "launch.py of another is killed",
+        "a shell above launch.py is killed",
+        "another launcher is killed",
+        "another launcher below deepspeed is killed",
+    ],
 )
 def test_the_end_of_deepspeeds_launcher_is_told(
     tmp_path: Path, parents: tuple[str, ...], killed: int, expected: str
 ) -> None:
-    job = begin(tmp_path, *parents)
+    job = begin(tmp_path, 60 if expected == "told" else 1, *parents)
     os.kill(child(job.pid) if killed else job.pid, signal.SIGKILL)
     job.wait(20)
-    wait_for(tmp_path / "said")
-    time.sleep(0.1)
-    assert (tmp_path / "said").read_text() == expected
+    wait_for(tmp_path / expected)
+    assert not (tmp_path / ("alone" if expected == "told" else "told")).exists()
 
 
 def test_repeated_signals_count_once_and_a_late_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signals, "_ONCE", 1e9)
     with StopFlag() as untouched:
         pass
     assert signal.getsignal(signal.SIGTERM) is before

@@ -1,7 +1,11 @@
-"""Checkpoints of a run: taken at a step, written by a thread of the main rank while it goes on."""
+"""When checkpoints are made: taken at a step, written by a thread while training goes on.
+
+What is in them, and how it is written and read, is in ``checkpoint.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -14,21 +18,15 @@ from sce_video.engine.zero_layout import Segment
 from sce_video.errors import SceVideoError
 
 
-class Saver:
-    """One checkpoint at a time; :meth:`take` and :meth:`commit` are collective calls."""
+class CheckpointSaver:
+    """Checkpoints of one engine, one at a time; the main rank's thread writes.
 
-    def __init__(
-        self,
-        engine: Any,
-        segments: list[Segment],
-        folder: Path,
-        *,
-        keep: int,
-        milestones: int,
-    ) -> None:
-        """``folder``, ``keep`` and ``milestones`` are :func:`checkpoint.save`'s."""
-        self._engine, self._segments, self._folder = engine, segments, folder
-        self._keep, self._milestones = keep, milestones
+    All but :meth:`settle` and :meth:`error` are collective calls.
+    """
+
+    def __init__(self, engine: Any, segments: list[Segment], write: Callable[..., Path]) -> None:
+        """``write``: :func:`checkpoint.save` to a folder; is given tensors and state."""
+        self._engine, self._segments, self._write = engine, segments, write
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[Path] | None = None
 
@@ -42,9 +40,7 @@ class Saver:
         model = checkpoint.model_state(self._engine)
         optimizer = checkpoint.optimizer_state(self._engine, self._segments)
         if dist.get_rank() == 0:
-            self._writing = self._thread.submit(
-                checkpoint.save, self._folder, model, optimizer, state, self._keep, self._milestones
-            )
+            self._writing = self._thread.submit(self._write, model, optimizer, state)
 
     def commit(self) -> None:
         """Wait until what was taken is written: no rank leaves or takes another before.
@@ -58,6 +54,10 @@ class Saver:
         dist.all_reduce(failed)
         if failed > 0:
             raise error or SceVideoError("no checkpoint was written; the main rank says why")
+
+    def restore(self, checkpoint_folder: Path) -> None:
+        """Continue from a verified checkpoint."""
+        checkpoint.restore(self._engine, self._segments, checkpoint_folder)
 
     def settle(self) -> None:
         """Wait for the thread, on this rank alone."""

@@ -1,4 +1,4 @@
-"""Pictures and figures that show the state of training."""
+"""Pictures that show what a network is fed with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sce_video.config.recipes import Colour
+from sce_video.files import whole_file
 
 
 def view_grid(views: Sequence[Tensor], mean: Colour, std: Colour, clips: int = 8) -> Tensor:
@@ -40,4 +41,5 @@ def view_grid(views: Sequence[Tensor], mean: Colour, std: Colour, clips: int = 8
 def save_picture(picture: Tensor, path: Path) -> None:
     """Write a uint8 picture ``[3,H,W]`` as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    with whole_file(path) as partial:
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(partial, "PNG")

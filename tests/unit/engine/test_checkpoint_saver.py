@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sce_video.engine import checkpoint
-from sce_video.engine.saver import Saver
+from sce_video.engine.checkpoint_saver import CheckpointSaver
 from sce_video.engine.zero_layout import zero_layout
 from sce_video.errors import SceVideoError
 
@@ -44,8 +45,9 @@ def engine() -> Iterator[Any]:
     dist.destroy_process_group()
 
 
-def saver(engine: Any, folder: Path, keep: int = 3, milestones: int = 0) -> Saver:
-    return Saver(engine, zero_layout(engine), folder, keep=keep, milestones=milestones)
+def saver(engine: Any, folder: Path, keep: int = 3, milestones: int = 0) -> CheckpointSaver:
+    write = partial(checkpoint.save, folder, keep=keep, milestones=milestones)
+    return CheckpointSaver(engine, zero_layout(engine), write)
 
 
 def steps(folder: Path) -> list[int]:

@@ -1,0 +1,175 @@
+"""What the ranks agree on: the figures of a step, and why it is the last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from sce_video.config import PretrainConfig
+from sce_video.engine.agreement import NOT_TAKEN, Agreement, Reason, allowed_bad, decide
+from sce_video.engine.runtime import Runtime
+from sce_video.engine.task import StepLoss
+from sce_video.errors import Interrupted, SceVideoError
+
+INFINITE, UNWRITTEN, STOPPED, STARVED, BAD = Reason
+
+
+@pytest.mark.parametrize(
+    ("told", "bad", "expected"),
+    [
+        ([], 0, None),
+        ([], 10, None),
+        ([], 11, BAD),
+        ([STARVED], 0, STARVED),
+        ([STARVED], 11, STARVED),
+        ([STOPPED], 0, STOPPED),
+        ([STOPPED, STARVED], 11, STOPPED),
+        ([UNWRITTEN, STOPPED, STARVED], 11, UNWRITTEN),
+        ([INFINITE, UNWRITTEN, STOPPED, STARVED], 11, INFINITE),
+        ([INFINITE, STOPPED], 0, INFINITE),
+    ],
+    ids=lambda value: (
+        "+".join(r.name for r in value) or "none" if isinstance(value, list) else None
+    ),
+)
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_the_first_reason_counts(
+    told: list[Reason], bad: int, expected: Reason | None, ranks: int
+) -> None:
+    """However many ranks give it."""
+    counts = {reason: ranks * (reason in told) for reason in Reason if reason is not BAD}
+    assert decide(counts, bad, allowed=10) is expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "fraction", "allowed"), [(12, 0.001, 10), (10_000, 0.001, 10), (10_001, 0.001, 11)]
+)
+def test_a_fraction_but_at_least_ten_may_be_bad(seen: int, fraction: float, allowed: int) -> None:
+    assert allowed_bad(seen, fraction) == allowed
+
+
+@pytest.fixture
+def group() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def agreement(folder: Path, ranks: int = 1) -> Agreement:
+    tree = {"data": {"shards": "none", "max_bad_fraction": 0.5}, "train": {"batch_size": 8}}
+    config = PretrainConfig.model_validate(tree)
+    return Agreement(config, Runtime(0, 0, ranks, torch.device("cpu")), 4, folder / "run.log")
+
+
+def outcome(loss: float, bad: tuple[str, ...] = (), **parts: float) -> StepLoss:
+    tensors = {name: torch.tensor(value) for name, value in parts.items()}
+    return StepLoss(torch.tensor(loss), tensors, [(b, "torn") for b in bad], ["a/1", "a/2"], 0.0)
+
+
+def other_rank(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
+    """A second rank that adds ``values`` to what this one sends."""
+    monkeypatch.setattr(dist, "all_reduce", lambda sent: sent.add_(torch.tensor(values)))
+
+
+def test_figures_are_means_over_micro_batches_and_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_rank(monkeypatch, 5.0, 0.5, 0, 0, 0, 0, 2)
+    outcomes = [outcome(1.0, top1=0.25), outcome(2.0, ("a/1",), top1=0.75)]
+    own = {Reason.UNWRITTEN: None, Reason.STOPPED: False, Reason.STARVED: None}
+    row, end = agreement(tmp_path, ranks=2).reach(1, outcomes, own)
+    assert {name: float(value) for name, value in row.items()} == {
+        "loss": (1.5 + 5.0) / 2,
+        "top1": 0.5,
+        "bad_samples": 3.0,
+    }
+    assert end is None
+
+
+def reach(
+    made: Agreement, step: int = 1, *bad: str, **own: Any
+) -> tuple[Any, BaseException | None]:
+    given = {UNWRITTEN: None, STOPPED: False, STARVED: None}
+    return made.reach(step, [outcome(1.0, bad)], given | {Reason[k]: v for k, v in own.items()})
+
+
+MINE = SceVideoError("mine")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own", "kind", "message"),
+    [
+        ((1, 0, 0, 0), {}, SceVideoError, "the loss of step 7 is not finite: see {log}"),
+        ((0, 1, 0, 0), {}, SceVideoError, "no checkpoint was written: see {log}"),
+        ((0, 0, 0, 0), {"UNWRITTEN": MINE}, SceVideoError, "mine"),
+        ((0, 0, 1, 0), {}, Interrupted, "stopped by a signal after step 7; continue with the same"),
+        ((0, 0, 0, 0), {"STOPPED": True}, Interrupted, "stopped by a signal after step 7; "),
+        ((0, 0, 0, 1), {}, SceVideoError, "another rank has no more clips: see {log}"),
+        ((0, 0, 0, 1), {"STARVED": MINE}, SceVideoError, "mine"),
+    ],
+    ids=[
+        "their loss",
+        "their disk",
+        "our disk",
+        "their signal",
+        "our signal",
+        "their clips",
+        "our clips",
+    ],
+)
+def test_all_ranks_end_for_the_same_reason(
+    theirs: tuple[int, ...],
+    own: dict[str, Any],
+    kind: type,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other_rank(monkeypatch, 0.0, *theirs, 0)
+    made = agreement(tmp_path, ranks=2)
+    taken = not (theirs[0] or theirs[1] or "UNWRITTEN" in own)
+    if taken:
+        _, error = reach(made, 7, **own)
+    else:
+        with pytest.raises(SceVideoError) as caught:
+            reach(made, 7, **own)
+        error = caught.value
+    assert type(error) is kind
+    assert str(error).startswith(message.format(log=tmp_path / "run.log"))
+
+
+def test_the_rank_that_has_it_names_the_samples(
+    group: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {UNWRITTEN: None, STOPPED: False, STARVED: None}
+    with pytest.raises(SceVideoError, match="the loss of step 3 is not finite"):
+        agreement(tmp_path).reach(3, [outcome(1.0), outcome(float("nan"))], own)
+    assert caplog.messages == ["not finite: samples a/1, a/2, a/1, a/2"]
+    assert set(NOT_TAKEN) == {INFINITE, UNWRITTEN}
+
+
+def test_bad_samples_count_once_and_end_with_a_summary(
+    group: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half of the 32 samples of an epoch are allowed, however long the run is."""
+    made = agreement(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        for step in range(1, 9):
+            row, end = reach(made, step, f"a/{2 * step}", f"a/{2 * step - 1}")
+            assert row["bad_samples"] == 2 * step
+            assert end is None
+            assert reach(made, step, "a/1", "a/2")[0]["bad_samples"] == 2 * step
+    assert len(caplog.messages) == 16
+    assert caplog.messages[0] == "bad sample a/2: torn; replaced by the next"
+    _, end = reach(made, 17, "a/17")
+    assert str(end) == (
+        "17 of 32 samples were bad (data.max_bad_fraction allows 16): 17 x torn; "
+        f"all are named in {tmp_path / 'run.log'}; "
+        "a set with an index is checked by python -m sce_video.shard verify"
+    )
