@@ -63,7 +63,9 @@ class ClipConfig(Section):
         return self
 
 
-RecipeName = Annotated[str, Field(description="how views differ: a row of Augmentation's table")]
+RecipeName = Annotated[
+    str, Field(description="how views differ: a row of the table in Augmentation")
+]
 
 
 class AugmentConfig(Section):
