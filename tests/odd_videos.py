@@ -94,7 +94,8 @@ def with_cover(source: Path, path: Path) -> Path:
             for copy in copies:
                 twin = av.Packet(bytes(found))
                 twin.pts, twin.dts, twin.time_base = found.pts, found.dts, found.time_base
-                twin.is_keyframe, twin.stream = found.is_keyframe, copy
+                twin.duration, twin.is_keyframe = found.duration, found.is_keyframe
+                twin.stream = copy
                 made.mux(twin)
     return path
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -76,8 +77,12 @@ def _partitions(optimizer: Any, names: dict[int, str]) -> Iterator[Segment]:
     for i, buffer in enumerate(optimizer.single_partition_of_fp32_groups):
         begin = rank * optimizer.partition_size[i]
         end = begin + optimizer.partition_size[i]
-        offsets = optimizer.round_robin_bit16_offsets[i]
-        for p, offset in zip(optimizer.round_robin_bit16_groups[i], offsets, strict=True):
+        parameters = optimizer.round_robin_bit16_groups[i]
+        if hasattr(optimizer, "round_robin_bit16_offsets"):  # DeepSpeed 0.19.7 and later
+            offsets = optimizer.round_robin_bit16_offsets[i]
+        else:
+            offsets = accumulate((p.numel() for p in parameters[:-1]), initial=0)
+        for p, offset in zip(parameters, offsets, strict=True):
             low, high = max(offset, begin), min(offset + p.numel(), end)
             if low < high:
                 yield Segment(names[id(p)], buffer, low - begin, low - offset, high - low)

@@ -15,6 +15,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -35,8 +36,6 @@ IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
 """How the bytes of a JPEG and of a PNG begin."""
 MAX_PIXELS = 1 << 26
 """Of a frame; more is refused by decoders."""
-_ATTACHED_PICTURE = 1024
-"""AV_DISPOSITION_ATTACHED_PIC: a cover picture, which poses as a video stream."""
 
 # One reformatter, one thread: the default starts a pool of threads at each call.
 _REFORMATTER = VideoReformatter()
@@ -70,7 +69,7 @@ def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
 def _main_stream(container: InputContainer) -> VideoStream:
     """The first video stream that is no cover picture."""
     for stream in container.streams.video:
-        if not int(stream.disposition) & _ATTACHED_PICTURE:
+        if not stream.disposition & Disposition.attached_pic:
             return stream
     # An MP4 that lost its index opens, with one data stream.
     audio = bool(container.streams.video or container.streams.audio)
