@@ -20,7 +20,7 @@ from sce_video.model.branches import Branch, LabBranch, Siamese
 from sce_video.objectives.build import build_objective
 from tests.conftest import GOLDEN
 
-STEPS = {"sce": 50}  # the others: 12, in which a queue of 17 goes round several times
+STEPS = {"sce": 24}  # the others: 12, in which a queue of 17 goes round several times
 BATCH = 6  # global
 SAMPLES = 30
 # A queue that no batch divides wraps round its end.
