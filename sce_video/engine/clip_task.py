@@ -138,35 +138,41 @@ class ClipTask:
         self.steps_per_epoch = plan.steps_per_epoch
         self.total_steps = plan.steps_per_epoch * plan.epochs
         self.spec = encoder_spec(config)
-        self._augment = self._augmenter()
+        self.augment = self._augmenter()
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """Micro-batches of uint8 clips from worker processes."""
         config = self.config
-        clip, recipe = config.shape, self._augment.recipe
-        sampler = RandomClips(
-            crops=recipe.crops(clip.size),
-            timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
-            difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
-            seed=config.run.seed,
-        )
-        antialias = config.augment.antialias
         workers, pin = config.data.workers, self.runtime.device.type == "cuda"
         if isinstance(self.plan, ForeignPlan):
             if consumed and self.runtime.main:
                 log.info("tars without an index: going on with a fresh order of all of them")
-            stream = ForeignClips(self.plan, sampler, consumed, antialias=antialias)
+            antialias = config.augment.antialias
+            stream = ForeignClips(self.plan, self._sampler(), consumed, antialias=antialias)
             return load(stream, None, workers=workers, pin=pin)
-        if self._index is None:
+        batches = self.plan.micro_batches(consumed)
+        return load(self.dataset(), batches, workers=workers, pin=pin)
+
+    def dataset(self) -> ClipDataset:
+        """Clips by rows of the index, as workers make them."""
+        if self._index is None or isinstance(self.plan, ForeignPlan):
             raise TypeError("a plan by rows needs their index")
-        dataset = ClipDataset(
+        return ClipDataset(
             ShardReader(self._index),
-            sampler,
+            self._sampler(),
             substitutes=self.plan.rows,
-            antialias=antialias,
-            decode=config.data.decode,
+            antialias=self.config.augment.antialias,
+            decode=self.config.data.decode,
         )
-        return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
+
+    def _sampler(self) -> RandomClips:
+        clip, recipe = self.config.shape, self.augment.recipe
+        return RandomClips(
+            crops=recipe.crops(clip.size),
+            timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
+            difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
+            seed=self.config.run.seed,
+        )
 
     def _augmenter(self) -> Augmenter:
         config, recipe = self.config, view_recipe(self.config)
@@ -177,11 +183,11 @@ class ClipTask:
         return Augmenter(recipe, config.run.seed, self.runtime.device, kernels)
 
     def _views(self, batch: ClipBatch) -> list[Tensor]:
-        return self._augment(batch.views, batch.epochs, batch.rows)
+        return self.augment(batch.views, batch.epochs, batch.rows)
 
     def picture(self, batch: ClipBatch) -> Tensor | None:
         """All views of the first clips of a batch."""
-        return view_grid(self._views(batch), *self._augment.recipe.stats)
+        return view_grid(self._views(batch), *self.augment.recipe.stats)
 
     def trunk(self) -> nn.Module:
         """What becomes the encoder."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sce_video.errors import UsageError
@@ -45,7 +46,18 @@ def make_clips_on(
     from sce_video.video.decode.torchcodec import decode_on
 
     needed = all_needed(specs)
-    frames: Tensor = decode_on(data, needed, index, device).permute(0, 3, 1, 2)
+    return cut_clips_of(decode_on(data, needed, index, device), needed, specs, antialias=antialias)
+
+
+def cut_clips_of(
+    frames: Tensor,
+    needed: NDArray[np.int64],
+    specs: Sequence[ClipSpec],
+    *,
+    antialias: bool = True,
+) -> list[Tensor]:
+    """As :func:`sce_video.stream.cut.cut_clips`, of ``frames [n,H,W,3]`` where they are."""
+    frames = frames.permute(0, 3, 1, 2)
     clips = []
     for spec in specs:
         parts = [frames[np.searchsorted(needed, numbers)] for numbers in needed_frames(spec)]

@@ -43,6 +43,24 @@ def make_clips(
     """
     needed = all_needed(specs)
     frames = decode_frames(data, needed, index, backend)
+    return cut_clips(frames, needed, specs, antialias=antialias)
+
+
+def cut_clips(
+    frames: Sequence[NDArray[np.uint8]],
+    needed: NDArray[np.int64],
+    specs: Sequence[ClipSpec],
+    *,
+    antialias: bool = True,
+) -> list[Tensor]:
+    """The part of :func:`make_clips` after decoding.
+
+    Args:
+        frames: of the display numbers ``needed``, each ``[H,W,3]``.
+        needed: what :func:`all_needed` gives for ``specs``.
+        specs: the clips to make.
+        antialias: low-pass before shrinking.
+    """
     whole: dict[tuple[bytes, bool, Size], Tensor] = {}  # views of one clip share its frames
     clips = []
     for spec in specs:
