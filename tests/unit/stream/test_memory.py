@@ -15,7 +15,7 @@ from sce_video.stream.crops import RandomResizedCrop
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
-from tests.benchmarks.shard import resident_mib
+from tests.memory import resident_mib
 from tests.runs import make_shards
 from tests.unit.stream.test_workers import descendants
 
