@@ -22,9 +22,9 @@ def _configs(args: Namespace) -> None:
     from sce_video.config import keys  # type: ignore[attr-defined, unused-ignore]
 
     if args.keys:
-        print(keys.keys_markdown())
+        print(keys.keys_markdown().strip())
         return
-    found = [(str(path), about) for path, about in keys.configs()]
+    found = keys.configs()
     width = max(len(path) for path, _ in found)
     for path, about in found:
         print(f"{path:<{width}}  {about}".rstrip())
