@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measured(config: Path, folder: Path, *arguments: str) -> dict[str, Any]:
     """What ``--json`` prints, started in an empty ``folder`` that it must leave empty."""
-    (folder / "here").mkdir()
-    (folder / "temporary").mkdir()
     command = ("bench", "--config", str(config), "--steps", "2", "--json", *arguments)
-    done = sce_video(*command, cwd=folder / "here", TMPDIR=str(folder / "temporary"))
+    with tempfile.TemporaryDirectory() as short:  # sockets lie there, whose names must be short
+        done = sce_video(*command, cwd=folder, TMPDIR=short)
+        left = list(Path(short).glob("sce-video*"))
     assert done.returncode == 0, done.stderr
-    left = [*(folder / "here").iterdir(), *(folder / "temporary").glob("sce-video*")]
-    assert not left
+    assert not [*left, *folder.iterdir()]
     assert not (config.parent / "runs").exists()
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from sce_video.cli import main
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import UsageError, VerificationError
-from sce_video.evals import commands
 from sce_video.evals import embed as room
 from sce_video.evals.bank import extract_for
 from sce_video.evals.embed import Request, embed, read_features
@@ -330,12 +329,6 @@ def test_what_was_missing_is_there_once_the_shards_are_repaired(
     request, trunk = counted(request_for(lossy))
     embed([request], rank(0, 1))
     assert trunk.seen == 0
-
-
-def test_three_of_many_missing_samples_are_named() -> None:
-    assert commands._missing([]) == "0 unreadable"
-    assert commands._missing(["a/b: why: so", "c"], "missing") == "2 missing (a/b, c)"
-    assert commands._missing(list("abcde")) == "5 unreadable (a, b, c, ...)"
 
 
 def test_what_never_came_into_the_shards_is_missing_too(
