@@ -29,19 +29,25 @@ class Parser(argparse.ArgumentParser):
     def run(
         self,
         arguments: Sequence[str] | None,
-        command: Callable[[argparse.Namespace], None],
+        command: Callable[[argparse.Namespace], int | None],
         *,
         quiet: bool = False,
+        intermixed: bool = False,
     ) -> int:
-        """Do ``command`` with what was read, ``-v`` too; the code of :func:`run_command`."""
+        """Read the arguments, ``-v`` too, and do ``command`` with them.
+
+        Args:
+            arguments: None = those of the process.
+            command: does the work; returns an exit code, or None for 0.
+            quiet: print no errors (another rank does).
+            intermixed: options may stand between positional arguments (``key=value``).
+
+        Returns:
+            The exit code, as :func:`run_command`. A wrong command line ends the process with 2.
+        """
         self.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-        args = self.parse_args(arguments)
-
-        def run() -> int:
-            command(args)
-            return EXIT_OK
-
-        return run_command(run, verbose=args.verbose, quiet=quiet)
+        args = (self.parse_intermixed_args if intermixed else self.parse_args)(arguments)
+        return run_command(lambda: command(args) or EXIT_OK, verbose=args.verbose, quiet=quiet)
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -1,4 +1,4 @@
-"""``sce-video demo``: the whole path on videos it makes itself, in minutes on two CPU cores."""
+"""The demo: the whole path on videos it makes itself, in minutes on two CPU cores."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sce_video.arguments import Parser, whole
-from sce_video.errors import SceVideoError, UsageError, run_command
+from sce_video.config import PretrainConfig, configs_folder, load_pretraining
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import write_whole
+from sce_video.progress import Progress
+from sce_video.shard.convert import convert
+from sce_video.shard.plan import Settings, make_plan
+from sce_video.shard.sources import Options, find_source
+from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS, render_set
+from sce_video.train import train
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from sce_video.config import PretrainConfig
     from sce_video.evals.features import Features
 
 _MARKER = ".sce-video-demo"
 """A folder with this file is the demo's own, and may be replaced."""
 
+_VIDEOS = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
 _CLIPS = 3  # evaluation clips a video, one centre crop each
 _NEIGHBOURS = 10  # of kNN
 _COLUMNS = ("R@1", "kNN")
@@ -41,68 +47,31 @@ class _Clock:
 
     @classmethod
     def now(cls) -> _Clock:
-        usage = [
-            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        ]
+        whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        usage = [resource.getrusage(who) for who in whose]
         return cls(time.monotonic(), sum(u.ru_utime + u.ru_stime for u in usage))
 
 
-def parser(prog: str) -> Parser:
-    """Arguments of the demo."""
-    result = Parser(
-        prog=prog,
-        description="Make a labelled video set, shard it, pretrain with SCE without its labels, "
-        "and compare retrieval with raw pixels and the untrained trunk.",
-    )
-    result.add_argument("--out", type=Path, help="folder (default runs/demo; study: runs/study)")
-    result.add_argument("--seed", type=int, default=0, help="of the videos and of the training")
-    result.add_argument("--study", type=whole(1), metavar="N", help="seeds 0..N-1, and a table")
-    result.add_argument("--dry-run", action="store_true", help="say what would be done")
-    result.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="of configs/demo.yaml, e.g. train.epochs=5",
-    )
-    result.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    return result
+def demo_config(out: Path, seed: int, overrides: Sequence[str]) -> PretrainConfig:
+    """``configs/demo.yaml`` for a run in ``out``, with ``key=value`` overrides.
 
-
-def main(argv: Sequence[str] | None = None, prog: str = "sce-video demo") -> int:
-    """Run the command line; returns the exit code."""
-    args = parser(prog).parse_intermixed_args(argv)
-
-    def command() -> int:
-        if args.study:
-            return study(args.out or Path("runs/study"), args.study, args.overrides)
-        out = args.out or Path("runs/demo")
-        config = _config(out, args.seed, args.overrides)
-        if args.dry_run:
-            _explain(out, config)
-        else:
-            run(out, args.seed, config)
-        return 0
-
-    return run_command(command, verbose=args.verbose)
-
-
-def _config(out: Path, seed: int, overrides: Sequence[str]) -> PretrainConfig:
-    from sce_video.config import configs_folder, load_pretraining
-
+    Raises:
+        UsageError: as :func:`sce_video.config.load_config`.
+    """
     own = [f"run.dir={out}", f"run.seed={seed}", f"data.shards={out / 'shards'}"]
     return load_pretraining(str(configs_folder() / "demo.yaml"), [*own, *overrides])
 
 
-def _explain(out: Path, config: PretrainConfig) -> None:
-    from sce_video.config import configs_folder
-    from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS
-
-    videos = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
-    print(f"config   {configs_folder() / 'demo.yaml'}")
-    print(f"render   {videos} videos of {len(CLASSES)} classes into {out / 'raw'}")
-    print(f"shard    {out / 'raw'} into {out / 'shards'}")
-    print(f"train    {config.model.trunk} width {config.model.width}, {config.train.epochs} epochs")
-    print(f"compare  chance, raw pixels, untrained and trained trunk; {out / 'report.html'}")
+def explain(out: Path, config: PretrainConfig) -> str:
+    """What :func:`run` would do, a step a line."""
+    model, epochs = config.model, config.train.epochs
+    return (
+        f"config   {configs_folder() / 'demo.yaml'}\n"
+        f"render   {_VIDEOS} videos of {len(CLASSES)} classes into {out / 'raw'}\n"
+        f"shard    {out / 'raw'} into {out / 'shards'}\n"
+        f"train    {model.trunk} width {model.width}, {epochs} epochs\n"
+        f"compare  chance, raw pixels, untrained and trained trunk; {out / 'report.html'}"
+    )
 
 
 def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
@@ -116,8 +85,6 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
     began = _Clock.now()
     _claim(out)
     _make_shards(out, seed)
-    from sce_video.train import train
-
     train(config)
     results = _compare(out, config)
     cpu = _Clock.now().cpu - began.cpu + _worker_cpu(out)
@@ -144,14 +111,7 @@ def _claim(out: Path) -> None:
 
 
 def _make_shards(out: Path, seed: int) -> None:
-    from sce_video.progress import Progress
-    from sce_video.shard.convert import convert
-    from sce_video.shard.plan import Settings, make_plan
-    from sce_video.shard.sources import Options, find_source
-    from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS, render_set
-
-    videos = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
-    with Progress(videos, "rendered") as bar:
+    with Progress(_VIDEOS, "rendered") as bar:
         render_set(
             out / "raw",
             seed=seed,
@@ -160,7 +120,7 @@ def _make_shards(out: Path, seed: int) -> None:
             progress=lambda done, _: bar.update(done),
         )
     plan = make_plan(find_source("demo").scan("demo", out / "raw", Options()), Settings("demo"))
-    with Progress(videos, "sharded") as bar:
+    with Progress(_VIDEOS, "sharded") as bar:
         convert(
             plan,
             out / "shards",
@@ -172,6 +132,7 @@ def _make_shards(out: Path, seed: int) -> None:
 def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     """Retrieval and kNN of raw pixels, the untrained and the trained trunk."""
     import torch
+    from torch import nn
 
     from sce_video.engine.clip_task import fresh_trunk
     from sce_video.evals.bank import BankAndQueries
@@ -184,14 +145,13 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
 
     trained = open_encoder(out)
     trunks = {
-        "raw pixels": _raw_pixels(),
+        "raw pixels": nn.Flatten(),
         "untrained trunk": fresh_trunk(config),
         "trained trunk": trained.trunk,
     }
     index, spec = open_shards(out / "shards"), trained.spec
     views = eval_views(spec, _CLIPS, 1, config.shape.size)
-    cpu = torch.device("cpu")
-    request = Request(trained, index, str(out / "shards"), None, views, cpu)
+    request = Request(trained, index, str(out / "shards"), None, views, torch.device("cpu"))
     bank, queries = (
         extract(trunks, spec, index, index.rows(split), views, workers=1, title=title)
         for title, split in (("bank", "train"), ("queries", "test"))
@@ -212,12 +172,6 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
             "in training",
         ],
     }
-
-
-def _raw_pixels() -> nn.Module:
-    from torch import nn
-
-    return nn.Flatten()
 
 
 def _score(bank: Features, queries: Features) -> dict[str, float]:
@@ -252,8 +206,13 @@ def _table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def study(out: Path, seeds: int, overrides: Sequence[str]) -> int:
-    """The demo for several seeds, each in a process of its own; a table and ``study.json``."""
+def study(out: Path, seeds: int, overrides: Sequence[str]) -> None:
+    """The demo for several seeds, each in a process of its own; a table and ``study.json``.
+
+    Raises:
+        UsageError: ``out`` is not the demo's own.
+        SceVideoError: the demo of a seed failed.
+    """
     _claim(out)
     rows = []
     for seed in range(seeds):
@@ -271,4 +230,3 @@ def study(out: Path, seeds: int, overrides: Sequence[str]) -> int:
     print("  ".join(f"{name:>15}" for name in rows[0]))
     for row in rows:
         print("  ".join(f"{value:>15.3g}" for value in row.values()))
-    return 0

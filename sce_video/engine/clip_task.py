@@ -161,7 +161,7 @@ class ClipTask:
         self.total_steps = plan.steps_per_epoch * plan.epochs
         self.spec = encoder_spec(config)
         self.module = self._build(start)
-        self._augment = self._augmenter()
+        self.augment = self._augmenter()
 
     def _build(self, start: OpenedEncoder | None) -> nn.Module:
         """What is trained, with its first weights."""
@@ -170,32 +170,38 @@ class ClipTask:
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """This rank's micro-batches of uint8 clips after ``consumed`` global samples."""
         config = self.config
-        clip, recipe = config.shape, self._augment.recipe
-        sampler = RandomClips(
-            crops=recipe.crops(clip.size),
-            timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
-            difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
-            seed=config.run.seed,
-        )
-        antialias = config.augment.antialias
         workers, pin = config.data.workers, self.runtime.device.type == "cuda"
         if isinstance(self.plan, ForeignPlan):
             if consumed and self.runtime.main:
                 log.info("tars without an index: going on with a fresh order of all of them")
             from sce_video.stream.foreign.clips import ForeignClips  # webdataset, for tars alone
 
-            stream = ForeignClips(self.plan, sampler, consumed, antialias=antialias)
+            antialias = config.augment.antialias
+            stream = ForeignClips(self.plan, self._sampler(), consumed, antialias=antialias)
             return load(stream, None, workers=workers, pin=pin)
-        if self._index is None:
+        batches = self.plan.micro_batches(consumed)
+        return load(self.dataset(), batches, workers=workers, pin=pin)
+
+    def dataset(self) -> ClipDataset:
+        """Clips by rows of the index, as workers make them."""
+        if self._index is None or isinstance(self.plan, ForeignPlan):
             raise TypeError("a plan by rows needs their index")
-        dataset = ClipDataset(
+        return ClipDataset(
             ShardReader(self._index),
-            sampler,
+            self._sampler(),
             substitutes=self.plan.rows,
-            antialias=antialias,
-            decode=config.data.decode,
+            antialias=self.config.augment.antialias,
+            decode=self.config.data.decode,
         )
-        return load(dataset, self.plan.micro_batches(consumed), workers=workers, pin=pin)
+
+    def _sampler(self) -> RandomClips:
+        clip, recipe = self.config.shape, self.augment.recipe
+        return RandomClips(
+            crops=recipe.crops(clip.size),
+            timing=ClipTiming(clip.frames, clip.seconds, clip.grid, clip.max_gap),
+            difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
+            seed=self.config.run.seed,
+        )
 
     def _augmenter(self) -> Augmenter:
         config, recipe, device = self.config, view_recipe(self.config), self.runtime.device
@@ -204,7 +210,7 @@ class ClipTask:
         return Augmenter(recipe, config.run.seed, device, kernels)
 
     def _views(self, batch: ClipBatch) -> list[Tensor]:
-        return self._augment(batch.views, batch.epochs, batch.rows)
+        return self.augment(batch.views, batch.epochs, batch.rows)
 
     def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
         """Forward a micro-batch of optimizer step ``step`` (0-based) through ``engine``."""
@@ -216,7 +222,7 @@ class ClipTask:
 
     def picture(self, batch: ClipBatch) -> Tensor | None:
         """What the net sees of a micro-batch: all views of its first clips, uint8 ``[3,H,W]``."""
-        return view_grid(self._views(batch), *self._augment.recipe.stats)
+        return view_grid(self._views(batch), *self.augment.recipe.stats)
 
     def trunk(self) -> nn.Module:
         """The part of the network that sees the views, and becomes the encoder."""

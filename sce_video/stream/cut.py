@@ -23,6 +23,9 @@ _LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
 _Part = tuple[slice, slice]  # rows and columns of a frame
 _WHOLE = (slice(None), slice(None))
 
+Pixels = Callable[[Sequence[Indices], _Part], Tensor]
+"""Decoded frames: (places among them, part of a frame) -> ``[T,3,h,w]``."""
+
 
 def make_clips(
     data: bytes,
@@ -51,11 +54,27 @@ def make_clips(
         DecodeError: the video does not give the frames, or the backend gets its kind wrong.
     """
     needed = all_needed(specs)
-    pixels: Callable[[Sequence[Indices], _Part], Tensor]
+    pixels = decode_pixels(data, needed, index, backend, device)
+    return cut_clips(pixels, needed, specs, antialias=antialias)
+
+
+def decode_pixels(
+    data: bytes,
+    needed: Indices,
+    index: PacketIndex | None,
+    backend: Backend | Literal["cuda"],
+    device: str = "cuda",
+) -> Pixels:
+    """The decoding half of :func:`make_clips`: of the frames ``needed``, ascending."""
     if backend == "cuda":
-        pixels = partial(_pixels_on_device, decode_tensor(data, needed, index, device))
-    else:
-        pixels = partial(_pixels, decode_frames(data, needed, index, backend))
+        return partial(_pixels_on_device, decode_tensor(data, needed, index, device))
+    return partial(_pixels, decode_frames(data, needed, index, backend))
+
+
+def cut_clips(
+    pixels: Pixels, needed: Indices, specs: Sequence[ClipSpec], *, antialias: bool
+) -> list[Tensor]:
+    """The other half of :func:`make_clips`: ``pixels`` of the frames ``needed``, cut to clips."""
     whole: dict[tuple[bytes, bool, Size], Tensor] = {}  # views of one clip share its frames
     clips = []
     for spec in specs:

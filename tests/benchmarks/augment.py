@@ -1,4 +1,4 @@
-"""``sce-video bench augment``: augmentation beside torchvision v2, clip by clip.
+"""Augmentation beside torchvision v2, clip by clip.
 
 Every row makes the same views: uint8 frames of 256x340 as a decoder leaves them, to normalised
 clips, with the same boxes, factors and sigmas. The ratio is to the faster torchvision row, whose
@@ -8,6 +8,7 @@ blur is spared the denormal weights (``torch.set_flush_denormal``) that slow it 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ from sce_video.stream.crops import DRAWS, Box, random_box
 from sce_video.stream.cut import resize
 from sce_video.stream.draws import uniforms
 from tests.benchmarks.sets import run_bench
+from tests.torchvision_colour import torchvision_colour
 
 FRAMES, HEIGHT, WIDTH = 8, 256, 340
 RECIPE = "kinetics_strength_0.5"
-_JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,6 @@ class Row:
     """CPU time of the faster torchvision row of this size over this row's."""
     warm_up: float | None
     """Seconds of wall time to compile; with a filled compiler cache, to load."""
-
-
-def torchvision_colour(clip: Tensor, params: ViewParams, row: int, view: ViewRecipe) -> Tensor:
-    """What :class:`Augmenter` does to one clip ``[T,3,S,S]``, uint8 or float; not normalised."""
-    if params.jitter[row]:
-        for op in params.order[row]:
-            clip = _JITTER[op](clip, float(params.factors[row, op]))
-    if params.gray[row]:
-        clip = tv.rgb_to_grayscale(clip, 3)
-    if params.blur[row]:
-        clip = tv.gaussian_blur(clip, [view.kernel] * 2, [float(params.sigma[row])] * 2)
-    if params.solarize[row]:
-        clip = tv.solarize(clip, 0.5 if clip.is_floating_point() else 128)
-    return tv.horizontal_flip(clip) if params.flip[row] else clip
 
 
 @dataclass(frozen=True)
@@ -164,9 +151,9 @@ def _print(rows: Sequence[Row]) -> None:
         print(f"{line} {row.wall_ms:>7.2f} {row.ratio:>6.2f}  {warm}".rstrip())
 
 
-def main(argv: Sequence[str], prog: str) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = Parser(prog=prog, description=__doc__)
+    parser = Parser(prog="python -m tests.benchmarks.augment", description=__doc__)
     parser.add_argument("--rounds", type=whole(1), default=10, help="default 10")
     parser.add_argument("--batch", type=whole(1), default=8, help="clips, default 8")
     parser.add_argument("--threads", type=whole(1), default=1, help="default 1")
@@ -177,3 +164,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         return bench_augment(args.sizes, rounds=args.rounds, batch=args.batch)
 
     return run_bench(parser, argv, bench, _print)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

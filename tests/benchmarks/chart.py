@@ -14,7 +14,7 @@ _TEXT, _OURS, _OTHERS = "#7a828c", "#2f81f7", "#9aa3ad"
 
 
 def write_chart(path: Path, rows: Sequence[Mapping[str, Any]], machine: str, command: str) -> None:
-    """Draw clips a second and core of the rows of ``bench decode``, libav alone left out."""
+    """Draw clips a second and core of the rows of ``decode``, libav alone left out."""
     drawn = [row for row in rows if not row["name"].startswith("bare")]
     most = max(row["clips_per_s"] for row in drawn)
     shapes = []

@@ -1,4 +1,4 @@
-"""``sce-video bench decode``: random clips out of videos, by this project and by other libraries.
+"""Random clips out of videos, by this project and by other libraries.
 
 CPU time of one core and one thread, of bytes in memory, to RGB frames: two random clips a video.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -209,9 +210,9 @@ def _print(result: Mapping[str, Any]) -> None:
         print(f"left out: {name}: {why}")
 
 
-def main(argv: Sequence[str], prog: str) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = Parser(prog=prog, description=__doc__)
+    parser = Parser(prog="python -m tests.benchmarks.decode", description=__doc__)
     add_arguments(parser, rounds=5)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="bar chart, SVG")
 
@@ -222,8 +223,12 @@ def main(argv: Sequence[str], prog: str) -> int:
         with open_sets(args) as sets, one_thread():
             result = bench_decode(sets, clips, count=args.count, rounds=args.rounds)
         if args.plot is not None:
-            command = shlex.join([*prog.split(), *argv])
+            command = shlex.join([*parser.prog.split(), *argv])
             write_chart(args.plot, result["rows"], str(Machine.here()), command)
         return result
 
     return run_bench(parser, argv, bench, _print)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

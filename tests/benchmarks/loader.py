@@ -1,4 +1,4 @@
-"""``sce-video bench loader``: batches of clips or images from worker processes.
+"""Batches of clips or images from worker processes.
 
 CPU seconds are those of all processes together. They are counted between two batches in full
 flow, so that starting the workers does not count.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -89,9 +90,9 @@ def _print(result: Mapping[str, Any]) -> None:
     print_goals(result, least=".0%")
 
 
-def main(argv: Sequence[str], prog: str) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = Parser(prog=prog, description=__doc__)
+    parser = Parser(prog="python -m tests.benchmarks.loader", description=__doc__)
     add_arguments(parser, rounds=3)
     parser.add_argument("--workers", type=whole(1), default=2, help="default 2")
     parser.add_argument("--span", type=between(0.1, 600), default=3.0, help="seconds (default 3)")
@@ -113,3 +114,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         return {**result, "targets": targets, "missing": missing}
 
     return run_bench(parser, argv, bench, _print)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

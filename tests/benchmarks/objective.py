@@ -1,4 +1,4 @@
-"""``sce-video bench objective``: an objective's forward and backward pass against a queue.
+"""An objective's forward and backward pass against a queue.
 
 In one thread, fp32, on the CPU; beside the bare matrix products that it cannot do without, and
 beside lightly's NT-Xent with its memory bank. Extra memory is the peak during both passes less what
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -158,9 +159,9 @@ def _print(result: Mapping[str, Any]) -> None:
     print_goals(result, least=".2f", most=".2f")
 
 
-def main(argv: Sequence[str], prog: str) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = Parser(prog=prog, description=__doc__)
+    parser = Parser(prog="python -m tests.benchmarks.objective", description=__doc__)
     parser.add_argument("--n", type=whole(2), default=64, help="queries (default 64)")
     parser.add_argument("--dim", type=whole(2), default=256, help="width (default 256)")
     parser.add_argument("--queue", type=whole(128), default=65536, help="keys (default 65536)")
@@ -170,3 +171,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         return bench_objective(args.n, args.dim, args.queue, rounds=args.rounds)
 
     return run_bench(parser, argv, bench, _print)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

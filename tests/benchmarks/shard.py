@@ -1,4 +1,4 @@
-"""``sce-video bench shard``: the converter beside bare PyAV loops on the same videos.
+"""The converter beside bare PyAV loops on the same videos.
 
 CPU seconds are what counts; wall time is told for whole conversions.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from sce_video.shard.worker import FileJob, process_file
 from sce_video.video.encode import FPS, Encoding, encoder_options
 from tests.benchmarks.sets import run_bench
 from tests.benchmarks.videos import make_videos
+from tests.memory import resident_mib
 
 
 @dataclass(frozen=True)
@@ -165,17 +167,6 @@ def cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def resident_mib() -> float:
-    """MiB of this process and its children (Linux)."""
-    pids = [os.getpid()]
-    for task in Path("/proc/self/task").iterdir():
-        pids += [int(pid) for pid in (task / "children").read_text().split()]
-    pages = 0
-    for pid in pids:
-        pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-
 def _print(rows: Sequence[Row]) -> None:
     print(f"{'':<38} {'videos':>7} {'CPU ms/video':>13} {'x bare':>7} {'videos/s':>9}  MiB")
     for row in rows:
@@ -186,9 +177,9 @@ def _print(rows: Sequence[Row]) -> None:
         print(line.rstrip())
 
 
-def main(argv: Sequence[str], prog: str) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = Parser(prog=prog, description=__doc__)
+    parser = Parser(prog="python -m tests.benchmarks.shard", description=__doc__)
     parser.add_argument("--videos", type=Path, help="folder of videos (default: it makes its own)")
     parser.add_argument("--rounds", type=whole(1), default=3, help="default 3")
     parser.add_argument("--workers", type=whole(1), default=len(os.sched_getaffinity(0)))
@@ -204,3 +195,7 @@ def main(argv: Sequence[str], prog: str) -> int:
             return bench_shard(folder, rounds=args.rounds, workers=args.workers, repeat=args.repeat)
 
     return run_bench(parser, argv, bench, _print)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""``sce-video bench step``: a training step beside the bare sum of its parts, on the CPU.
+"""A training step beside the bare sum of its parts, on the CPU.
 
 The step is the trainer's own, engine, logging and one worker process included, fed with clips of
 videos that it makes itself. Whenever the trainer asks for a batch, the one before goes through
@@ -12,6 +12,7 @@ import argparse
 import copy
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -198,9 +199,9 @@ def _print(result: Mapping[str, Any]) -> None:
     print_goals(result, least=".2f", most=".1%")
 
 
-def main(argv: Sequence[str], prog: str) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
-    parser = Parser(prog=prog, description=__doc__)
+    parser = Parser(prog="python -m tests.benchmarks.step", description=__doc__)
     parser.add_argument("--trunk", choices=list(TRUNKS), default="r2plus1d_18", help="r2plus1d_18")
     parser.add_argument("--width", type=whole(1), default=64, help="of the trunk (default 64)")
     parser.add_argument("--frames", type=whole(1), default=8, help="of a clip (default 8)")
@@ -218,3 +219,7 @@ def main(argv: Sequence[str], prog: str) -> int:
             return bench_step(step_config(args, folder))
 
     return run_bench(parser, argv, bench, _print)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

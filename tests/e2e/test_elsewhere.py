@@ -15,7 +15,6 @@ from tests.videos import moving_square, write_video
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_train_stop_and_go_on(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     for i in range(2):

@@ -14,7 +14,6 @@ from tests.runs import TRAIN, run, sce_video, write_config
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_images_go_the_whole_path(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = ["path,label,split"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sce_video.demo import main
+from sce_video.cli import main
 from sce_video.shard.sources.demo import CLASSES, FRAMES, SIZE, render_set, render_video
 from tests.check_demo import FACTOR
 from tests.conftest import REPOSITORY
@@ -42,7 +42,7 @@ def test_dry_run_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["--dry-run"]) == 0
+    assert main(["demo", "--dry-run"]) == 0
     assert "configs/demo.yaml" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
@@ -53,7 +53,7 @@ def test_a_folder_that_is_not_the_demos_is_left_alone(
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("years of work")
-    assert main(["--out", str(mine)]) == 2
+    assert main(["demo", "--out", str(mine)]) == 2
     assert "not made by the demo" in capsys.readouterr().err
     assert (mine / "thesis.tex").read_text() == "years of work"
 

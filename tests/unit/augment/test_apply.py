@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as tv
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.parameters import ViewParams, draw
 from sce_video.config.recipes import RECIPES, Recipe, ViewRecipe
-from tests.benchmarks.augment import torchvision_colour
+from tests.torchvision_colour import torchvision_colour
 
 CPU = torch.device("cpu")
 KINETICS = RECIPES["kinetics_strength_1.0"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sce_video.cli import main as cli
 from sce_video.shard.__main__ import main
 from tests.unit.shard import layouts
 
@@ -87,7 +88,7 @@ def test_usage_errors_are_one_line(
 
 
 def test_the_caller_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ucf101", "--root", str(tmp_path / "x")], prog="sce-video shard") == 2
+    assert cli(["shard", "ucf101", "--root", str(tmp_path / "x")]) == 2
     assert "sce-video shard ucf101 --root RAW" in capsys.readouterr().err
 
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from sce_video.cli import main
-from sce_video.evals import commands
 from sce_video.evals import embed as room
 from sce_video.evals.embed import embed
 from sce_video.evals.kept import find, read_features
@@ -190,12 +189,6 @@ def test_what_was_missing_is_there_once_the_shards_are_repaired(
     request, trunk = counted(request_for(lossy))
     embed([request], rank(0, 1))
     assert trunk.seen == 0
-
-
-def test_three_of_many_missing_samples_are_named() -> None:
-    assert commands._missing([]) == "0 unreadable"
-    assert commands._missing(["a/b: why: so", "c"], "missing") == "2 missing (a/b, c)"
-    assert commands._missing(list("abcde")) == "5 unreadable (a, b, c, ...)"
 
 
 def test_what_never_came_into_the_shards_is_missing_too(

@@ -11,7 +11,7 @@ from sce_video.shard.convert import ConversionState, convert
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.video.encode import Encoding
-from tests.benchmarks.shard import resident_mib
+from tests.memory import resident_mib
 
 
 @pytest.mark.parametrize("videos", [400, pytest.param(2_000, marks=pytest.mark.soak)])

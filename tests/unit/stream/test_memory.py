@@ -15,7 +15,7 @@ from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
-from tests.benchmarks.shard import resident_mib
+from tests.memory import resident_mib
 from tests.unit.stream.test_workers import descendants
 
 

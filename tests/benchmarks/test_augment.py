@@ -7,15 +7,14 @@ import shutil
 
 import pytest
 
-from sce_video.cli import main as cli
-from tests.benchmarks import main
+from tests.benchmarks.augment import main
 
 pytestmark = pytest.mark.slow
 
 
 def test_rows_beside_torchvision_clip_by_clip(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--sizes", "64", "--rounds", "1", "--batch", "4", "--json"]
-    assert main(["augment", *arguments], "bench") == 0
+    assert main(arguments) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     bare = [row["cpu_ms"] for name, row in rows.items() if name.startswith("torchvision")]
     assert len(bare) == 2
@@ -29,6 +28,6 @@ def test_rows_beside_torchvision_clip_by_clip(capsys: pytest.CaptureFixture[str]
 
 def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli(["bench", "augment", "--rounds", "0"])
+        main(["--rounds", "0"])
     assert caught.value.code == 2
     assert "no whole number of 1 or more" in capsys.readouterr().err

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from sce_video.cli import main as cli
-from tests.benchmarks import main
+from tests.benchmarks.step import main
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +20,7 @@ def test_a_step_beside_its_parts(
         monkeypatch.delenv(name)
     sizes = ["--trunk", "resnet18_small", "--frames", "1", "--size", "32", "--videos", "2"]
     sizes += ["--width", "8"]
-    assert main(["step", *sizes, "--rounds", "3", "--json"], "bench") == 0
+    assert main([*sizes, "--rounds", "3", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in result["rows"]}
     parts = [row for name, row in rows.items() if name.startswith("  ")]
@@ -38,6 +37,6 @@ def test_a_step_beside_its_parts(
 
 def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli(["bench", "step", "--trunk", "resnet19"])
+        main(["--trunk", "resnet19"])
     assert caught.value.code == 2
     assert "resnet19" in capsys.readouterr().err

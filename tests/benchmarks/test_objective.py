@@ -9,15 +9,20 @@ from multiprocessing import get_context
 import pytest
 import torch
 
-from sce_video.cli import main as cli
-from tests.benchmarks import main
-from tests.benchmarks.objective import OBJECTIVES, OURS, PEER, extra_memory, find_works
+from tests.benchmarks.objective import (
+    OBJECTIVES,
+    OURS,
+    PEER,
+    extra_memory,
+    find_works,
+    main,
+)
 
 pytestmark = pytest.mark.slow
 
 
 def test_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["objective", "--queue", "32768", "--rounds", "3", "--json"], "bench") == 0
+    assert main(["--queue", "32768", "--rounds", "3", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in result["rows"]}
     assert set(rows) == {"bare products, 3", "bare products, 2", *OBJECTIVES, OURS, PEER}
@@ -62,6 +67,6 @@ def test_without_lightly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli(["bench", "objective", "--queue", "64"])
+        main(["--queue", "64"])
     assert caught.value.code == 2
     assert "no whole number of 128 or more" in capsys.readouterr().err

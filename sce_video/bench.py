@@ -1,0 +1,253 @@
+"""Where the time of this machine goes, with a run's own shard set and config.
+
+The run itself is taken first, for some steps, as it is trained: it tells how long a step is and how
+much of it the trainer waits for clips. Then each stage by itself, on other samples of the set:
+reading, decoding and cutting as one worker does them, augmentation and step on the device. What is
+written goes into a temporary folder.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sce_video.config import AnyConfig, PretrainConfig
+from sce_video.engine.loop import Trainer
+from sce_video.engine.pretrain import PretrainTask
+from sce_video.engine.runtime import start_runtime, stop_runtime
+from sce_video.engine.supervised import SupervisedTask
+from sce_video.engine.track import read_metrics
+from sce_video.errors import Interrupted, SceVideoError
+from sce_video.shardset.index import ShardIndex
+from sce_video.stream.cut import all_needed, cut_clips, decode_pixels
+from sce_video.stream.loader import ClipBatch, ClipDataset
+from sce_video.stream.order import BatchPlan, Position
+from sce_video.video.decode import DecodeError
+
+CLIP_STAGES, DEVICE_STAGES = ("read", "decode", "cut"), ("augment", "step")
+_SAMPLES = 32  # that clip stages are taken on, at least: a small micro-batch says little
+_WARM = 2  # steps on the device before the clock counts
+
+Task = PretrainTask | SupervisedTask
+Seconds = dict[str, list[float]]
+"""Stage -> what it took, a sample or a step each."""
+
+
+def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -> dict[str, Any]:
+    """Take ``steps`` steps of a run and each of its stages; figures as JSON values.
+
+    Args:
+        config: of the run; its folder, tracking, checkpoints and evaluation are left out.
+        index: of its shard set.
+        plan: of one process, as :func:`sce_video.stream.data.open_data` gives it.
+        steps: optimizer steps that count.
+
+    Raises:
+        UsageError: as training, before its first step.
+        SceVideoError: as training; or no sample can be read.
+        Interrupted: by a signal.
+    """
+    warm = 1 + 2 * config.data.workers  # batches that are there before the first step is over
+    with tempfile.TemporaryDirectory(prefix="sce-video-bench-") as folder:
+        config = _only_steps(config, folder, warm + steps)
+        runtime = start_runtime(config.data.workers)
+        try:
+            task: Task
+            if isinstance(config, PretrainConfig):
+                task = PretrainTask(config, index, plan, runtime)
+            else:
+                task = SupervisedTask(config, index, plan, runtime)
+            trainer = Trainer(config, task, runtime, plan.digest)
+            trainer.run()
+            rows = read_metrics(Path(folder))
+            dataset, threads = task.dataset(), torch.get_num_threads()
+            torch.set_num_threads(1)  # as in a worker
+            spent = _clip_stages(task, dataset, _positions(plan, trainer.last_step + warm))
+            batch = dataset.__getitems__(next(plan.micro_batches(0)))
+            torch.set_num_threads(threads)
+            spent |= _device_stages(task, trainer.engine, batch, steps)
+        except Interrupted as error:
+            raise Interrupted("interrupted") from error
+        finally:
+            stop_runtime()
+    workers = 0 if dataset.on_gpu else config.data.workers
+    figures = summary(
+        spent,
+        [(row["time/step"], row["time/data"]) for row in rows[min(warm, len(rows) - 1) :]],
+        batch_size=config.train.batch_size,
+        workers=workers,
+    )
+    return {
+        "machine": f"{_processor()}; {runtime.environment}",
+        "device": runtime.device.type,
+        "threads": threads,
+        "shards": f"{index.name} {config.data.split or 'all'}",
+        "trunk": config.model.trunk,
+        "batch_size": config.train.batch_size,
+        "workers": workers,
+        **figures,
+    }
+
+
+def _only_steps(config: AnyConfig, folder: str, steps: int) -> AnyConfig:
+    """The config of a run in ``folder`` that ends after ``steps`` and does nothing besides."""
+    run = {"dir": folder, "resume": False, "max_steps": steps}
+    train = {"save_every": 10**9, "keep_every": None}
+    track = {"wandb": "off", "every": 1}
+    changes = {"run": run, "train": train, "track": track}
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update=new) for name, new in changes.items()}
+    )
+
+
+def _positions(plan: BatchPlan, step: int) -> list[Position]:
+    """Samples that the run did not come to by ``step``, so that reading finds them on the disk."""
+    batches = chain(plan.micro_batches(step * plan.batch_size), plan.micro_batches(0))
+    return list(chain.from_iterable(islice(batches, math.ceil(_SAMPLES / plan.micro_batch))))
+
+
+def _clip_stages(task: Task, dataset: ClipDataset, positions: Sequence[Position]) -> Seconds:
+    """Of each sample that can be read, in this process."""
+    reader, device = dataset.reader, task.runtime.device
+    by, antialias = task.config.data.decode, task.config.augment.antialias
+    spent: Seconds = {name: [] for name in CLIP_STAGES}
+    for position in positions:
+        row = position.row
+        specs = dataset.sampler(reader.video(row), position.epoch, row)
+        needed = all_needed(specs)
+        marks = [_now(device)]
+        try:
+            media, packets = reader.media(row), reader.packets(row)
+            marks.append(_now(device))
+            pixels = decode_pixels(media, needed, packets, by)
+            marks.append(_now(device))
+            cut_clips(pixels, needed, specs, antialias=antialias)
+            marks.append(_now(device))
+        except DecodeError:
+            continue
+        for name, seconds in zip(CLIP_STAGES, np.diff(marks).tolist(), strict=True):
+            spent[name].append(seconds)
+    if not spent["cut"]:
+        raise SceVideoError(f"none of {len(positions)} samples can be read: see shard verify")
+    return spent
+
+
+def _device_stages(task: Task, engine: Any, batch: ClipBatch, steps: int) -> Seconds:
+    """Of optimizer steps on one and the same micro-batch, nothing else at work."""
+    device = task.runtime.device
+    if device.type == "cuda":
+        batch.views = [view if view.is_cuda else view.pin_memory() for view in batch.views]
+    spent: Seconds = {name: [] for name in DEVICE_STAGES}
+    for _ in range(_WARM + steps):
+        began = _now(device)
+        for _ in range(task.config.train.accumulate):
+            task.augment(batch.views, batch.epochs, batch.rows)
+        augmented = _now(device)
+        for _ in range(task.config.train.accumulate):
+            engine.backward(task.loss(engine, batch, 0).loss)  # augments, too
+            engine.step()
+        task.end_step(0)
+        spent["augment"].append(augmented - began)
+        spent["step"].append(_now(device) - augmented - spent["augment"][-1])
+    return {name: seconds[_WARM:] for name, seconds in spent.items()}
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def summary(
+    spent: Mapping[str, Sequence[float]],
+    steps: Sequence[tuple[float, float]],
+    *,
+    batch_size: int,
+    workers: int,
+) -> dict[str, Any]:
+    """Figures of the stages and of the run, and what bounds it.
+
+    Args:
+        spent: seconds by stage: of samples for those of clips, of steps for those of the device.
+        steps: of the run: seconds of each, and those of them that the trainer waited for clips.
+        batch_size: samples a step.
+        workers: processes that make clips; 0 = the trainer's own.
+
+    Returns:
+        ``stages``, a row each (``ms`` a sample, ``spread`` of it: the middle half over the median,
+        ``samples_per_s``, ``ms_per_step``: of clip stages, shared by the workers); ``run``, such a
+        row; ``waiting``, a share of its time; ``slowest``, a stage; ``bound``, ``clips`` or
+        ``device``; ``workers_needed`` for clips as fast as the device takes them.
+    """
+    hands = max(workers, 1)
+    stages = [_row(name, spent[name], 1, batch_size / hands) for name in CLIP_STAGES]
+    stages += [_row(name, spent[name], batch_size, batch_size) for name in DEVICE_STAGES]
+    per_step = {stage["name"]: stage["ms_per_step"] for stage in stages}
+    clips, device = (sum(per_step[n] for n in names) for names in (CLIP_STAGES, DEVICE_STAGES))
+    run = np.array(steps)
+    return {
+        "samples": len(spent["read"]),
+        "steps": len(steps),
+        "stages": stages,
+        "run": _row("run", run[:, 0], batch_size, batch_size),
+        "waiting": float(run[:, 1].sum() / run[:, 0].sum()),
+        "slowest": max(per_step, key=per_step.__getitem__),
+        "bound": "clips" if clips > device else "device",
+        "workers_needed": math.ceil(clips * hands / device),
+    }
+
+
+def _row(name: str, seconds: Any, samples: int, per_step: float) -> dict[str, Any]:
+    """Figures of what took ``seconds`` for ``samples``; a step takes ``per_step`` samples' time."""
+    low, middle, high = np.percentile(seconds, (25, 50, 75))
+    ms = float(1000 * middle / samples)
+    return {
+        "name": name,
+        "ms": ms,
+        "spread": float((high - low) / middle),
+        "samples_per_s": 1000 / ms,
+        "ms_per_step": ms * per_step,
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """What :func:`measure` found, for people."""
+    workers, device = result["workers"], result["device"]
+    lines = [
+        f"{result['machine']}; {result['threads']} thread(s)",
+        f"{result['shards']}; {result['trunk']}, {result['batch_size']} samples a step, "
+        f"{workers} workers; medians of {result['samples']} samples and {result['steps']} steps",
+        "",
+        f"{'':<18}{'ms a sample':>12}{'spread':>8}{'samples/s':>11}{'ms a step':>11}",
+    ]
+    for row in [*result["stages"], result["run"]]:
+        where = "" if row["name"] == "run" else "a worker" if row["name"] in CLIP_STAGES else device
+        lines.append(
+            f"{row['name']:<8}{where:<10}{row['ms']:>12.3f}{row['spread']:>8.0%}"
+            f"{row['samples_per_s']:>11,.1f}{row['ms_per_step']:>11,.1f}"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"waiting for clips: {result['waiting']:.0%} of the run",
+            f"bound by the {result['bound']}; the slowest is {result['slowest']}; "
+            f"{result['workers_needed']} workers feed the device",
+        ]
+    )
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())

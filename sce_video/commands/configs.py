@@ -1,0 +1,30 @@
+"""``sce-video configs``: what is shipped, and what a config may hold."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from sce_video.arguments import Parser
+
+ABOUT = "the shipped configs, and every key with its meaning"
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command line; returns the exit code."""
+    about = "List the shipped configs, which --config takes by these names."
+    parser = Parser(prog=prog, description=about)
+    parser.add_argument("--keys", action="store_true", help="all keys instead, with their meaning")
+    return parser.run(arguments, _configs)
+
+
+def _configs(args: Namespace) -> None:
+    from sce_video.config import keys  # type: ignore[attr-defined, unused-ignore]
+
+    if args.keys:
+        print(keys.keys_markdown().strip())
+        return
+    found = keys.configs()
+    width = max(len(path) for path, _ in found)
+    for path, about in found:
+        print(f"{path:<{width}}  {about}".rstrip())

@@ -1,0 +1,28 @@
+"""``sce-video report``: a page about runs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from sce_video.arguments import Parser
+
+ABOUT = "one page of a run, or of several side by side"
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command line; returns the exit code."""
+    about = "Write a page about a run, or several side by side: curves, tables, gallery."
+    parser = Parser(prog=prog, description=about)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "--out", type=Path, help="file (default: RUN/report.html; of several: report.html here)"
+    )
+    return parser.run(arguments, _report)
+
+
+def _report(args: Namespace) -> None:
+    from sce_video.report import write_report
+
+    print(write_report(args.runs, args.out))

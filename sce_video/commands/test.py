@@ -1,0 +1,88 @@
+"""``sce-video test``: classifiers on their test lists."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sce_video.commands.evaluation import check_complete, count_missing, run_as_rank, set_parser
+from sce_video.errors import UsageError
+
+if TYPE_CHECKING:
+    from sce_video.engine.runtime import Runtime
+    from sce_video.evals.request import Request
+
+ABOUT = "accuracy of a finished classifier on its test list"
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command line; returns the exit code."""
+    about = (
+        "Accuracy of finished linear or finetune runs on their test lists, last weights, 10 x 3 "
+        "views a video. Of several runs also mean and standard deviation."
+    )
+    parser = set_parser(prog, about)
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
+    add("--shards", help="the set, where it lies elsewhere than in training")
+    add(
+        "--split",
+        help="N = test list of split N, or a split such as val (default: the test list beside the "
+        "list trained on)",
+    )
+    add("--out", type=Path, help="default RUN/test; of several runs, where their mean is written")
+    return run_as_rank(parser, arguments, _test)
+
+
+def _test(args: Namespace, runtime: Runtime) -> None:
+    requests = _test_requests(args, runtime)
+    from sce_video.evals.classification import FIGURES, write_spread, write_test
+    from sce_video.evals.embed import features_of
+
+    if (found := features_of(requests, runtime)) is None:
+        return
+    results, several = [], len(requests) > 1
+    for request, scores in zip(requests, found, strict=True):
+        beside = request.encoder.folder / "test"
+        out = beside if several else args.out or beside
+        results.append(result := write_test(out, request, scores))
+        figures = "  ".join(f"{name} {result[name]:.4f}" for name in FIGURES)
+        print(f"{figures}  {request.split}: {result['samples']} samples, ", end="")
+        print(f"{count_missing(result['missing_samples'], 'missing')}: {out / 'test.json'}")
+    if several:
+        out = args.out or requests[0].encoder.folder / "test"
+        spread = write_spread(results, out)
+        means = (f"{n} {spread[n]['mean']:.4f} ± {spread[n]['std']:.4f}" for n in FIGURES)
+        print(f"{'  '.join(means)}  mean of {len(results)} runs: {out / 'mean.json'}")
+    for request, result in zip(requests, results, strict=True):
+        check_complete(args, request.index, result["missing_samples"])
+
+
+def _test_requests(args: Namespace, runtime: Runtime) -> list[Request]:
+    """What is to be scored; all of it is checked before hours of work."""
+    if len({run.resolve() for run in args.runs}) < len(args.runs):
+        raise UsageError("a run is given twice")
+    from sce_video.evals.classification import open_test, test_protocol
+    from sce_video.evals.request import Request
+    from sce_video.evals.results import check_replaces
+    from sce_video.evals.views import eval_views
+
+    requests, several, first = [], len(args.runs) > 1, None
+    for run in args.runs:
+        classifier, index, split, task = open_test(run, args.shards, args.split)
+        what = (task, index.manifest.dataset, index.manifest.classes)
+        if first and what != first:
+            others = f"{args.runs[0]} ({' on '.join(first[:2])})"
+            raise UsageError(
+                f"{run}: {task} on {what[1]} has no mean with {others}; test them one by one"
+            )
+        first = what
+        views = eval_views(classifier.spec, args.clips, args.crops, args.size)
+        where = (classifier, index, index.name, split, views, runtime.device, args.workers)
+        requests.append(request := Request(*where, scores=True))
+        if several or not args.out:
+            hint = "move or " if several else "give --out, or "
+            check_replaces(classifier.folder / "test/test.json", test_protocol(request), hint)
+    return requests
