@@ -195,6 +195,7 @@ def test_the_spread_is_the_sample_standard_deviation(tmp_path: Path) -> None:
         ({}, ["--split", "2"], "no test or val list in column 'split2'; columns: split"),
         ({"classes": ("a", "b", "c")}, [], "its classes are not those that"),
     ],
+    ids=["train", "whole-set", "test", "no-list", "other-classes"],
 )
 def test_what_would_give_a_wrong_figure_is_refused(
     root: Path,

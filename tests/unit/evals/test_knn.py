@@ -15,7 +15,7 @@ from sce_video.evals.knn import knn_predict
 from tests.unit.evals.small_set import blobs
 
 
-@pytest.mark.parametrize("pairs", [2**22, 1000])
+@pytest.mark.parametrize("pairs", [2**22, 1000], ids=["at-once", "by-fives"])
 @pytest.mark.parametrize(("k", "temp"), [(20, 0.07), (1, 0.07), (50, 1.0), (5, 0.01)])
 def test_knn_equals_sklearn(
     k: int, temp: float, pairs: int, monkeypatch: pytest.MonkeyPatch
@@ -35,7 +35,7 @@ def sklearn_knn(k: int, temp: float) -> Any:
     )
 
 
-@pytest.mark.parametrize("pairs", [2**22, 300])
+@pytest.mark.parametrize("pairs", [2**22, 300], ids=["at-once", "by-fours"])
 def test_leave_one_out_equals_sklearn_without_each(
     pairs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

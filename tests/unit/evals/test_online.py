@@ -24,7 +24,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(config: Path, name: str, *more: str, command: tuple[str, ...] = ()) -> Path:
     folder = config.parent / name
     start = command or (sys.executable, TRAIN)
-    done = run(*start, "--config", str(config), f"run.dir={folder}", "train.epochs=2", *more)
+    keys = (f"run.dir={folder}", "train.epochs=2", "track.wandb=off", *more)
+    done = run(*start, "--config", str(config), *keys)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -93,6 +94,7 @@ def test_on_two_ranks(config: Path, watched: Path) -> None:
         (["eval.every=1", "eval.split=train"], "shares 24 samples with what is trained on"),
         (["eval.every=1", "eval.split=tset"], "tset"),
     ],
+    ids=["no-split", "no-interval", "trained-on", "unknown"],
 )
 def test_mistakes(keys: list[str], message: str, config: Path, tmp_path: Path) -> None:
     done = run(sys.executable, TRAIN, "--config", str(config), f"run.dir={tmp_path / 'x'}", *keys)

@@ -57,7 +57,7 @@ def test_a_class_missing_from_the_bank_is_a_miss() -> None:
         retrieve(q[:0], torch.zeros(0, dtype=torch.long), b, torch.tensor([0, 0]))
 
 
-@pytest.mark.parametrize("pairs", [2**22, 1000])  # 1000: five queries at a time
+@pytest.mark.parametrize("pairs", [2**22, 1000], ids=["at-once", "by-fives"])
 def test_chunks_change_nothing(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieval, "_PAIRS_AT_ONCE", pairs)
     (q, ql), (b, bl) = blobs(2), blobs(3, 200)

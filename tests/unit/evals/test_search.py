@@ -148,6 +148,7 @@ def test_damage_is_found_before_a_file_is_parsed(
         (["raw/v0.mp4", "--key", "v0"], "not allowed with"),
         ([], "one of the arguments"),
     ],
+    ids=["encoder", "no-encoder", "no-key", "no-video", "both", "neither"],
 )
 def test_wrong_questions_are_one_line(
     root: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
