@@ -87,7 +87,7 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
         workers=workers,
     )
     return {
-        "machine": f"{_processor()}; {runtime.environment}",
+        "machine": f"{_processor()}; {runtime.environment()}",
         "device": runtime.device.type,
         "threads": threads,
         "shards": f"{index.name} {config.data.split or 'all'}",
