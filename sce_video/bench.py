@@ -70,11 +70,12 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
             trainer.run()
             rows = read_metrics(Path(folder))
             dataset, threads = task.dataset(), torch.get_num_threads()
-            torch.set_num_threads(1)  # as in a worker
-            spent = _clip_stages(task, dataset, _positions(plan, trainer.last_step + warm))
+            # The device first: meanwhile the run's workers end what they have begun.
             batch = dataset.__getitems__(next(plan.micro_batches(0)))
+            spent = _device_stages(task, trainer.engine, batch, steps)
+            torch.set_num_threads(1)  # as in a worker
+            spent |= _clip_stages(task, dataset, _positions(plan, trainer.last_step + warm))
             torch.set_num_threads(threads)
-            spent |= _device_stages(task, trainer.engine, batch, steps)
         except Interrupted as error:
             raise Interrupted("interrupted") from error
         finally:

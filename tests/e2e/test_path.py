@@ -127,6 +127,7 @@ def test_retrieve_knn_and_report(finished: Path) -> None:
         (["train", "--config", "nothing.yaml"], "no such config"),
         (["train", "--config", "demo.yaml", "data.shards=/nowhere"], "python -m sce_video.shard"),
         (["train", "--config", "demo.yaml", "train.batch_size=2000"], "queue"),
+        (["bench", "--config", "demo.yaml", "data.shards=/nowhere"], "no finished shard set"),
         (["retrieve", "--encoder", "/nowhere", "--shards", "/nowhere"], "no finished shard set"),
         (["report", "/nowhere"], "/nowhere"),
         (["export", "/nowhere"], "/nowhere: not a run's folder"),

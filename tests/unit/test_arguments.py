@@ -1,0 +1,60 @@
+"""Command lines: what is read, what is run with it, and how mistakes are told."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import pytest
+
+from sce_video.arguments import Parser, between, whole
+from sce_video.errors import UsageError
+
+
+def parser() -> Parser:
+    made = Parser(prog="it")
+    made.add_argument("--number", type=whole(1))
+    made.add_argument("--share", type=between(0, 1))
+    made.add_argument("words", nargs="*")
+    return made
+
+
+def test_the_code_is_the_command_s(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parser().run(["a"], lambda args: None) == 0
+    assert parser().run(["a"], lambda args: 3) == 3
+
+    def fail(args: Namespace) -> None:
+        raise UsageError("not so")
+
+    assert parser().run([], fail) == 2
+    assert capsys.readouterr().err == "sce-video: not so\n"
+    assert parser().run(["-v"], fail) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert parser().run([], fail, quiet=True) == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_options_may_stand_between_words_where_a_verb_says_so() -> None:
+    found: list[list[str]] = []
+    line = ["a", "--number", "2", "b"]
+    assert parser().run(line, lambda args: found.append(args.words), intermixed=True) == 0
+    assert found == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param(["--number", "0"], "'0' is no whole number of 1 or more", id="too-small"),
+        pytest.param(["--number", "1.5"], "'1.5' is no whole number", id="not-whole"),
+        pytest.param(["--share", "nan"], "'nan' is no number from 0 to 1", id="no-number"),
+        pytest.param(["--nummer", "1"], "did you mean --number?", id="near-flag"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    line: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parser().run(line, lambda args: None)
+    assert caught.value.code == 2
+    complaint = capsys.readouterr().err
+    assert message in complaint
+    assert complaint.count("\n") == 1
