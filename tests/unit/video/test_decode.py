@@ -20,7 +20,7 @@ from sce_video.errors import UsageError
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
 from sce_video.video.decode import BACKENDS, Backend, BackendError, DecodeError, decode_frames
-from sce_video.video.decode.cuda import require_cuda
+from sce_video.video.decode.torchcodec import require_cuda
 from sce_video.video.facts import Video, examine_video
 from sce_video.video.packets import PacketIndex
 from tests.ffmpeg_libraries import link_libraries
