@@ -33,7 +33,7 @@ from sce_video.shard.sources import Record
 from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.shard.writer import TarWriter
-from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, write_index_table
+from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, split_counts, write_table
 from sce_video.shardset.manifest import (
     REJECTS_NAME,
     Manifest,
@@ -43,7 +43,6 @@ from sce_video.shardset.manifest import (
     write_rejects,
 )
 from sce_video.shardset.rows import index_row, read_rows
-from sce_video.shardset.splits import split_counts
 from sce_video.video.encode import SLOWER
 
 WALL_LIMIT = 3_600.0
@@ -107,7 +106,6 @@ def convert(
                 process_file,
                 workers=workers,
                 wall_limit=WALL_LIMIT * (1 if plan.settings.encoding is None else SLOWER),
-                name=lambda job: job.name,
                 on_death=refused_by_kernel,
             )
             conversion = _Conversion(plan, folder, on_progress)
@@ -235,14 +233,14 @@ class _Conversion:
             raise SceVideoError(f"{folder}: not one readable sample; nothing to write")
         table = pa.concat_tables([table for _, table in done]).combine_chunks()
         rejects = [*rejects, *plan.rejects]
-        write_index_table(folder / INDEX_NAME, table)
+        write_table(folder / INDEX_NAME, table)
         write_rejects(folder, rejects)
         manifest = Manifest(
             dataset=plan.settings.dataset,
             plan_digest=plan.digest,
             encode=plan.settings.encode,
             classes=plan.classes,
-            splits={column: split_counts(table, column) for column in plan.columns},
+            splits=split_counts(table),
             samples=len(table),
             rejected=count_rejects(rejects),
             index_sha256=sha256_file(folder / INDEX_NAME),

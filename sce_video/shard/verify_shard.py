@@ -57,8 +57,7 @@ class MediaJob:
     path: Path
     row: IndexRow
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         """What errors call it."""
         return f"{self.path}: {self.row['key']}"
 
