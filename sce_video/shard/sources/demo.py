@@ -66,7 +66,7 @@ def _sway(rng: np.random.Generator, low: float, high: float, period: float = 2.0
 
 
 def _turn(rng: np.random.Generator, slow: float, fast: float) -> Floats:
-    """A phase that turns at one speed, either way: float32 [FRAMES,1,1] turns, from a random start."""
+    """A phase that turns at one speed from anywhere, either way: float32 [FRAMES,1,1] turns."""
     speed = rng.choice((-1, 1)) * rng.uniform(slow, fast)
     return np.asarray(rng.uniform() + speed * np.arange(FRAMES)[:, None, None] / FPS, np.float32)
 

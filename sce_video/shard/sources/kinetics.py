@@ -9,7 +9,7 @@ number the names given.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from sce_video.shard.sources.listing import (
     Placed,
     check_splits,
     files,
+    first_values,
     folders,
     make_scan,
     number_names,
@@ -51,7 +52,7 @@ class _Split:
     places: list[Path]
     """Folders of the root or what stands for it; a later one counts before an earlier."""
     listed: dict[str, str]
-    conflicting: set[str]
+    conflicting: list[str]
     """Stems listed again with another class."""
 
     @cached_property
@@ -104,7 +105,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     conflicting: list[str] = []
     for split in taken:
         wanted = {stem for stem, label in split.listed.items() if labels[label] != OTHER}
-        conflicting += [split.path(stem) for stem in split.conflicting & wanted]
+        conflicting += [split.path(stem) for stem in wanted.intersection(split.conflicting)]
         own, lost = _match(split, labels, repaired)
         missing += [split.path(stem) for stem in lost & wanted]
         found |= own
@@ -142,23 +143,18 @@ def _open_split(tops: Sequence[Path], split: str) -> _Split:
         for end in ("csv", "txt")  # Kinetics-600 has them as .txt
         if (path := top / "annotations" / f"{name}.{end}").is_file()
     ]
-    listed = _read_csv(lists[0]) if lists else ({}, set())
+    listed = first_values(_read_csv(lists[0]) if lists else ())
     return _Split(split, _places(tops, SPLITS[split]), *listed)
 
 
-def _read_csv(path: Path) -> tuple[dict[str, str], set[str]]:
-    listed: dict[str, str] = {}
-    conflicting = set()
+def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
+    """File stem and class name of each line."""
     for line, row in read_table(path, COLUMNS, "expected a Kinetics list"):
         try:
             start, end = (int(float(row[column])) for column in COLUMNS[1:])
         except ValueError as error:
             raise UsageError(f"{path}, line {line}: times must be seconds") from error
-        stem = f"{row[COLUMNS[0]]}_{start:06d}_{end:06d}"
-        label = row.get("label", "").strip()
-        if listed.setdefault(stem, label) != label:
-            conflicting.add(stem)
-    return listed, conflicting
+        yield f"{row[COLUMNS[0]]}_{start:06d}_{end:06d}", row.get("label", "").strip()
 
 
 def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> dict[str, int]:
@@ -204,19 +200,14 @@ def _match(
                 where = f"{file.source.parent if file.offset is None else file.source}: {folder}"
                 raise UsageError(f"{where}: no such class in the lists under annotations/")
         found[file.path] = (file, name, column)
-    missing = set()
-    for stem, listed in split.listed.items():
-        original = present.get(stem)
-        # The replacements are re-cut versions of clips whose first release is damaged.
-        if (taken := repaired.get(stem, original)) is None:
-            missing.add(stem)
-            continue
-        by_folder = None
-        if original is not None:
-            _, by_folder, _ = found[original.path]
+    # The replacements are re-cut versions of clips whose first release is damaged.
+    for stem, taken in (present | repaired).items():
+        if (listed := split.listed.get(stem)) is not None:
+            original = present.get(stem, taken)
+            _, by_folder, _ = found.get(original.path, (original, None, column))
             found[original.path] = (original, None, column)
-        found[taken.path] = (taken, by_folder or listed, column)
-    return found, missing
+            found[taken.path] = (taken, by_folder or listed, column)
+    return found, split.listed.keys() - present.keys() - repaired.keys()
 
 
 def _settle(

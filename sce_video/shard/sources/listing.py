@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Record, Scan
 
+Value = TypeVar("Value")
 Placed = tuple[Record, str | None, Mapping[str, str]]
 """A file, the name of its class ("" = none; None = it is in no list or class folder), its splits.
 """
@@ -111,6 +113,13 @@ def read_table(
             raise UsageError(f"{path}: not a csv in UTF-8 ({error})") from error
 
 
+def first_values(lines: Iterable[tuple[str, Value]]) -> tuple[dict[str, Value], list[str]]:
+    """What each name in a list means, and names listed again with another meaning."""
+    first: dict[str, Value] = {}
+    conflicting = [name for name, value in lines if first.setdefault(name, value) != value]
+    return first, conflicting
+
+
 def number_names(classes: Iterable[str]) -> dict[str, int]:
     """Class name -> label: the sorted names, numbered."""
     return {name: label for label, name in enumerate(sorted(set(classes)))}
@@ -140,18 +149,18 @@ def listed_videos(
             ``""`` is none.
         labels: class name -> label, in the order of the labels; a class of every listed path.
     """
-    listed: dict[str, dict[str, str]] = {}
-    conflicting = []
+    splits: dict[str, dict[str, str]] = {}
+    conflicting: list[str] = []
     for column, lines in lists.items():
-        for path, value in lines:
-            if listed.setdefault(path, {}).setdefault(column, value) != value:
-                conflicting.append(path)
-    splits = {path: {c: v for c, v in own.items() if v} for path, own in listed.items()}
+        values, twice = first_values(lines)
+        conflicting += twice
+        for path, value in values.items():
+            splits.setdefault(path, {}).update({column: value} if value else {})
     files = [
-        (file, file.path.split("/")[-2] if file.path in listed else None, splits.get(file.path, {}))
+        (file, file.path.split("/")[-2] if file.path in splits else None, splits.get(file.path, {}))
         for file in videos
     ]
-    missing = listed.keys() - {file.path for file, *_ in files if file.media == "video"}
+    missing = splits.keys() - {file.path for file, *_ in files if file.media == "video"}
     return make_scan("video", files, labels, lists, missing=missing, conflicting=conflicting)
 
 
