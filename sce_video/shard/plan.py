@@ -108,18 +108,14 @@ def make_plan(scan: Scan, settings: Settings) -> ConversionPlan:
     records.sort(key=lambda record: (place[record.part], _path_hash(record.path), record.path))
     records = records[: settings.limit]
     size = settings.samples_per_shard or SAMPLES_PER_SHARD[scan.media]
-    rejects = [(path, "missing") for path in scan.missing]
-    rejects += [(path, "unlisted") for path in scan.unlisted]
-    rejects += [(path, "listed twice with different labels or splits") for path in scan.conflicting]
-    rejects += [(path, "replaced") for path in scan.replaced]
     return ConversionPlan(
         settings=settings,
         media=scan.media,
         classes=scan.classes,
         columns=scan.columns,
         shards=tuple(tuple(records[at : at + size]) for at in range(0, len(records), size)),
-        rejects=tuple(sorted(rejects)),
-        parts=_parts(scan, settings, records, size, rejects),
+        rejects=tuple(sorted(scan.rejects)),
+        parts=_parts(scan, settings, records, size),
     )
 
 
@@ -172,7 +168,6 @@ def _parts(
     settings: Settings,
     records: Sequence[Record],
     size: int,
-    rejects: list[tuple[str, str]],
 ) -> dict[str, str]:
     limits = {f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()}
     zipped = any(record.part for record in records)
@@ -195,7 +190,7 @@ def _parts(
             for column in scan.columns
         ),
         "classes": _digest(scan.classes),
-        "files left out": _digest(f"{reason}\t{path}" for path, reason in rejects),
+        "files left out": _digest(f"{reason}\t{path}" for path, reason in scan.rejects),
         **order,
     }
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -105,13 +105,11 @@ class ShardIndex:
 
     def numbers(self, column: str) -> NDArray[Any]:
         """One numeric column as a NumPy array ``[len(self)]``."""
-        array: NDArray[Any] = self.table.column(column).to_numpy()
-        return array
+        return cast("NDArray[Any]", self.table.column(column).to_numpy())
 
     def strings(self, column: str) -> list[str]:
         """One string column as a list."""
-        values: list[str] = self.table.column(column).to_pylist()
-        return values
+        return cast("list[str]", self.table.column(column).to_pylist())
 
     def rows(self, split: str | None) -> NDArray[np.int64]:
         """Row numbers of a split, ascending.

@@ -202,13 +202,13 @@ def render_set(
     seed: int,
     train_per_class: int,
     test_per_class: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Write `root/train/<class>/<name>.mp4` and `root/test/<class>/<name>.mp4`.
 
     Both splits are drawn from the same distribution with seeds of their own. The names are the
     videos' seeds in hexadecimal, so they tell neither class nor order. One process per processor
-    draws; `progress(done, total)` is called after every video. The pool spawns its processes, so
+    draws; `progress(done)` is called after every video. The pool spawns its processes, so
     a script that calls this needs the usual `if __name__ == "__main__"`.
     """
     jobs: list[tuple[str, int, Path]] = []
@@ -221,8 +221,7 @@ def render_set(
                 jobs.append((class_name, own, folder / f"{own:016x}.mp4"))
     with multiprocessing.get_context("spawn").Pool(os.cpu_count() or 1) as pool:
         for done, _ in enumerate(pool.imap_unordered(_write, jobs, chunksize=4), start=1):
-            if progress is not None:
-                progress(done, len(jobs))
+            progress(done)
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Options, Record, Scan
 from sce_video.shard.sources.listing import (
+    TWICE,
     Placed,
     files,
     first_values,
@@ -84,7 +85,7 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
     media = media_of(root, (file for file, *_ in found), expected)
     labels = number_classes(label for label, _ in rows.values() if label)
     columns = ["split"] if has_splits else []
-    return make_scan(media, found, labels, columns, missing=missing, conflicting=conflicting)
+    return make_scan(media, found, labels, columns, {"missing": missing, TWICE: conflicting})
 
 
 def _read_csv(path: Path, *, unlabelled: bool) -> Iterator[tuple[str, tuple[str, str | None]]]:
