@@ -163,13 +163,7 @@ def _path_hash(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()
 
 
-def _parts(
-    scan: Scan,
-    settings: Settings,
-    records: Sequence[Record],
-    size: int,
-) -> dict[str, str]:
-    limits = {f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()}
+def _parts(scan: Scan, settings: Settings, records: Sequence[Record], size: int) -> dict[str, str]:
     zipped = any(record.part for record in records)
     # Only there do files of the same names and sizes have more than one order.
     order = {"order of archives": _digest(record.path for record in records)} if zipped else {}
@@ -179,7 +173,7 @@ def _parts(
         **{f"encode {name}": str(value) for name, value in settings.encode.items()},
         "samples per shard": str(size),
         "--limit": str(settings.limit),
-        **limits,
+        **{f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()},
         "number of files": str(len(records)),
         "file names": _digest(record.path for record in records),
         "file sizes": _digest(f"{record.path}\t{record.size}" for record in records),

@@ -13,7 +13,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -53,15 +53,7 @@ class Pool(Generic[Job, Result]):
     """Job -> what to call it in an error."""
     on_death: Callable[[Job, int], Result | None] = lambda job, code: None
     """Job, exit code -> the result of a job whose death has a known meaning, else None."""
-
-    def __post_init__(self) -> None:
-        self._workers: list[_Worker] = []
-        self._jobs: Sequence[Job] = ()
-        self._waiting: deque[int] = deque()
-        self._done: dict[int, Result] = {}
-        self._lost: deque[int] = deque()
-        """Jobs to be tried alone."""
-        self._retried: set[int] = set()
+    _workers: list[_Worker] = field(default_factory=list, init=False)
 
     def map(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Yield the result of each job, in order.
@@ -70,8 +62,9 @@ class Pool(Generic[Job, Result]):
             SceVideoError: a job lost its worker twice, or raised.
         """
         self._jobs, self._waiting = jobs, deque(range(len(jobs)))
-        for last in (self._done, self._lost, self._retried):
-            last.clear()
+        self._done: dict[int, Result] = {}
+        self._lost: deque[int] = deque()  # to be tried alone
+        self._retried: set[int] = set()
         for number in range(len(jobs)):
             while number not in self._done:
                 self._feed(number)

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from sce_video.errors import SceVideoError, UsageError, first_line
@@ -20,16 +21,24 @@ _TRIES = 4
 """How often a job may lose its actor."""
 
 
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would phone home
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError("--executor ray needs Ray: pip install 'sce-video[ray]'") from error
+    return ray
+
+
+@dataclass(eq=False)
 class RayPool(Pool[Job, Result]):
     """:class:`Pool` whose workers are Ray actors; inside :func:`cluster`."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._ray = _import_ray()
-        self._actors: list[Any] = []
-        self._idle: list[Any] = []
-        self._running: dict[Any, tuple[int, Any]] = {}
-        """What is awaited -> number of the job (-1 = the actor's start) and its actor."""
+    _ray: Any = field(default_factory=_import_ray, init=False)
+    _actors: list[Any] = field(default_factory=list, init=False)
+    _idle: list[Any] = field(default_factory=list, init=False)
+    _running: dict[Any, tuple[int, Any]] = field(default_factory=dict, init=False)
+    """What is awaited -> number of the job (-1 = the actor's start) and its actor."""
 
     def _feed(self, oldest: int) -> None:
         if not self._actors:
@@ -120,12 +129,3 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=20.0).close()
-
-
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would phone home
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("--executor ray needs Ray: pip install 'sce-video[ray]'") from error
-    return ray
