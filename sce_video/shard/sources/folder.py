@@ -51,10 +51,8 @@ def media_of(root: Path, found: Iterable[Record], expected: str) -> Media:
     Raises:
         UsageError: there is none, or both.
     """
-    examples: dict[Media, str] = {}
-    for file in found:
-        if file.media is not None:
-            examples.setdefault(file.media, file.path)
+    # Of each kind the first counts: in reverse it comes last.
+    examples = {file.media: file.path for file in reversed([*found]) if file.media is not None}
     if not examples:
         raise UsageError(f"{root}: expected {expected}")
     if len(examples) > 1:

@@ -194,7 +194,7 @@ def _match(
                 raise UsageError(f"{where}: no such class in the lists under annotations/")
         found[file.path] = (file, name, column)
     # The replacements are re-cut versions of clips whose first release is damaged.
-    for stem, taken in (present | repaired).items():
+    for stem, taken in {**present, **repaired}.items():
         if (listed := split.listed.get(stem)) is not None:
             original = present.get(stem, taken)
             _, by_folder, _ = found.get(original.path, (original, None, column))

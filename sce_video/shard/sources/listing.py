@@ -156,11 +156,11 @@ def listed_videos(
         expected: layout to name in the error.
 
     Raises:
-        UsageError: there are no videos in class folders, or no classes.
+        UsageError: there are no videos in class folders, or no lists.
     """
     videos = [file for place in places for file in files(place, root)]
     inside = (file for file in videos if file.source.parent != places[0])
-    if not labels or all(file.media != "video" for file in inside):
+    if not lists or all(file.media != "video" for file in inside):
         raise UsageError(f"{root}: {expected}")
     splits: dict[str, dict[str, str]] = {}
     conflicting: list[str] = []

@@ -51,6 +51,4 @@ def _read_splits(lists: Path) -> dict[str, list[tuple[str, str]]]:
                 for value, path in paths.items()
                 for line in read_lines(path)
             ]
-    if not splits:
-        raise UsageError(f"{lists.parent}: {EXPECTED}")
     return splits

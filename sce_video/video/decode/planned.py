@@ -44,7 +44,7 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
     kinds, shown = index.kind.tolist(), index.number.tolist()
     packet_of = {number: packet for packet, number in enumerate(shown)}
     starts = index.keys
-    targets = []
+    feed: set[int] = set()
     last_of: dict[int, int] = {}  # packet to start at -> last target from there
     for number in numbers.tolist():
         target = packet_of.get(number)
@@ -56,10 +56,7 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
             place -= 1
         start = starts[place]
         last_of[start] = max(target, last_of.get(start, target))
-        targets.append(target)
-    feed = set(targets)
-    for target in targets:
-        feed |= _second_layer(kinds, target)
+        feed |= {target, *_second_layer(kinds, target)}
     borders, end = [], -1
     for first, last in sorted(last_of.items()):
         feed.update(i for i in range(first, last + 1) if kinds[i] >> LAYER_SHIFT == 0)
@@ -143,8 +140,7 @@ def keep_decoder(index: PacketIndex, context: VideoCodecContext) -> None:
 
 
 def _settings(index: PacketIndex) -> tuple[object, ...]:
-    size = (index.width, index.height)
-    return index.codec, index.codec_tag, index.extradata, index.colour, size
+    return index.codec, index.codec_tag, index.extradata, index.colour, index.width, index.height
 
 
 def open_decoder(index: PacketIndex) -> VideoCodecContext:
