@@ -117,7 +117,7 @@ def _make_shards(out: Path, seed: int) -> None:
             seed=seed,
             train_per_class=TRAIN_PER_CLASS,
             test_per_class=TEST_PER_CLASS,
-            progress=lambda done, _: bar.update(done),
+            progress=bar.update,
         )
     plan = make_plan(find_source("demo").scan("demo", out / "raw", Options()), Settings("demo"))
     with Progress(_VIDEOS, "sharded") as bar:

@@ -28,7 +28,7 @@ from sce_video.errors import VerificationError
 from sce_video.evals.features import Features, join
 from sce_video.evals.request import Request
 from sce_video.files import whole_file
-from sce_video.shardset.index import ShardIndex, write_index_table
+from sce_video.shardset.index import ShardIndex, write_table
 
 FEATURES_NAME = "features.safetensors"
 ROWS_NAME = "rows.parquet"
@@ -107,7 +107,7 @@ def _names(index: ShardIndex, rows: NDArray[np.int64]) -> set[str]:
 
 
 def _keep(request: Request, whole: Features) -> None:
-    write_index_table(request.folder / ROWS_NAME, sample_table(request.index, whole.rows))
+    write_table(request.folder / ROWS_NAME, sample_table(request.index, whole.rows))
     about = {**request.protocol(), "split": request.split, "samples": len(whole.rows)}
     _write(request.folder / FEATURES_NAME, whole, about)
 

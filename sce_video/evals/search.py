@@ -22,7 +22,7 @@ from sce_video.evals.request import Request
 from sce_video.evals.views import eval_views, mean_of_views
 from sce_video.files import sha256_file, write_whole
 from sce_video.model.weights import OpenedEncoder, encoder_file, open_encoder
-from sce_video.shardset.index import write_index_table
+from sce_video.shardset.index import write_table
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import open_set
@@ -81,7 +81,7 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
     nearest, order = build(found.values.numpy(), kind)
     out.mkdir(parents=True, exist_ok=True)
     write_index(out / VECTORS_NAME, nearest.index)
-    write_index_table(out / ROWS_NAME, sample_table(index, found.rows[order]))
+    write_table(out / ROWS_NAME, sample_table(index, found.rows[order]))
     fields = SearchProtocol.model_fields.keys() - {"features"}  # whose words are others here
     told = {name: value for name, value in request.protocol().items() if name in fields}
     _, file = encoder_file(told["encoder"])

@@ -12,28 +12,21 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from sce_video.errors import SceVideoError
 from sce_video.files import sha256_file
-from sce_video.shard.output import (
-    JournalEntry,
-    add_to_journal,
-    end_journal,
-    output_folder,
-    write_journal,
-)
+from sce_video.shard.output import JournalEntry, end_journal, output_folder, write_journal
 from sce_video.shard.plan import ConversionPlan
 from sce_video.shard.pool import Pool
 from sce_video.shard.sources import Record
 from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.shard.writer import TarWriter
-from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, write_index_table
+from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, split_counts, write_table
 from sce_video.shardset.manifest import (
     REJECTS_NAME,
     Manifest,
@@ -43,7 +36,6 @@ from sce_video.shardset.manifest import (
     write_rejects,
 )
 from sce_video.shardset.rows import index_row, read_rows
-from sce_video.shardset.splits import split_counts
 from sce_video.video.encode import SLOWER
 
 WALL_LIMIT = 3_600.0
@@ -107,7 +99,6 @@ def convert(
                 process_file,
                 workers=workers,
                 wall_limit=WALL_LIMIT * (1 if plan.settings.encoding is None else SLOWER),
-                name=lambda job: job.name,
                 on_death=refused_by_kernel,
             )
             conversion = _Conversion(plan, folder, on_progress)
@@ -130,18 +121,22 @@ class _Conversion:
         self._plan, self._folder, self._on_progress = plan, folder, on_progress
         self._made: dict[str, tuple[JournalEntry, pa.Table]] = {}
         """Name of a finished shard -> the journal's entry and the index rows."""
-        self._state = ConversionState(0, 0, 0)
+        self._samples = self._rejected = 0
 
-    def _tell(self, samples: int = 0, rejected: int = 0, **changes: Any) -> None:
+    def _tell(self, writing: str, samples: int = 0, rejected: int = 0) -> None:
         """Show where it stands, with so many more samples."""
-        now = self._state
-        samples, rejected = now.samples + samples, now.rejected + rejected
-        self._state = replace(now, samples=samples, rejected=rejected, **changes)
-        self._on_progress(self._state)
+        self._samples, self._rejected = self._samples + samples, self._rejected + rejected
+        state = ConversionState(self._samples, self._rejected, len(self._made), writing)
+        self._on_progress(state)
+
+    def _note(self) -> None:
+        """Have the journal say which shards are finished."""
+        write_journal(self._folder, (entry for entry, _ in self._made.values()))
 
     def reopen(self, journal: Iterable[JournalEntry]) -> None:
         """Take the shards that an earlier run finished, as far as they are as it noted."""
-        for shard in journal:
+        for entry in journal:
+            shard = entry.shard
             path = self._folder / shard.name
             if not shard.samples:
                 rows = []
@@ -149,9 +144,9 @@ class _Conversion:
                 rows = read_rows(path, self._plan.columns)
             else:
                 continue
-            self._made[shard.name] = shard, index_table(rows, self._plan.columns)
-            self._tell(shard.samples, len(shard.rejects), shards=len(self._made))
-        write_journal(self._folder, [shard for shard, _ in self._made.values()])
+            self._made[shard.name] = entry, index_table(rows, self._plan.columns)
+            self._tell("", shard.samples, len(entry.rejects))
+        self._note()
 
     def write_shards(
         self, pool: _Pool, max_rejects: float, stopping: Callable[[], bool]
@@ -166,13 +161,13 @@ class _Conversion:
                 if name not in made:
                     if stopping():
                         raise KeyboardInterrupt
-                    self._tell(writing=name, shards=len(made))
+                    self._tell(name)
                     made[name] = self._write_shard(self._folder / name, records, answers)
-                    add_to_journal(self._folder, made[name][0])
+                    self._note()
                 rejects += made[name][0].rejects
                 if len(rejects) > max_rejects * plan.samples:
                     self._fail_on_rejects(rejects, max_rejects)
-        self._tell(writing=INDEX_NAME, shards=len(made))
+        self._tell(INDEX_NAME)
         return rejects
 
     def _write_shard(
@@ -187,14 +182,14 @@ class _Conversion:
                 answer = next(answers)
                 if isinstance(answer, Refused):
                     rejects.append((record.path, answer.reason))
-                    self._tell(rejected=1)
+                    self._tell(path.name, rejected=1)
                 else:
                     rows.append(self._add_sample(tar, record, answer))
-                    self._tell(samples=1)
+                    self._tell(path.name, samples=1)
             if rows:
                 size, sha256 = tar.commit()
-        entry = JournalEntry(path.name, len(rows), size, sha256, tuple(rejects))
-        return entry, index_table(rows, self._plan.columns)
+        shard = ShardEntry(name=path.name, samples=len(rows), bytes=size, sha256=sha256)
+        return JournalEntry(shard, tuple(rejects)), index_table(rows, self._plan.columns)
 
     def _add_sample(self, tar: TarWriter, record: Record, answer: Accepted) -> IndexRow:
         """Append one sample; returns its index row."""
@@ -226,27 +221,23 @@ class _Conversion:
         """Write everything but the tars; the manifest last."""
         plan, folder = self._plan, self._folder
         done = [self._made[name] for name in plan.named_shards]
-        entries = tuple(
-            ShardEntry(name=own.name, samples=own.samples, bytes=own.bytes, sha256=own.sha256)
-            for own, _ in done
-            if own.samples
-        )
-        if not entries:
+        shards = tuple(entry.shard for entry, _ in done if entry.shard.samples)
+        if not shards:
             raise SceVideoError(f"{folder}: not one readable sample; nothing to write")
         table = pa.concat_tables([table for _, table in done]).combine_chunks()
         rejects = [*rejects, *plan.rejects]
-        write_index_table(folder / INDEX_NAME, table)
+        write_table(folder / INDEX_NAME, table)
         write_rejects(folder, rejects)
         manifest = Manifest(
             dataset=plan.settings.dataset,
             plan_digest=plan.digest,
             encode=plan.settings.encode,
             classes=plan.classes,
-            splits={column: split_counts(table, column) for column in plan.columns},
+            splits=split_counts(table),
             samples=len(table),
             rejected=count_rejects(rejects),
             index_sha256=sha256_file(folder / INDEX_NAME),
-            shards=entries,
+            shards=shards,
         )
         write_manifest(folder, manifest)
         end_journal(folder)

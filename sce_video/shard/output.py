@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from sce_video.shardset.manifest import (
     MANIFEST_NAME,
     REJECTS_NAME,
     Manifest,
+    ShardEntry,
     read_rejects,
 )
 
@@ -37,10 +38,7 @@ _TAR = re.compile(r".+-\d{6}\.tar")
 class JournalEntry(NamedTuple):
     """One finished shard; without samples it has no file."""
 
-    name: str
-    samples: int
-    bytes: int
-    sha256: str
+    shard: ShardEntry
     rejects: tuple[tuple[str, str], ...]
     """(path, reason)."""
 
@@ -70,18 +68,10 @@ def output_folder(
         os.close(lock)  # which unlocks
 
 
-def write_journal(folder: Path, shards: Sequence[JournalEntry]) -> None:
-    """Make ``shards`` all of the journal: others are made again."""
-    lines = "".join(json.dumps(shard) + "\n" for shard in shards)
-    write_whole(folder / JOURNAL_NAME, lines.encode())
-
-
-def add_to_journal(folder: Path, shard: JournalEntry) -> None:
-    """Append a finished shard to the journal, on the disk when this returns."""
-    with (folder / JOURNAL_NAME).open("ab") as stream:
-        stream.write(json.dumps(shard).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+def write_journal(folder: Path, entries: Iterable[JournalEntry]) -> None:
+    """Make ``entries`` all of the journal: other shards are made again."""
+    lines = [json.dumps([*dict(shard).values(), rejects]) for shard, rejects in entries]
+    write_whole(folder / JOURNAL_NAME, "".join(f"{line}\n" for line in lines).encode())
 
 
 def end_journal(folder: Path) -> None:
@@ -155,14 +145,14 @@ def _finished(folder: Path, plan: ConversionPlan) -> Manifest | None:
 def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[JournalEntry]:
     """A finished set as the journal that led to it, less shards of which it is not known."""
     reasons = dict(read_rejects(folder))
-    entries = {shard.name: (shard.samples, shard.bytes, shard.sha256) for shard in manifest.shards}
+    shards = {shard.name: shard for shard in manifest.shards}
     journal = []
     for name, records in plan.named_shards.items():
         paths = [record.path for record in records]
         rejects = tuple((path, reasons[path]) for path in paths if path in reasons)
-        samples, size, sha256 = entries.get(name, (0, 0, ""))
-        if samples + len(rejects) == len(paths):
-            journal.append(JournalEntry(name, samples, size, sha256, rejects))
+        shard = shards.get(name) or ShardEntry(name=name, samples=0, bytes=0, sha256="")
+        if shard.samples + len(rejects) == len(paths):
+            journal.append(JournalEntry(shard, rejects))
     return journal
 
 
@@ -172,11 +162,12 @@ def _unfinished(folder: Path, plan: ConversionPlan) -> list[JournalEntry]:
     if not path.is_file():
         text = json.dumps(dict(plan.parts), indent=1, ensure_ascii=False) + "\n"
         write_whole(path, text.encode())
-    shards: list[JournalEntry] = []
+    entries: list[JournalEntry] = []
     journal = folder / JOURNAL_NAME
     for line in journal.read_bytes().splitlines(keepends=True) if journal.is_file() else ():
         if not line.endswith(b"\n"):
             break
-        shard = JournalEntry(*json.loads(line))
-        shards.append(shard._replace(rejects=tuple((path, why) for path, why in shard.rejects)))
-    return shards
+        *values, rejects = json.loads(line)
+        shard = ShardEntry(**dict(zip(ShardEntry.model_fields, values, strict=True)))
+        entries.append(JournalEntry(shard, tuple((path, why) for path, why in rejects)))
+    return entries

@@ -108,18 +108,14 @@ def make_plan(scan: Scan, settings: Settings) -> ConversionPlan:
     records.sort(key=lambda record: (place[record.part], _path_hash(record.path), record.path))
     records = records[: settings.limit]
     size = settings.samples_per_shard or SAMPLES_PER_SHARD[scan.media]
-    rejects = [(path, "missing") for path in scan.missing]
-    rejects += [(path, "unlisted") for path in scan.unlisted]
-    rejects += [(path, "listed twice with different labels or splits") for path in scan.conflicting]
-    rejects += [(path, "replaced") for path in scan.replaced]
     return ConversionPlan(
         settings=settings,
         media=scan.media,
         classes=scan.classes,
         columns=scan.columns,
         shards=tuple(tuple(records[at : at + size]) for at in range(0, len(records), size)),
-        rejects=tuple(sorted(rejects)),
-        parts=_parts(scan, settings, records, size, rejects),
+        rejects=tuple(sorted(scan.rejects)),
+        parts=_parts(scan, settings, records, size),
     )
 
 
@@ -167,14 +163,7 @@ def _path_hash(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()
 
 
-def _parts(
-    scan: Scan,
-    settings: Settings,
-    records: Sequence[Record],
-    size: int,
-    rejects: list[tuple[str, str]],
-) -> dict[str, str]:
-    limits = {f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()}
+def _parts(scan: Scan, settings: Settings, records: Sequence[Record], size: int) -> dict[str, str]:
     zipped = any(record.part for record in records)
     # Only there do files of the same names and sizes have more than one order.
     order = {"order of archives": _digest(record.path for record in records)} if zipped else {}
@@ -184,7 +173,7 @@ def _parts(
         **{f"encode {name}": str(value) for name, value in settings.encode.items()},
         "samples per shard": str(size),
         "--limit": str(settings.limit),
-        **limits,
+        **{f"limit on {name}": str(value) for name, value in asdict(settings.limits).items()},
         "number of files": str(len(records)),
         "file names": _digest(record.path for record in records),
         "file sizes": _digest(f"{record.path}\t{record.size}" for record in records),
@@ -195,7 +184,7 @@ def _parts(
             for column in scan.columns
         ),
         "classes": _digest(scan.classes),
-        "files left out": _digest(f"{reason}\t{path}" for path, reason in rejects),
+        "files left out": _digest(f"{reason}\t{path}" for path, reason in scan.rejects),
         **order,
     }
 

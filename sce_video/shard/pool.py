@@ -13,7 +13,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 _LAST_STEPS = 60.0
 """Seconds that a process which closed its pipe has to end (it may be writing a core file)."""
-LOOK_AHEAD = 4
+_LOOK_AHEAD = 4
 """Jobs a worker may be ahead of the oldest unfinished one; bounds the memory."""
 
 
@@ -38,39 +38,22 @@ class _Worker:
     since: float = 0.0
 
 
+@dataclass(eq=False)
 class Pool(Generic[Job, Result]):
-    """A fixed number of spawned workers that run ``function(job)``; use as a context manager.
+    """A fixed number of spawned workers that run ``function(job)``; use as a context manager."""
 
-    Args:
-        function: picklable; runs in the workers. Its exceptions end the conversion.
-        workers: how many processes.
-        wall_limit: seconds after which a silent worker counts as hanging.
-        name: job -> what to call it in an error.
-        on_death: job, exit code -> the result of a job whose death has a known meaning, else None.
-    """
-
-    def __init__(
-        self,
-        function: Callable[[Job], Result],
-        *,
-        workers: int,
-        wall_limit: float,
-        name: Callable[[Job], str],
-        on_death: Callable[[Job, int], Result | None] = lambda job, code: None,
-    ) -> None:
-        self._function = function
-        self._wall_limit = wall_limit
-        self._name = name
-        self._on_death = on_death
-        self._context = multiprocessing.get_context("spawn")
-        self._size = workers
-        self._workers: list[_Worker] = []
-        self._jobs: Sequence[Job] = ()
-        self._waiting: deque[int] = deque()
-        self._done: dict[int, Result] = {}
-        self._lost: deque[int] = deque()
-        """Jobs to be tried alone."""
-        self._retried: set[int] = set()
+    function: Callable[[Job], Result]
+    """Picklable; runs in the workers. Its exceptions end the conversion."""
+    _: KW_ONLY
+    workers: int
+    """How many processes."""
+    wall_limit: float
+    """Seconds after which a silent worker counts as hanging."""
+    name: Callable[[Job], str] = str
+    """Job -> what to call it in an error."""
+    on_death: Callable[[Job, int], Result | None] = lambda job, code: None
+    """Job, exit code -> the result of a job whose death has a known meaning, else None."""
+    _workers: list[_Worker] = field(default_factory=list, init=False)
 
     def map(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Yield the result of each job, in order.
@@ -79,8 +62,9 @@ class Pool(Generic[Job, Result]):
             SceVideoError: a job lost its worker twice, or raised.
         """
         self._jobs, self._waiting = jobs, deque(range(len(jobs)))
-        for last in (self._done, self._lost, self._retried):
-            last.clear()
+        self._done: dict[int, Result] = {}
+        self._lost: deque[int] = deque()  # to be tried alone
+        self._retried: set[int] = set()
         for number in range(len(jobs)):
             while number not in self._done:
                 self._feed(number)
@@ -91,7 +75,7 @@ class Pool(Generic[Job, Result]):
 
     def _feed(self, oldest: int) -> None:
         """Give idle workers their next jobs."""
-        while len(self._workers) < min(self._size, len(self._jobs)):
+        while len(self._workers) < min(self.workers, len(self._jobs)):
             self._workers.append(self._start())
         idle = [worker for worker in self._workers if worker.number < 0]
         if self._lost:
@@ -101,9 +85,12 @@ class Pool(Generic[Job, Result]):
         if any(worker.number in self._retried for worker in self._workers):
             return
         for worker in idle:
-            if not self._waiting or self._waiting[0] >= oldest + LOOK_AHEAD * self._size:
-                break
-            self._send(worker, self._waiting.popleft())
+            if self._is_due(oldest):
+                self._send(worker, self._waiting.popleft())
+
+    def _is_due(self, oldest: int) -> bool:
+        """Whether there is a next job, not too far ahead of the ``oldest`` unfinished one."""
+        return bool(self._waiting) and self._waiting[0] < oldest + _LOOK_AHEAD * self.workers
 
     def _send(self, worker: _Worker, number: int) -> None:
         worker.number, worker.since = number, time.monotonic()
@@ -117,13 +104,13 @@ class Pool(Generic[Job, Result]):
         if not busy:
             return
         oldest = min(worker.since for worker in busy)
-        patience = max(0.0, oldest + self._wall_limit - time.monotonic())
+        patience = max(0.0, oldest + self.wall_limit - time.monotonic())
         ready = wait([worker.pipe for worker in busy], timeout=patience if block else 0.0)
         for worker in busy:
             if worker.pipe in ready:
                 self._receive(worker)
-            elif time.monotonic() - worker.since > self._wall_limit:
-                self._lose(worker, f"gave no answer within {self._wall_limit:.0f} s")
+            elif time.monotonic() - worker.since > self.wall_limit:
+                self._lose(worker, f"gave no answer within {self.wall_limit:.0f} s")
 
     def _receive(self, worker: _Worker) -> None:
         try:
@@ -131,7 +118,7 @@ class Pool(Generic[Job, Result]):
         except (EOFError, ConnectionResetError):
             worker.process.join(_LAST_STEPS)
             code = worker.process.exitcode or 0
-            meaning = self._on_death(self._jobs[worker.number], code)
+            meaning = self.on_death(self._jobs[worker.number], code)
             if meaning is None:
                 self._lose(worker, f"ended its process ({_explain(code)})")
             else:
@@ -139,7 +126,7 @@ class Pool(Generic[Job, Result]):
                 self._replace(worker)
             return
         if not ok:
-            raise SceVideoError(f"{self._name(self._jobs[worker.number])}: {answer}")
+            raise SceVideoError(f"{self.name(self._jobs[worker.number])}: {answer}")
         self._done[worker.number] = answer
         worker.number = -1
 
@@ -147,7 +134,7 @@ class Pool(Generic[Job, Result]):
         number = worker.number
         if number in self._retried:
             raise SceVideoError(
-                f"{self._name(self._jobs[number])}: decoding {what}, twice; "
+                f"{self.name(self._jobs[number])}: decoding {what}, twice; "
                 "finished shards are kept. Report the file, move it away and run again"
             )
         self._retried.add(number)
@@ -159,9 +146,10 @@ class Pool(Generic[Job, Result]):
         self._workers[self._workers.index(worker)] = self._start()
 
     def _start(self) -> _Worker:
-        here, there = self._context.Pipe()
-        process = self._context.Process(
-            target=_serve, args=(there, self._function), daemon=True, name="sce-video-shard"
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(there, self.function), daemon=True, name="sce-video-shard"
         )
         # Blocked, not ignored: a Ctrl-C reaches the parent late, and no worker in its first steps.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

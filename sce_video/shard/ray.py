@@ -11,30 +11,39 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from sce_video.errors import SceVideoError, UsageError
-from sce_video.shard.pool import LOOK_AHEAD, Job, Pool, Result
+from sce_video.errors import SceVideoError, UsageError, first_line
+from sce_video.shard.pool import Job, Pool, Result
 
 _TRIES = 4
 """How often a job may lose its actor."""
 
 
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would phone home
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError("--executor ray needs Ray: pip install 'sce-video[ray]'") from error
+    return ray
+
+
+@dataclass(eq=False)
 class RayPool(Pool[Job, Result]):
     """:class:`Pool` whose workers are Ray actors; inside :func:`cluster`."""
 
-    def __init__(self, function: Callable[[Job], Result], **options: Any) -> None:
-        super().__init__(function, **options)
-        self._ray = _import_ray()
-        self._actors: list[Any] = []
-        self._idle: list[Any] = []
-        self._running: dict[Any, tuple[int, Any]] = {}
-        """What is awaited -> number of the job (-1 = the actor's start) and its actor."""
+    _ray: Any = field(default_factory=_import_ray, init=False)
+    _actors: list[Any] = field(default_factory=list, init=False)
+    _idle: list[Any] = field(default_factory=list, init=False)
+    _running: dict[Any, tuple[int, Any]] = field(default_factory=dict, init=False)
+    """What is awaited -> number of the job (-1 = the actor's start) and its actor."""
 
     def _feed(self, oldest: int) -> None:
         if not self._actors:
-            self._start_actors(min(self._size, len(self._jobs)))
-        while self._idle and self._waiting and self._waiting[0] < oldest + LOOK_AHEAD * self._size:
+            self._start_actors(min(self.workers, len(self._jobs)))
+        while self._idle and self._is_due(oldest):
             actor, number = self._idle.pop(), self._waiting.popleft()
             self._running[actor.run.remote(self._jobs[number])] = (number, actor)
 
@@ -46,7 +55,7 @@ class RayPool(Pool[Job, Result]):
         for answer in ready:
             number, actor = self._running.pop(answer)
             self._idle.append(actor)
-            what = "the start of a worker" if number < 0 else self._name(self._jobs[number])
+            what = "the start of a worker" if number < 0 else self.name(self._jobs[number])
             try:
                 ok, result = self._ray.get(answer)
             except self._ray.exceptions.RayError as error:
@@ -60,8 +69,8 @@ class RayPool(Pool[Job, Result]):
     def _start_actors(self, count: int) -> None:
         options = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": _TRIES - 1}
         runner = self._ray.remote(**options)(_Runner)
-        pool = {"wall_limit": self._wall_limit, "name": self._name, "on_death": self._on_death}
-        self._actors = [runner.remote(self._function, pool) for _ in range(count)]
+        pool = {"wall_limit": self.wall_limit, "name": self.name, "on_death": self.on_death}
+        self._actors = [runner.remote(self.function, pool) for _ in range(count)]
         # One that waits for a free CPU has not answered: it gets no job.
         self._running = {actor.ready.remote(): (-1, actor) for actor in self._actors}
 
@@ -106,8 +115,8 @@ def cluster() -> Iterator[int]:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             where = f"$RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}"
-            why = str(error).strip().splitlines()[0]
-            raise UsageError(f"{where}: no Ray cluster answers there: {why}") from error
+            what = f"{where}: no Ray cluster answers there: {first_line(error)}"
+            raise UsageError(what) from error
     try:
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
@@ -120,12 +129,3 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=20.0).close()
-
-
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would phone home
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("--executor ray needs Ray: pip install 'sce-video[ray]'") from error
-    return ray

@@ -45,10 +45,8 @@ def print_plan(plan: ConversionPlan, folder: Path) -> None:
     about = "about" if plan.settings.encoding is None else "at most"
     print(f"disk         {about} {needed} needed, {free} free")
     print(f"plan digest  {plan.digest}")
-    left_out: dict[str, list[str]] = {}
-    for path, reason in plan.rejects:
-        left_out.setdefault(reason, []).append(path)
-    for reason, paths in sorted(left_out.items()):
+    for reason in sorted({reason for _, reason in plan.rejects}):
+        paths = [path for path, why in plan.rejects if why == reason]
         print(f"{reason}: {len(paths):,}")
         for path in paths[:10]:
             print(f"  {path}")
@@ -127,10 +125,9 @@ def _print_contents(folder: Path, held: dict[str, Any]) -> None:
 
 def _contents(shards: ShardIndex) -> dict[str, Any]:
     manifest = shards.manifest
-    fields = ("dataset", "format", "encode", "samples", "classes", "splits", "rejected")
     extensions = Counter(shards.strings("ext"))
     return {
-        **manifest.model_dump(mode="json", include={*fields, "plan_digest"}),
+        **manifest.model_dump(mode="json", exclude={"index_sha256", "shards"}),
         "media": "image" if set(extensions) <= set(IMAGE_EXTENSIONS) else "video",
         "shards": len(manifest.shards),
         "bytes": sum(shard.bytes for shard in manifest.shards),

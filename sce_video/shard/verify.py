@@ -15,7 +15,7 @@ from sce_video.progress import Progress
 from sce_video.shard.convert import WALL_LIMIT
 from sce_video.shard.pool import Pool
 from sce_video.shard.verify_shard import MediaJob, verify_media, verify_shard
-from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards
+from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards, split_counts
 from sce_video.shardset.manifest import (
     CLASSES_NAME,
     MANIFEST_NAME,
@@ -24,7 +24,6 @@ from sce_video.shardset.manifest import (
     count_rejects,
     read_rejects,
 )
-from sce_video.shardset.splits import split_counts
 
 
 def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
@@ -65,7 +64,6 @@ def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
         verify_media,
         workers=workers,
         wall_limit=WALL_LIMIT,
-        name=lambda job: job.name,
         on_death=lambda job, code: job.finding(f"ends the decoder (exit code {code})"),
     )
     names, done = shards.table.column("shard"), 0
@@ -100,8 +98,7 @@ def _verify_texts(shards: ShardIndex) -> Iterator[str]:
 def _verify_table(shards: ShardIndex) -> Iterator[str]:
     """The counts of the manifest against the rows of the index."""
     manifest, index = shards.manifest, shards.folder / INDEX_NAME
-    counts = {column: split_counts(shards.table, column) for column in shards.split_columns}
-    if counts != manifest.splits or len(shards) != manifest.samples:
+    if split_counts(shards.table) != manifest.splits or len(shards) != manifest.samples:
         yield f"{shards.folder / MANIFEST_NAME}: its counts are not those of the index"
     rows = Counter(shards.strings("shard"))
     for entry in manifest.shards:

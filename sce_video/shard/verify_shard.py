@@ -57,8 +57,7 @@ class MediaJob:
     path: Path
     row: IndexRow
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         """What errors call it."""
         return f"{self.path}: {self.row['key']}"
 
@@ -75,7 +74,8 @@ def verify_media(job: MediaJob) -> str:
     """
     row = job.row
     with job.path.open("rb") as stream:
-        data, _, *idx = (_read(stream, part.offset_data, part.size) for part in row_members(row))
+        places = [(part.offset_data, part.size) for part in row_members(row)]
+        data, _, *idx = (_read(stream, at, at + size) for at, size in places)
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return ""
     try:
@@ -108,13 +108,13 @@ def _finding(path: Path, key: str, at: int, end: int, what: str) -> str:
     return f"{path}: {key}: bytes {at}-{end - 1}: {what}"
 
 
-def _read(stream: BinaryIO, at: int, size: int) -> bytes:
-    """``size`` bytes from ``at``; fewer where the file has fewer."""
-    end = os.fstat(stream.fileno()).st_size
-    if not 0 <= at < end or size <= 0:
+def _read(stream: BinaryIO, at: int, end: int) -> bytes:
+    """The bytes from ``at`` to ``end``; fewer where the file has fewer."""
+    end = min(end, os.fstat(stream.fileno()).st_size)
+    if not 0 <= at < end:
         return b""
     stream.seek(at)
-    return stream.read(min(size, end - at))
+    return stream.read(end - at)
 
 
 def _end(part: tarfile.TarInfo) -> int:
@@ -142,9 +142,6 @@ class _Tar:
             self._tell("-", 0, self._size, what)
         return self._findings
 
-    def _read(self, at: int, end: int) -> bytes:
-        return _read(self._stream, at, end - at)
-
     def _tell(self, key: str, at: int, end: int, what: str) -> None:
         blame = "; the tar is as its manifest says, the index is not" if self._whole else ""
         self._findings.append(_finding(self._path, key, at, end, what + blame))
@@ -168,7 +165,7 @@ class _Tar:
         end += -end % tarfile.RECORDSIZE
         if end != expected:
             self._tell(last, at, expected, "no row of the index names what lies here")
-        elif self._read(at, end).strip(b"\0"):
+        elif _read(self._stream, at, end).strip(b"\0"):
             self._tell(last, at, end, "the end of the archive is damaged")
         if self._size > expected:
             self._tell(last, expected, self._size, "bytes behind the end of the archive")
@@ -188,16 +185,16 @@ class _Tar:
                 header = part.tobuf(tarfile.USTAR_FORMAT)
             except ValueError:
                 header = b"none"
-            if self._read(part.offset, part.offset_data) != header:
+            if _read(self._stream, part.offset, part.offset_data) != header:
                 what = f"not the header of {part.name}, {part.size:,} bytes"
                 self._tell(key, part.offset, part.offset_data, what)
-            if self._read(after, _end(part)).strip(b"\0"):
+            if _read(self._stream, after, _end(part)).strip(b"\0"):
                 self._tell(key, after, _end(part), f"the padding of {part.name} is damaged")
         media, info, *packets = parts
         # The json of a tar that the manifest's sha256 vouches for has the sha256 of the media.
         for part in (info,) if self._whole else (info, media, *packets):
             after = part.offset_data + part.size
-            data = self._read(part.offset_data, after)
+            data = _read(self._stream, part.offset_data, after)
             if what := _problem(part, data, row, columns):
                 self._tell(key, part.offset_data, after, part.name + what)
 

@@ -32,8 +32,7 @@ class FileJob:
     copy: Path | None = None
     """What to read instead of its archive: that one, unzipped."""
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         """What errors call it."""
         record = self.record
         return str(record.source) + ("" if record.offset is None else f": {record.path}")

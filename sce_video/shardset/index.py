@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,6 @@ from sce_video.errors import UsageError, VerificationError
 from sce_video.files import sha256_file, write_whole
 from sce_video.shardset.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, read_manifest
 from sce_video.shardset.published import PUBLISHED
-from sce_video.shardset.splits import split_counts
 
 INDEX_NAME = "index.parquet"
 IMAGE_EXTENSIONS = ("jpg", "png")
@@ -64,7 +64,16 @@ def index_table(rows: Sequence[IndexRow], split_columns: Sequence[str]) -> pa.Ta
     return pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
 
 
-def write_index_table(path: Path, table: pa.Table) -> None:
+def split_counts(table: pa.Table) -> dict[str, dict[str, int]]:
+    """Split column -> samples by value; a sample in no value is not counted."""
+    counts = {}
+    for name in table.column_names[len(FIXED_COLUMNS) :]:
+        own = Counter(value for value in table.column(name).to_pylist() if value)
+        counts[name] = dict(sorted(own.items()))
+    return counts
+
+
+def write_table(path: Path, table: pa.Table) -> None:
     """Write an index as parquet, as :func:`write_whole`; the bytes depend on its rows only."""
     data = pa.BufferOutputStream()
     pq.write_table(table.combine_chunks(), data, compression="zstd", write_statistics=False)
@@ -96,13 +105,11 @@ class ShardIndex:
 
     def numbers(self, column: str) -> NDArray[Any]:
         """One numeric column as a NumPy array ``[len(self)]``."""
-        array: NDArray[Any] = self.table.column(column).to_numpy()
-        return array
+        return cast("NDArray[Any]", self.table.column(column).to_numpy())
 
     def strings(self, column: str) -> list[str]:
         """One string column as a list."""
-        values: list[str] = self.table.column(column).to_pylist()
-        return values
+        return cast("list[str]", self.table.column(column).to_pylist())
 
     def rows(self, split: str | None) -> NDArray[np.int64]:
         """Row numbers of a split, ascending.
@@ -121,7 +128,7 @@ class ShardIndex:
             found = np.flatnonzero(pc.equal(self.table.column(column), value).to_numpy())
             if len(found):
                 return found.astype(np.int64)
-        known = {name: split_counts(self.table, name) for name in self.split_columns}
+        known = split_counts(self.table)
         has = ", ".join(f"{name}:{value}" for name in known for value in known[name]) or "none"
         raise UsageError(f"{self.name}: no split '{split}'; it has {has}; no split takes all")
 

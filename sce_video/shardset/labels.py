@@ -37,15 +37,14 @@ def stated_classes(sample: Mapping[str, bytes]) -> list[str]:
         LabelError: a member is not readable, or holds something else than a number or a name.
     """
     try:
-        text = sample["cls"].decode() if "cls" in sample else None
-        fields = json.loads(sample.get("json", b"{}")) if text is None else {}
+        if "cls" in sample:
+            fields = {"class": sample["cls"].decode()}
+        else:
+            fields = json.loads(sample.get("json", b"{}"))
     except (ValueError, RecursionError) as error:
         raise LabelError(str(error)) from error
-    if text is None:
-        fields = fields if isinstance(fields, dict) else {}
-        names = [_json_class(key, fields.get(key)) for key in ("class", "label")]
-    else:
-        names = [class_name(text)]
+    fields = fields if isinstance(fields, dict) else {}
+    names = [_json_class(key, fields.get(key)) for key in ("class", "label")]
     return [name for name in names if name is not None]
 
 

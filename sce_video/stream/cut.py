@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from sce_video.stream.clips import ClipSpec, Indices
 from sce_video.stream.crops import Size
 from sce_video.video.decode import Backend, decode_frames
-from sce_video.video.decode.cuda import decode_tensor
+from sce_video.video.decode.torchcodec import decode_tensor
 from sce_video.video.packets import PacketIndex
 
 _LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # ITU-R 601

@@ -31,7 +31,7 @@ from sce_video.stream.cut import make_clips
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 from sce_video.video.decode import Backend, DecodeError
-from sce_video.video.decode.cuda import require_cuda
+from sce_video.video.decode.torchcodec import require_cuda
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 NEEDED, GROUP, FREE = 0, 1, 2
@@ -67,13 +68,10 @@ def _nal_units(packet: bytes, length: int) -> Iterator[tuple[int, int]]:
                 yield at + length, at + length + size
             at += length + size
         return
-    at = packet.find(b"\0\0\1")
-    while at >= 0:
-        following = packet.find(b"\0\0\1", at + 3)
-        end = len(packet) if following < 0 else following
-        if end > at + 3:
-            yield at + 3, end
-        at = following
+    starts = [code.end() for code in re.finditer(b"\0\0\1", packet)]
+    for start, following in pairwise([*starts, len(packet) + 3]):
+        if following - 3 > start:
+            yield start, following - 3
 
 
 def _h264(packet: bytes, length: int, strict: bool) -> Role:

@@ -36,6 +36,7 @@ IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
 """How the bytes of a JPEG and of a PNG begin."""
 MAX_PIXELS = 1 << 26
 """Of a frame; more is refused by decoders."""
+_UNREADABLE = "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
 
 # One reformatter, one thread: the default starts a pool of threads at each call.
 _REFORMATTER = VideoReformatter()
@@ -55,7 +56,7 @@ def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         container = av.open(io.BytesIO(data), "r", options=options)
     except (av.FFmpegError, ValueError) as error:
-        raise DecodeError("no readable MP4, MOV, Matroska, WebM, AVI or MPEG file") from error
+        raise DecodeError(_UNREADABLE) from error
     with container:
         stream = _main_stream(container)
         if stream.codec_context is None:
@@ -73,9 +74,7 @@ def _main_stream(container: InputContainer) -> VideoStream:
             return stream
     # An MP4 that lost its index opens, with one data stream.
     audio = bool(container.streams.video or container.streams.audio)
-    raise DecodeError(
-        "no video stream" if audio else "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
-    )
+    raise DecodeError("no video stream" if audio else _UNREADABLE)
 
 
 def number_packet(packet: Packet[Any], number: int) -> None:
@@ -89,8 +88,7 @@ def number_packet(packet: Packet[Any], number: int) -> None:
 
 def number_of(frame: VideoFrame) -> int:
     """The number of the packet that a frame was decoded from."""
-    number: int = cast("list[int]", frame.opaque)[0]
-    return number
+    return cast("list[int]", frame.opaque)[0]
 
 
 def upright_size(frame: VideoFrame) -> tuple[int, int]:

@@ -136,13 +136,10 @@ class LayeredEncoder:
             self._container.close()
         except (av.FFmpegError, ValueError) as error:
             raise Rejected("does not encode") from error
-        width, height = stream.width, stream.height
         data = self._file.getvalue()
         packets = _index(data)
-        count = packets.frames
-        return data, Facts(
-            "mp4", "h264", count, float(FPS), width, height, count / FPS, packets=packets
-        )
+        count, size = packets.frames, (packets.width, packets.height)
+        return data, Facts("mp4", "h264", count, float(FPS), *size, count / FPS, packets)
 
     def close(self) -> None:
         """Free what an unfinished encode holds."""
@@ -202,10 +199,7 @@ def _index(data: bytes) -> PacketIndex:
     """Packet index of a file that this module made."""
     with open_video(data) as (container, stream):
         indexer = Indexer(data, stream, strict=True)
-        shown = []
-        for packet in container.demux(stream):
-            if packet.size:
-                shown.append((packet.pts or 0, indexer.add(packet)))
-        shown.sort()
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        shown = sorted((packet.pts or 0, indexer.add(packet)) for packet in packets)
         base = stream.time_base or Fraction(1, FPS)
         return indexer.finish([n for _, n in shown], [pts for pts, _ in shown], base, 0)

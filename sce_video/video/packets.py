@@ -64,13 +64,7 @@ class PacketIndex:
     @property
     def frames(self) -> int:
         """How many frames the video shows."""
-        return len(self.packet_of)
-
-    @cached_property
-    def packet_of(self) -> NDArray[np.int64]:
-        """Display number -> packet, ``[frames]``."""
-        order = np.argsort(self.number, kind="stable")
-        return order[np.count_nonzero(self.number < 0) :]
+        return int(np.count_nonzero(self.number >= 0))
 
     @cached_property
     def keys(self) -> list[int]:

@@ -90,14 +90,8 @@ class Scan:
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     """Split columns, in the order of the index."""
-    missing: tuple[str, ...] = ()
-    """Listed by the data set, but not present."""
-    unlisted: tuple[str, ...] = ()
-    """Present, but in no list, or no media file."""
-    conflicting: tuple[str, ...] = ()
-    """Listed again with another label or split; the first listing holds."""
-    replaced: tuple[str, ...] = ()
-    """Present, but the data set's makers gave a repaired file for it."""
+    rejects: tuple[tuple[str, str], ...] = ()
+    """(path, reason) of what is left out; of what is listed twice, the first listing holds."""
 
 
 @dataclass(frozen=True)

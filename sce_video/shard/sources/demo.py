@@ -54,11 +54,11 @@ _NOISE = 3.0  # standard deviation of the grain, in grey levels of 255
 
 
 def _sway(rng: np.random.Generator, low: float, high: float, period: float = 2.0) -> Floats:
-    """A smooth random walk between two bounds: float32 [FRAMES], unit of `low` and `high`.
+    """A smooth random walk between two bounds: float32 [FRAMES,1,1], unit of `low` and `high`.
 
     The slowest of these waves takes 2.5 times `period` seconds.
     """
-    t = np.arange(FRAMES) / FPS
+    t = np.arange(FRAMES)[:, None, None] / FPS
     turn = rng.uniform(period, 2.5 * period)
     a, b = rng.uniform(0, 2 * np.pi, 2)
     wave = np.sin(2 * np.pi * t / turn + a + 0.8 * np.sin(2 * np.pi * t / (1.7 * turn) + b))
@@ -66,22 +66,15 @@ def _sway(rng: np.random.Generator, low: float, high: float, period: float = 2.0
 
 
 def _turn(rng: np.random.Generator, slow: float, fast: float) -> Floats:
-    """A phase that turns at one speed from a random start, either way: float32 [FRAMES] turns."""
+    """A phase that turns at one speed from anywhere, either way: float32 [FRAMES,1,1] turns."""
     speed = rng.choice((-1, 1)) * rng.uniform(slow, fast)
-    return np.asarray(rng.uniform() + speed * np.arange(FRAMES) / FPS, np.float32)
-
-
-def _each(values: Floats) -> Floats:
-    """[FRAMES] -> [FRAMES,1,1], to be broadcast over the pixels."""
-    return values[:, None, None]
+    return np.asarray(rng.uniform() + speed * np.arange(FRAMES)[:, None, None] / FPS, np.float32)
 
 
 def _colour(hue: Floats, saturation: Floats, value: Floats) -> Floats:
-    """Cosine palette: hue in turns, the others in 0..1, each [T,H,W] -> float32 [T,H,W,3]."""
+    """Cosine palette: hue in turns, the others in 0..1, [T,H,W] or alike -> float32 [T,H,W,3]."""
     third = np.array([0.0, 1 / 3, 2 / 3], np.float32)
-    wave = np.float32(0.5) + np.float32(0.5) * np.cos(
-        np.float32(2 * np.pi) * (hue[..., None] + third)
-    )
+    wave = 0.5 + 0.5 * np.cos(2 * np.pi * (hue[..., None] + third))
     return np.asarray(value[..., None] * (1 - saturation[..., None] * wave))
 
 
@@ -99,19 +92,19 @@ def _distance(shape: str, x: Floats, y: Floats) -> Floats:
     if shape == "pillar":
         return np.maximum(a - 0.38, b - 1.0)
     if shape == "disc":
-        return np.asarray(np.hypot(x, y) - np.float32(0.85))
+        return np.asarray(np.hypot(x, y) - 0.85)
     # A cross: two arms at 45 degrees, which a flip keeps.
-    u, v = (np.float32(0.7071) * np.abs(side) for side in (x + y, x - y))
+    u, v = (0.7071 * np.abs(side) for side in (x + y, x - y))
     return np.asarray(np.minimum(np.maximum(u - 1.0, v - 0.3), np.maximum(u - 0.3, v - 1.0)))
 
 
 def _motion(motion: str, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Offset along x and y in cells and factor of the radius, each float32 [FRAMES]."""
+    """Offset along x and y in cells and factor of the radius, each float32 [FRAMES,1,1]."""
     pace = 1 / _sway(rng, *_PERIOD)  # the speed changes inside a video, too
-    phase = 2 * np.pi * (rng.uniform() + np.cumsum(pace) / FPS) * rng.choice((-1, 1))
+    phase = 2 * np.pi * (rng.uniform() + np.cumsum(pace, axis=0) / FPS) * rng.choice((-1, 1))
     reach = _sway(rng, *_REACH)
     across, along = reach * np.sin(phase), reach * np.cos(phase)
-    rest = np.zeros(FRAMES)
+    rest = np.zeros_like(phase)
     x, y, factor = {
         "orbit": (across, along, rest + 1),
         "sway": (across, rest, rest + 1),
@@ -127,15 +120,13 @@ def _background(rng: np.random.Generator) -> Floats:
     x, y = axis[None, None, :], axis[None, :, None]
     field = np.full((FRAMES, SIZE, SIZE), 0.5, np.float32)
     for _ in range(2):
-        angle = _each(2 * np.pi * _turn(rng, 0.05, 0.2))
-        waves = _each(_sway(rng, 0.5, 2.0, 1.5))  # waves over the width of the frame
-        shift = _each(_turn(rng, 0.2, 0.6))
-        field += 0.25 * np.sin(
-            2 * np.pi * (waves * (x * np.cos(angle) + y * np.sin(angle)) + shift)
-        )
-    hue = _each(_turn(rng, *_HUE_RATE)) + _each(_sway(rng, 0.1, 0.4)) * field
-    saturation = _each(_sway(rng, 0.2, 0.6)) + 0 * field
-    value = _each(_sway(rng, 0.1, 0.3, 1.5)) + 0.12 * (field - 0.5)
+        angle = 2 * np.pi * _turn(rng, 0.05, 0.2)
+        waves = _sway(rng, 0.5, 2.0, 1.5)  # waves over the width of the frame
+        along, _ = _rotate(x, y, -angle)
+        field += 0.25 * np.sin(2 * np.pi * (waves * along + _turn(rng, 0.2, 0.6)))
+    hue = _turn(rng, *_HUE_RATE) + _sway(rng, 0.1, 0.4) * field
+    saturation = _sway(rng, 0.2, 0.6)
+    value = _sway(rng, 0.1, 0.3, 1.5) + 0.12 * (field - 0.5)
     return _colour(hue, saturation, np.maximum(value, 0))
 
 
@@ -145,15 +136,15 @@ def _pattern(motion: str, rng: np.random.Generator) -> tuple[Floats, Floats, Flo
     The objects sit in the cells of a brick-like grid at any angle and share one motion.
     """
     move_x, move_y, factor = _motion(motion, rng)
-    cell = _each(_sway(rng, *_CELL))
-    radius = _each(_sway(rng, *_RADIUS) * factor)
-    drift = [rng.uniform(0, 8) + np.cumsum(_sway(rng, -_DRIFT, _DRIFT)) / FPS for _ in range(2)]
-    grid = _each(2 * np.pi * _turn(rng, 0.0, _GRID_RATE))
-    tilt = grid + _each(_sway(rng, -_TILT, _TILT))
+    cell = _sway(rng, *_CELL)
+    radius = _sway(rng, *_RADIUS) * factor
+    drift = [rng.uniform(0, 8) + np.cumsum(_sway(rng, -_DRIFT, _DRIFT), 0) / FPS for _ in range(2)]
+    grid = 2 * np.pi * _turn(rng, 0.0, _GRID_RATE)
+    tilt = grid + _sway(rng, -_TILT, _TILT)
     axis = (np.arange(SIZE) + 0.5 - SIZE / 2).astype(np.float32)
-    x, y = axis[None, None, :] / cell - _each(move_x), axis[None, :, None] / cell - _each(move_y)
+    x, y = axis[None, None, :] / cell - move_x, axis[None, :, None] / cell - move_y
     x, y = _rotate(x, y, -grid)
-    x, y = x + _each(drift[0].astype(np.float32)), y + _each(drift[1].astype(np.float32))
+    x, y = x + drift[0], y + drift[1]
     row = np.floor(y)
     x = x + 0.5 * (row % 2)
     column = np.floor(x)
@@ -178,9 +169,9 @@ def render_video(class_name: str, seed: int) -> NDArray[np.uint8]:
     distance = _distance(shape, x, y) * radius  # in pixels: one pixel of soft edge
     cover = np.clip(0.5 - distance, 0, 1)[..., None]
     shadow = 0.45 * np.clip(1 - np.maximum(distance, 0) / 3.5, 0, 1)[..., None]
-    hue = _each(_turn(rng, *_HUE_RATE)) + 0.1 * y
-    value = np.clip(_each(_sway(rng, 0.8, 1.0)) - 0.08 * y, 0, 1)
-    objects = _colour(hue, _each(_sway(rng, 0.15, 0.8)) + 0 * y, value)
+    hue = _turn(rng, *_HUE_RATE) + 0.1 * y
+    value = np.clip(_sway(rng, 0.8, 1.0) - 0.08 * y, 0, 1)
+    objects = _colour(hue, _sway(rng, 0.15, 0.8), value)
     picture *= 1 - shadow
     picture += cover * (objects - picture)
     grain = rng.standard_normal((FRAMES, SIZE, SIZE, 1), np.float32)
@@ -211,13 +202,13 @@ def render_set(
     seed: int,
     train_per_class: int,
     test_per_class: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Write `root/train/<class>/<name>.mp4` and `root/test/<class>/<name>.mp4`.
 
     Both splits are drawn from the same distribution with seeds of their own. The names are the
     videos' seeds in hexadecimal, so they tell neither class nor order. One process per processor
-    draws; `progress(done, total)` is called after every video. The pool spawns its processes, so
+    draws; `progress(done)` is called after every video. The pool spawns its processes, so
     a script that calls this needs the usual `if __name__ == "__main__"`.
     """
     jobs: list[tuple[str, int, Path]] = []
@@ -230,8 +221,7 @@ def render_set(
                 jobs.append((class_name, own, folder / f"{own:016x}.mp4"))
     with multiprocessing.get_context("spawn").Pool(os.cpu_count() or 1) as pool:
         for done, _ in enumerate(pool.imap_unordered(_write, jobs, chunksize=4), start=1):
-            if progress is not None:
-                progress(done, len(jobs))
+            progress(done)
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:

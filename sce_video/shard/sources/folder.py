@@ -5,12 +5,20 @@ Videos or images, not both: the larger part of training is fixed by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Options, Record, Scan
-from sce_video.shard.sources.listing import Placed, files, make_scan, number_names, read_table
+from sce_video.shard.sources.listing import (
+    TWICE,
+    Placed,
+    files,
+    first_values,
+    make_scan,
+    number_names,
+    read_table,
+)
 from sce_video.shardset.labels import class_name, number_classes
 
 
@@ -43,10 +51,8 @@ def media_of(root: Path, found: Iterable[Record], expected: str) -> Media:
     Raises:
         UsageError: there is none, or both.
     """
-    examples: dict[Media, str] = {}
-    for file in found:
-        if file.media is not None:
-            examples.setdefault(file.media, file.path)
+    # Of each kind the first counts: in reverse it comes last.
+    examples = {file.media: file.path for file in reversed([*found]) if file.media is not None}
     if not examples:
         raise UsageError(f"{root}: expected {expected}")
     if len(examples) > 1:
@@ -58,7 +64,8 @@ def media_of(root: Path, found: Iterable[Record], expected: str) -> Media:
 
 
 def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
-    rows, has_splits, conflicting = _read_csv(path, unlabelled=options.unlabelled)
+    rows, conflicting = first_values(_read_csv(path, unlabelled=options.unlabelled))
+    has_splits = any(split is not None for _, split in rows.values())
     if options.splits and not has_splits:
         raise UsageError(f"{path}: --split needs a column 'split'")
     found: list[Placed] = []
@@ -76,27 +83,19 @@ def _scan_csv(root: Path, path: Path, options: Options) -> Scan:
     media = media_of(root, (file for file, *_ in found), expected)
     labels = number_classes(label for label, _ in rows.values() if label)
     columns = ["split"] if has_splits else []
-    return make_scan(media, found, labels, columns, missing=missing, conflicting=conflicting)
+    return make_scan(media, found, labels, columns, {"missing": missing, TWICE: conflicting})
 
 
-def _read_csv(
-    path: Path, *, unlabelled: bool
-) -> tuple[dict[str, tuple[str, str]], bool, list[str]]:
-    """Path -> (label, split), whether there is a split column, paths listed with two meanings."""
+def _read_csv(path: Path, *, unlabelled: bool) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    """Path and (label, split) of each line; a split is None where there is no such column."""
     if not path.is_file():
         raise UsageError(f"--csv {path}: no such file")
-    rows: dict[str, tuple[str, str]] = {}
-    conflicting = []
-    has_splits = False
     columns = ("path",) if unlabelled else ("path", "label")
     expected = "its first line must name the columns path,label[,split]"
     for line, row in read_table(path, columns, expected):
         video = PurePosixPath(row["path"])
         if video.is_absolute() or ".." in video.parts or not video.name:
             raise UsageError(f"{path}, line {line}: '{video}' is no relative path below the root")
-        has_splits = "split" in row
         label = None if unlabelled else class_name(row["label"])
-        value = (label or "", row.get("split", "").strip())
-        if rows.setdefault(str(video), value) != value:
-            conflicting.append(str(video))
-    return rows, has_splits, conflicting
+        split = row["split"].strip() if "split" in row else None
+        yield str(video), (label or "", split)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import files, folders, listed_videos, number_names, read_lines
+from sce_video.shard.sources.listing import folders, listed_videos, number_names, read_lines
 
 LISTS = "testTrainMulti_7030_splits"
 EXPECTED = f"expected CLASS/*.avi and {LISTS}/CLASS_test_split1.txt"
@@ -31,13 +31,9 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         raise UsageError(f"{root}: {EXPECTED}")
     splits = _read_splits(lists)
     labels = number_names(path.partition("/")[0] for lines in splits.values() for path, _ in lines)
-    found = list(files(root, root))
-    for folder in folders(root):
-        found += files(folder, root) if folder != lists else ()
-    if not labels or not any(file.media == "video" and "/" in file.path for file in found):
-        raise UsageError(f"{root}: {EXPECTED}")
-    listed = listed_videos(found, splits, labels)
-    return replace(listed, conflicting=tuple(dict.fromkeys(listed.conflicting)))
+    places = [root, *(folder for folder in folders(root) if folder != lists)]
+    listed = listed_videos(root, places, splits, labels, EXPECTED)
+    return replace(listed, rejects=tuple(dict.fromkeys(listed.rejects)))
 
 
 def _read_splits(lists: Path) -> dict[str, list[tuple[str, str]]]:

@@ -49,9 +49,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
 def _train(tar: Path) -> Groups:
     with reading(tar) as stream:
         inner = list(members(stream, tar, "train"))
-    groups: dict[str, Iterator[Record]] = {
-        file.stem: _inner(file) for file in inner if file.suffix == ".tar"
-    }
+    groups = {file.stem: _inner(file) for file in inner if file.suffix == ".tar"}
     return {**groups, "": [file for file in inner if file.suffix != ".tar"]}
 
 

@@ -9,7 +9,7 @@ number the names given.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,11 @@ from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.sources.listing import (
+    TWICE,
     Placed,
     check_splits,
     files,
+    first_values,
     folders,
     make_scan,
     number_names,
@@ -39,9 +41,6 @@ DOWNLOADS = {
 """Folders of the foundation's downloader; its archives lie in ``NAME_targz``."""
 COLUMNS = ("youtube_id", "time_start", "time_end")
 
-OTHER = -2
-"""Label of what ``--classes`` leaves out."""
-
 
 @dataclass(frozen=True)
 class _Split:
@@ -51,7 +50,7 @@ class _Split:
     places: list[Path]
     """Folders of the root or what stands for it; a later one counts before an earlier."""
     listed: dict[str, str]
-    conflicting: set[str]
+    conflicting: list[str]
     """Stems listed again with another class."""
 
     @cached_property
@@ -94,7 +93,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
             f"{root}: expected {absent[0]}/*.mp4 or *.tar.gz with annotations/{absent[0]}.csv, "
             f"or class folders {absent[0]}/CLASS/*.mp4"
         )
-    labels = _labels(tops, splits, options.classes)
+    classes, chosen = _classes(tops, splits, options.classes)
     extra = _unpacked(_places(tops, ("replacement",)), deep=True)
     repaired = {file.stem: file for file in extra if file.media == "video"}
     elsewhere = {stem for split in splits if split not in taken for stem in split.listed}
@@ -103,21 +102,14 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     missing: list[str] = []
     conflicting: list[str] = []
     for split in taken:
-        wanted = {stem for stem, label in split.listed.items() if labels[label] != OTHER}
-        conflicting += [split.path(stem) for stem in split.conflicting & wanted]
-        own, lost = _match(split, labels, repaired)
+        wanted = {stem for stem, label in split.listed.items() if label in chosen}
+        conflicting += [split.path(stem) for stem in wanted.intersection(split.conflicting)]
+        own, lost = _match(split, classes, repaired)
         missing += [split.path(stem) for stem in lost & wanted]
         found |= own
-    samples, replaced = _settle(found, repaired, labels)
-    return make_scan(
-        "video",
-        samples,
-        number_names(name for name, label in labels.items() if label >= 0),
-        ["split"],
-        missing=missing,
-        conflicting=conflicting,
-        replaced=replaced,
-    )
+    samples, replaced = _settle(found, repaired, chosen)
+    left_out = {"missing": missing, TWICE: conflicting, "replaced": replaced}
+    return make_scan("video", samples, number_names(chosen - {""}), ["split"], left_out)
 
 
 def _places(tops: Iterable[Path], names: Iterable[str]) -> list[Path]:
@@ -142,29 +134,26 @@ def _open_split(tops: Sequence[Path], split: str) -> _Split:
         for end in ("csv", "txt")  # Kinetics-600 has them as .txt
         if (path := top / "annotations" / f"{name}.{end}").is_file()
     ]
-    listed = _read_csv(lists[0]) if lists else ({}, set())
+    listed = first_values(_read_csv(lists[0]) if lists else ())
     return _Split(split, _places(tops, SPLITS[split]), *listed)
 
 
-def _read_csv(path: Path) -> tuple[dict[str, str], set[str]]:
-    listed: dict[str, str] = {}
-    conflicting = set()
+def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
+    """File stem and class name of each line."""
     for line, row in read_table(path, COLUMNS, "expected a Kinetics list"):
         try:
             start, end = (int(float(row[column])) for column in COLUMNS[1:])
         except ValueError as error:
             raise UsageError(f"{path}, line {line}: times must be seconds") from error
-        stem = f"{row[COLUMNS[0]]}_{start:06d}_{end:06d}"
-        label = row.get("label", "").strip()
-        if listed.setdefault(stem, label) != label:
-            conflicting.add(stem)
-    return listed, conflicting
+        yield f"{row[COLUMNS[0]]}_{start:06d}_{end:06d}", row.get("label", "").strip()
 
 
-def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> dict[str, int]:
-    """Class name -> label over the label map and all lists, else over the class folders.
+def _classes(
+    tops: Sequence[Path], splits: list[_Split], only: Path | None
+) -> tuple[set[str], set[str]]:
+    """Classes in the label map and all lists, else of the class folders; and those to take.
 
-    With ``only`` over the names in that file; the others are :data:`OTHER`. ``""`` is no class.
+    With ``only`` these are the names in that file; else all, and ``""``, which is no class.
     """
     maps = [path for top in tops for path in (top / "annotations").glob("label_map*.txt")]
     names = {line for path in maps for line in read_lines(path)}
@@ -172,7 +161,7 @@ def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> di
     if not names:
         names = {name for split in splits for name in split.classes}
     if only is None:
-        return {"": -1} | number_names(names)
+        return names, {"", *names}
     chosen = set()
     if not (listed := read_lines(only)):
         raise UsageError(f"{only}: no class names in it")
@@ -180,7 +169,7 @@ def _labels(tops: Sequence[Path], splits: list[_Split], only: Path | None) -> di
         if (known := _known(name, names)) is None:
             raise UsageError(f"{only}: the data set has no class '{name}'")
         chosen.add(known)
-    return dict.fromkeys(["", *names], OTHER) | number_names(chosen)
+    return names, chosen
 
 
 def _known(name: str, names: Collection[str]) -> str | None:
@@ -190,7 +179,7 @@ def _known(name: str, names: Collection[str]) -> str | None:
 
 
 def _match(
-    split: _Split, labels: Collection[str], repaired: Mapping[str, Record]
+    split: _Split, classes: Collection[str], repaired: Mapping[str, Record]
 ) -> tuple[dict[str, Placed], set[str]]:
     """Files of one split with their classes, by path, and stems that its list names in vain."""
     column = {"split": split.name}
@@ -200,35 +189,30 @@ def _match(
         name = None
         if file.media == "video":
             present[file.stem] = file
-            if (folder := _class_folder(file)) and (name := _known(folder, labels)) is None:
+            if (folder := _class_folder(file)) and (name := _known(folder, classes)) is None:
                 where = f"{file.source.parent if file.offset is None else file.source}: {folder}"
                 raise UsageError(f"{where}: no such class in the lists under annotations/")
         found[file.path] = (file, name, column)
-    missing = set()
-    for stem, listed in split.listed.items():
-        original = present.get(stem)
-        # The replacements are re-cut versions of clips whose first release is damaged.
-        if (taken := repaired.get(stem, original)) is None:
-            missing.add(stem)
-            continue
-        by_folder = None
-        if original is not None:
-            _, by_folder, _ = found[original.path]
+    # The replacements are re-cut versions of clips whose first release is damaged.
+    for stem, taken in {**present, **repaired}.items():
+        if (listed := split.listed.get(stem)) is not None:
+            original = present.get(stem, taken)
+            _, by_folder, _ = found.get(original.path, (original, None, column))
             found[original.path] = (original, None, column)
-        found[taken.path] = (taken, by_folder or listed, column)
-    return found, missing
+            found[taken.path] = (taken, by_folder or listed, column)
+    return found, split.listed.keys() - present.keys() - repaired.keys()
 
 
 def _settle(
-    found: Mapping[str, Placed], repaired: Mapping[str, Record], labels: Mapping[str, int]
+    found: Mapping[str, Placed], repaired: Mapping[str, Record], chosen: Collection[str]
 ) -> tuple[list[Placed], list[str]]:
-    """Files but for those of :data:`OTHER`, and damaged originals in whose place others came."""
+    """Files but for those of classes not ``chosen``, and originals in whose place others came."""
     samples, replaced = [], []
     for path, sample in found.items():
         file, name, _ = instead = sample
         if name is None and file.media == "video" and file.stem in repaired:
             instead = found.get(repaired[file.stem].path, sample)
-        if (taken := instead[1]) is not None and labels[taken] == OTHER:
+        if (taken := instead[1]) is not None and taken not in chosen:
             continue
         if taken == name:
             samples.append(sample)

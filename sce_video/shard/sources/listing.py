@@ -7,10 +7,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Record, Scan
 
+Value = TypeVar("Value")
+TWICE = "listed twice with different labels or splits"
+"""Why a path is left out of which the first listing holds."""
 Placed = tuple[Record, str | None, Mapping[str, str]]
 """A file, the name of its class ("" = none; None = it is in no list or class folder), its splits.
 """
@@ -23,7 +27,7 @@ def make_scan(
     files: Iterable[Placed],
     labels: Mapping[str, int],
     columns: Iterable[str] = (),
-    **left_out: Iterable[str],
+    left_out: Mapping[str, Iterable[str]] | None = None,
 ) -> Scan:
     """The scan of ``files``: what is no ``media`` or has no place in the data set is unlisted.
 
@@ -32,22 +36,22 @@ def make_scan(
         files: of several with one path the last counts.
         labels: class name -> label, in their order; a class that is not there has the label -1.
         columns: split columns.
-        **left_out: paths for further fields of the scan, in any order.
+        left_out: reason -> paths, in any order.
     """
     records: dict[str, Record] = {}
-    unlisted: list[str] = []
+    unlisted: list[str] = []  # in no list, or no media file
     for file, name, splits in files:
         if file.media == media and name is not None:
             records[file.path] = replace(file, label=labels.get(name, -1), splits=splits)
         else:
             unlisted.append(file.path)
+    reasons = {"missing": (), "unlisted": unlisted, **(left_out or {})}
     return Scan(
         media,
         tuple(records[path] for path in sorted(records)),
         tuple(labels),
         tuple(columns),
-        unlisted=tuple(sorted(unlisted)),
-        **{reason: tuple(sorted(paths)) for reason, paths in left_out.items()},
+        tuple((path, reason) for reason, paths in reasons.items() for path in sorted(paths)),
     )
 
 
@@ -111,6 +115,13 @@ def read_table(
             raise UsageError(f"{path}: not a csv in UTF-8 ({error})") from error
 
 
+def first_values(lines: Iterable[tuple[str, Value]]) -> tuple[dict[str, Value], list[str]]:
+    """What each name in a list means, and names listed again with another meaning."""
+    first: dict[str, Value] = {}
+    conflicting = [name for name, value in lines if first.setdefault(name, value) != value]
+    return first, conflicting
+
+
 def number_names(classes: Iterable[str]) -> dict[str, int]:
     """Class name -> label: the sorted names, numbered."""
     return {name: label for label, name in enumerate(sorted(set(classes)))}
@@ -128,31 +139,42 @@ def check_splits(name: str, wanted: Sequence[str], splits: Iterable[str]) -> Non
 
 
 def listed_videos(
-    videos: Iterable[Record],
+    root: Path,
+    places: Sequence[Path],
     lists: Mapping[str, Iterable[tuple[str, str]]],
     labels: Mapping[str, int],
+    expected: str,
 ) -> Scan:
     """Scan of videos in ``CLASS`` folders that lists name.
 
     Args:
-        videos: what is there.
+        root: folder of the data set.
+        places: the folder of the class folders, and these.
         lists: split column -> (path, value) of each line; of several values the first holds, and
             ``""`` is none.
         labels: class name -> label, in the order of the labels; a class of every listed path.
+        expected: layout to name in the error.
+
+    Raises:
+        UsageError: there are no videos in class folders, or no lists.
     """
-    listed: dict[str, dict[str, str]] = {}
-    conflicting = []
+    videos = [file for place in places for file in files(place, root)]
+    inside = (file for file in videos if file.source.parent != places[0])
+    if not lists or all(file.media != "video" for file in inside):
+        raise UsageError(f"{root}: {expected}")
+    splits: dict[str, dict[str, str]] = {}
+    conflicting: list[str] = []
     for column, lines in lists.items():
-        for path, value in lines:
-            if listed.setdefault(path, {}).setdefault(column, value) != value:
-                conflicting.append(path)
-    splits = {path: {c: v for c, v in own.items() if v} for path, own in listed.items()}
-    files = [
-        (file, file.path.split("/")[-2] if file.path in listed else None, splits.get(file.path, {}))
+        values, twice = first_values(lines)
+        conflicting += twice
+        for path, value in values.items():
+            splits.setdefault(path, {}).update({column: value} if value else {})
+    found = [
+        (file, file.path.split("/")[-2] if file.path in splits else None, splits.get(file.path, {}))
         for file in videos
     ]
-    missing = listed.keys() - {file.path for file, *_ in files if file.media == "video"}
-    return make_scan("video", files, labels, lists, missing=missing, conflicting=conflicting)
+    missing = splits.keys() - {file.path for file, *_ in found if file.media == "video"}
+    return make_scan("video", found, labels, lists, {"missing": missing, TWICE: conflicting})
 
 
 def class_folders(folder: Path, root: Path) -> Groups:

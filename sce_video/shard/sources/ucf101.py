@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import files, folders, listed_videos, read_lines
+from sce_video.shard.sources.listing import folders, listed_videos, read_lines
 
 EXPECTED = "expected UCF-101/CLASS/*.avi and ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt"
 
@@ -22,15 +22,10 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         raise UsageError(f"{root}: {EXPECTED}")
     labels = _read_classes(lists / "classInd.txt")
     splits = _read_splits(lists)
-    found = list(files(videos, root))
-    for folder in folders(videos):
-        found += files(folder, root)
-    if not any(file.media == "video" and file.path.count("/") > 1 for file in found):
-        raise UsageError(f"{root}: {EXPECTED}")
     listed = (path for lines in splits.values() for path, _ in lines)
     if unknown := sorted({path.split("/")[-2] for path in listed} - labels.keys()):
         raise UsageError(f"{lists / 'classInd.txt'}: no class '{unknown[0]}'")
-    return listed_videos(found, splits, labels)
+    return listed_videos(root, [videos, *folders(videos)], splits, labels, EXPECTED)
 
 
 def _read_classes(path: Path) -> dict[str, int]:
@@ -56,6 +51,4 @@ def _read_splits(lists: Path) -> dict[str, list[tuple[str, str]]]:
                 for value, path in paths.items()
                 for line in read_lines(path)
             ]
-    if not splits:
-        raise UsageError(f"{lists.parent}: {EXPECTED}")
     return splits

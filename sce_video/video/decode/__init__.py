@@ -16,10 +16,9 @@ from sce_video.video.container import IMAGE_MAGIC
 from sce_video.video.errors import BackendError, DecodeError
 from sce_video.video.packets import PacketIndex
 
-__all__ = ["BACKENDS", "Backend", "BackendError", "DecodeError", "decode_frames"]
+__all__ = ["Backend", "BackendError", "DecodeError", "decode_frames"]
 
 Backend = Literal["planned", "pyav", "decord", "torchcodec"]
-BACKENDS: tuple[Backend, ...] = ("planned", "pyav", "decord", "torchcodec")
 """``planned`` is the fastest and needs a packet index; without one it is ``pyav``."""
 
 

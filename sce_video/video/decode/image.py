@@ -24,7 +24,10 @@ def decode(
     if numbers.tolist() != [0]:
         raise DecodeError("ends before frame 1")
     try:
-        return [_jpeg(data) if data.startswith(IMAGE_MAGIC[0]) else _png(data)]
+        if data.startswith(IMAGE_MAGIC[0]):
+            return [_jpeg(data)]
+        # torchvision's PNG decoder was seen to fail in a process that had used decord.
+        return [np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGB"))]
     except (RuntimeError, OSError, ValueError, SyntaxError) as error:
         raise DecodeError("does not decode: damaged image") from error
 
@@ -36,8 +39,3 @@ def _jpeg(data: bytes) -> NDArray[np.uint8]:
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     image: NDArray[np.uint8] = decode_jpeg(encoded, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
     return image
-
-
-def _png(data: bytes) -> NDArray[np.uint8]:
-    # torchvision's PNG decoder was seen to fail in a process that had used decord.
-    return np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGB"))

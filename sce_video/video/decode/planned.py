@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import av
@@ -44,7 +44,7 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
     kinds, shown = index.kind.tolist(), index.number.tolist()
     packet_of = {number: packet for packet, number in enumerate(shown)}
     starts = index.keys
-    targets = []
+    feed: set[int] = set()
     last_of: dict[int, int] = {}  # packet to start at -> last target from there
     for number in numbers.tolist():
         target = packet_of.get(number)
@@ -56,10 +56,7 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
             place -= 1
         start = starts[place]
         last_of[start] = max(target, last_of.get(start, target))
-        targets.append(target)
-    feed = set(targets)
-    for target in targets:
-        feed |= _second_layer(kinds, target)
+        feed |= {target, *_second_layer(kinds, target)}
     borders, end = [], -1
     for first, last in sorted(last_of.items()):
         feed.update(i for i in range(first, last + 1) if kinds[i] >> LAYER_SHIFT == 0)
@@ -67,7 +64,9 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
             borders.append(first)
         end = max(end, last)
     if -1 in packet_of:
-        feed |= _completing(shown, feed)
+        for packet in tuple(feed):  # those without a frame may complete the one before them
+            behind = range(packet + 1, len(shown))
+            feed.update(itertools.takewhile(lambda place: shown[place] < 0, behind))
     packets = sorted(feed)
     cuts = [*(bisect_left(packets, border) for border in borders), len(packets)]
     return [packets[a:b] for a, b in itertools.pairwise(cuts)]
@@ -77,23 +76,9 @@ def _second_layer(kinds: Sequence[int], target: int) -> set[int]:
     """Packets of layer 1 in the group of a target of layer 2; a packet of layer 0 opens a group."""
     if kinds[target] >> LAYER_SHIFT != 2:
         return set()
-    first = last = target
-    while first > 0 and kinds[first] >> LAYER_SHIFT:
-        first -= 1
-    while last < len(kinds) and kinds[last] >> LAYER_SHIFT:
-        last += 1
-    return {i for i in range(first, last) if kinds[i] >> LAYER_SHIFT == 1}
-
-
-def _completing(shown: Sequence[int], feed: Iterable[int]) -> set[int]:
-    """Packets without a frame of their own, which may complete the one fed before them."""
-    found = set()
-    for packet in feed:
-        following = packet + 1
-        while following < len(shown) and shown[following] < 0:
-            found.add(following)
-            following += 1
-    return found
+    ways = range(target, -1, -1), range(target, len(kinds))
+    group = (itertools.takewhile(lambda i: kinds[i] >> LAYER_SHIFT, way) for way in ways)
+    return {i for i in itertools.chain(*group) if kinds[i] >> LAYER_SHIFT == 1}
 
 
 def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[NDArray[np.uint8]]:
@@ -155,8 +140,7 @@ def keep_decoder(index: PacketIndex, context: VideoCodecContext) -> None:
 
 
 def _settings(index: PacketIndex) -> tuple[object, ...]:
-    size = (index.width, index.height)
-    return index.codec, index.codec_tag, index.extradata, index.colour, size
+    return index.codec, index.codec_tag, index.extradata, index.colour, index.width, index.height
 
 
 def open_decoder(index: PacketIndex) -> VideoCodecContext:

@@ -18,7 +18,7 @@ def decode(
 
     The ``index`` is not needed.
     """
-    wanted = [int(number) for number in numbers]
+    wanted = numbers.tolist()
     images: list[NDArray[np.uint8]] = []
     try:
         with open_video(data) as (container, stream):

@@ -32,11 +32,8 @@ def refuse_defects(
         reasons = _defects(data, index, codecs)
     except (av.FFmpegError, StopIteration) as error:
         raise DecodeError(str(error) or "no frame") from error
-    for reason, so in reasons.items():
-        if so:
-            raise DecodeError(
-                f"{library} may give wrong frames for {reason}; use data.decode=planned"
-            )
+    if kind := next((reason for reason, so in reasons.items() if so), ""):
+        raise DecodeError(f"{library} may give wrong frames for {kind}; use data.decode=planned")
     return index
 
 

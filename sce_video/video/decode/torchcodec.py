@@ -7,12 +7,12 @@ hides damage: only the check at sharding and the checksums stand against that.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sce_video.errors import first_line
+from sce_video.errors import UsageError, first_line
 from sce_video.video.decode.refusals import refuse_defects
 from sce_video.video.errors import BackendError, DecodeError
 from sce_video.video.packets import PacketIndex
@@ -23,17 +23,34 @@ _HINT = (
 )
 
 
+def require_cuda() -> None:
+    """Refuse ``data.decode=cuda`` where there is no GPU.
+
+    Raises:
+        UsageError: CUDA is not available.
+    """
+    if not torch.cuda.is_available():
+        raise UsageError("data.decode=cuda: this machine has no CUDA device; use planned")
+
+
 def decode(
     data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None
 ) -> list[NDArray[np.uint8]]:
     """Decode frames by display number; see :func:`~sce_video.video.decode.decode_frames`."""
-    return list(decode_on(data, numbers, index, "cpu").numpy())
+    return list(decode_tensor(data, numbers, index, "cpu").permute(0, 2, 3, 1).numpy())
 
 
-def decode_on(
+def decode_tensor(
     data: bytes, numbers: NDArray[np.int64], index: PacketIndex | None, device: str
-) -> Any:
-    """Frames ``[n,H,W,3]`` uint8 as a tensor on ``device``; errors as for the others."""
+) -> Tensor:
+    """Frames ``[n,3,H,W]`` uint8 on ``device``; see :func:`~sce_video.video.decode.decode_frames`.
+
+    On a GPU they are decoded by it (NVDEC) and never copied to the host.
+
+    Raises:
+        DecodeError: as there, and for kinds of video that torchcodec gets wrong.
+        BackendError: torchcodec does not load.
+    """
     try:
         from torchcodec.decoders import VideoDecoder
     except ImportError as error:
@@ -47,7 +64,8 @@ def decode_on(
             raise DecodeError(
                 f"torchcodec sees {len(decoder)} frames where {index.frames} are shown"
             )
-        return decoder.get_frames_at(numbers.tolist()).data
+        frames: Tensor = decoder.get_frames_at(numbers.tolist()).data
+        return frames.permute(0, 3, 1, 2)
     except (RuntimeError, ValueError, IndexError) as error:
         if "Could not load libtorchcodec" in str(error):  # only now: it loads when first used
             raise BackendError(_HINT) from error

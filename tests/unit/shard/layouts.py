@@ -12,6 +12,7 @@ from pathlib import Path
 from sce_video.shard.convert import ConversionState, convert
 from sce_video.shard.plan import ConversionPlan, Settings, make_plan
 from sce_video.shard.sources import Options, Scan, find_source
+from sce_video.shard.sources.listing import TWICE
 from sce_video.shardset.manifest import Manifest
 
 
@@ -23,6 +24,12 @@ def scan(name: str, root: Path, **options: object) -> Scan:
 def labels(found: Scan) -> dict[str, str]:
     """Path -> class name of each sample."""
     return {r.path: found.classes[r.label] if r.label >= 0 else "" for r in found.records}
+
+
+def left_out(found: Scan, reason: str) -> tuple[str, ...]:
+    """Paths that a scan leaves out for a reason; ``conflicting`` = listed twice."""
+    reason = {"conflicting": TWICE}.get(reason, reason)
+    return tuple(path for path, why in found.rejects if why == reason)
 
 
 def summary(found: Scan) -> Scan:

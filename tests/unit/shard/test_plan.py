@@ -30,7 +30,7 @@ def some_scan(count: int = 1000, classes: int = 10) -> Scan:
         ),
         classes=tuple(f"c{label}" for label in range(classes)),
         columns=("split",),
-        missing=("gone.mp4",),
+        rejects=(("gone.mp4", "missing"),),
     )
 
 

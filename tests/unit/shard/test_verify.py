@@ -22,7 +22,7 @@ from sce_video.shard.show import print_set
 from sce_video.shard.verify import verify
 from sce_video.shard.verify_shard import verify_shard
 from sce_video.shard.writer import TarWriter
-from sce_video.shardset.index import open_shards, write_index_table
+from sce_video.shardset.index import open_shards, write_table
 from sce_video.shardset.rows import index_row
 from sce_video.video.packets import PacketIndex
 from tests.unit.shard.layouts import class_folders, plan_of, run
@@ -91,7 +91,7 @@ def doctor(folder: Path, change: Callable[[list[dict[str, Any]]], None]) -> None
     table = open_shards(folder).table
     table_rows = table.to_pylist()
     change(table_rows)
-    write_index_table(folder / "index.parquet", pa.Table.from_pylist(table_rows, table.schema))
+    write_table(folder / "index.parquet", pa.Table.from_pylist(table_rows, table.schema))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["index_sha256"] = sha256_file(folder / "index.parquet")
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -15,10 +15,10 @@ from sce_video.shardset.index import (
     ShardIndex,
     index_table,
     open_shards,
-    write_index_table,
+    split_counts,
+    write_table,
 )
 from sce_video.shardset.manifest import ShardEntry
-from sce_video.shardset.splits import split_counts
 from tests.unit.shardset.test_manifest import MANIFEST
 
 
@@ -32,7 +32,7 @@ def make(folder: Path) -> ShardIndex:
     """A set of five rows, without its tars."""
     splits = ("train", "val", "train", "", "train")
     table = index_table([row(n, split) for n, split in enumerate(splits)], ["split"])
-    write_index_table(folder / "index.parquet", table)
+    write_table(folder / "index.parquet", table)
     names = [f"toy-{n:06d}.tar" for n in range(3)]
     shards = tuple(ShardEntry(name=name, samples=2, bytes=0, sha256="") for name in names)
     index_sha256 = sha256_file(folder / "index.parquet")
@@ -47,7 +47,7 @@ def test_rows_of_splits(tmp_path: Path) -> None:
     assert found.rows(None).tolist() == [0, 1, 2, 3, 4]
     assert found.rows("train").tolist() == found.rows("split:train").tolist() == [0, 2, 4]
     assert found.shard_numbers().tolist() == [0, 0, 1, 1, 2]
-    assert split_counts(found.table, "split") == {"train": 3, "val": 1}
+    assert split_counts(found.table)["split"] == {"train": 3, "val": 1}
     for split in ("test", "split1:train"):
         with pytest.raises(UsageError, match="it has split:train, split:val; no split takes all"):
             found.rows(split)

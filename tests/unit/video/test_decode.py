@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from sce_video.config.recipes import RandomCrop, RandomResizedCrop
 from sce_video.errors import UsageError
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
-from sce_video.video.decode import BACKENDS, Backend, BackendError, DecodeError, decode_frames
-from sce_video.video.decode.cuda import require_cuda
+from sce_video.video.decode import Backend, BackendError, DecodeError, decode_frames
+from sce_video.video.decode.torchcodec import require_cuda
 from sce_video.video.facts import Video, examine_video
 from sce_video.video.packets import PacketIndex
 from tests.ffmpeg_libraries import link_libraries
@@ -85,7 +86,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     return found
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=get_args(Backend))
 def backend(request: pytest.FixtureRequest, samples: Samples) -> Backend:
     chosen: Backend = request.param
     data, index, _ = samples["b-frames"]

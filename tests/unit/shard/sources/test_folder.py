@@ -9,7 +9,7 @@ import pytest
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, find_source
-from tests.unit.shard.layouts import labels, put, put_text, scan
+from tests.unit.shard.layouts import labels, left_out, put, put_text, scan
 
 
 def test_folder_classes(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_folder_classes(tmp_path: Path) -> None:
     found = scan("folder", tmp_path)
     assert (found.media, found.classes, found.columns) == ("video", ("a", "b c"), ())
     assert labels(found) == {"a/1.AVI": "a", "b c/2.mp4": "b c"}
-    assert found.unlisted == ("a/note.txt", "loose.mp4")
+    assert left_out(found, "unlisted") == ("a/note.txt", "loose.mp4")
     put(tmp_path, "a/3.jpg")
     with pytest.raises(UsageError, match="videos and images in one set"):
         scan("folder", tmp_path)
@@ -38,7 +38,10 @@ def test_folder_csv(tmp_path: Path) -> None:
     found = scan("folder", tmp_path, csv=listing)
     assert found.classes == ("9", "10")
     assert labels(found) == {"x/1.mp4": "10", "x/2.mp4": "9", "x/3.mp4": ""}
-    assert (found.missing, found.conflicting) == (("gone.mp4",), ("x/1.mp4",))
+    assert (left_out(found, "missing"), left_out(found, "conflicting")) == (
+        ("gone.mp4",),
+        ("x/1.mp4",),
+    )
     assert [r.path for r in scan("folder", tmp_path, csv=listing, splits=("val",)).records] == [
         "x/2.mp4"
     ]
@@ -58,7 +61,7 @@ def test_folder_csv_with_quotes_and_unicode(tmp_path: Path) -> None:
     put_text(tmp_path, "list.csv", ["\ufeffpath,label,split", *rows, *rows])
     found = scan("folder", tmp_path, csv=tmp_path / "list.csv")
     assert labels(found) == dict.fromkeys(sorted(names), 'Tai "Chi", old')
-    assert (found.missing, found.conflicting) == ((), ())
+    assert (left_out(found, "missing"), left_out(found, "conflicting")) == ((), ())
     (tmp_path / "list.csv").write_bytes(b"path,label\ncaf\xe9.mp4,x\n")
     with pytest.raises(UsageError, match=r"list\.csv: not a csv in UTF-8"):
         scan("folder", tmp_path, csv=tmp_path / "list.csv")
@@ -74,7 +77,7 @@ def test_folder_leaves_nothing_out_in_silence(tmp_path: Path) -> None:
     scan = find_source("folder").scan("folder", tmp_path, Options())
     assert [record.path for record in scan.records] == ["a/1.mp4", "latin\\xe9/4.mp4"]
     assert scan.classes == ("a", "latin\\xe9")
-    assert scan.unlisted == (
+    assert left_out(scan, "unlisted") == (
         "0.mp4",
         "a/deep/er/2.mp4",
         "a/link.mp4",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.unit.shard.layouts import put, put_text, scan
+from tests.unit.shard.layouts import left_out, put, put_text, scan
 
 
 def test_hmdb51(tmp_path: Path) -> None:
@@ -29,6 +29,6 @@ def test_hmdb51(tmp_path: Path) -> None:
         "catch/twice.avi": {"split1": "train", "split2": "test", "split3": "train"},
         "catch/un.avi": {},
     }
-    assert found.missing == ("brush_hair/a.avi", "catch/gone.avi")
-    assert found.unlisted == ("catch/stray.avi",)
-    assert found.conflicting == ()
+    assert left_out(found, "missing") == ("brush_hair/a.avi", "catch/gone.avi")
+    assert left_out(found, "unlisted") == ("catch/stray.avi",)
+    assert left_out(found, "conflicting") == ()

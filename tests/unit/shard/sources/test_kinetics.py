@@ -10,7 +10,7 @@ import pytest
 from sce_video.errors import UsageError
 from sce_video.shard.__main__ import main
 from tests.unit.shard import layouts
-from tests.unit.shard.layouts import labels, put, put_text, read_all, scan, summary, tar
+from tests.unit.shard.layouts import labels, left_out, put, put_text, read_all, scan, summary, tar
 
 
 def test_kinetics_cvdf(tmp_path: Path) -> None:
@@ -23,9 +23,9 @@ def test_kinetics_cvdf(tmp_path: Path) -> None:
         "replacement/deep/gh_000008_000018.mp4": "abseiling",
     }
     assert {r.splits["split"] for r in found.records if r.path.startswith("rep")} == {"val"}
-    assert found.missing == ("train/gone_000001_000011.mp4",)
-    assert found.unlisted == ("val/stray_000000_000010.mp4",)
-    assert found.replaced == ("val/gh_000008_000018.mp4",)
+    assert left_out(found, "missing") == ("train/gone_000001_000011.mp4",)
+    assert left_out(found, "unlisted") == ("val/stray_000000_000010.mp4",)
+    assert left_out(found, "replaced") == ("val/gh_000008_000018.mp4",)
 
 
 def test_kinetics_labels_do_not_depend_on_the_split(tmp_path: Path) -> None:
@@ -36,9 +36,13 @@ def test_kinetics_labels_do_not_depend_on_the_split(tmp_path: Path) -> None:
     assert {r.path: r.label for r in val.records}.items() <= {
         r.path: r.label for r in both.records
     }.items()
-    assert val.missing == ()
+    assert left_out(val, "missing") == ()
     train = scan("kinetics600", tmp_path, splits=("train",))
-    assert (len(train.records), train.unlisted, train.replaced) == (2, (), ())
+    assert (len(train.records), left_out(train, "unlisted"), left_out(train, "replaced")) == (
+        2,
+        (),
+        (),
+    )
 
 
 def test_kinetics_class_folders(tmp_path: Path) -> None:
@@ -79,7 +83,7 @@ def test_kinetics_doubled_and_odd_rows(tmp_path: Path) -> None:
     put(tmp_path, *(f"train/id{n}_{n:06d}_{n + 10:06d}.mp4" for n in range(4)))
     found = scan("kinetics700", tmp_path)
     assert list(labels(found).values()) == [*names[:2], 'say "hi"', names[3]]
-    assert found.conflicting == ("train/id0_000000_000010.mp4",)
+    assert left_out(found, "conflicting") == ("train/id0_000000_000010.mp4",)
     (tmp_path / "annotations/train.csv").write_bytes(b"label,youtube_id,time_start,time_end\n\xff")
     with pytest.raises(UsageError, match=r"train\.csv: not a csv in UTF-8"):
         scan("kinetics700", tmp_path)
@@ -99,13 +103,19 @@ def test_kinetics_some_classes(tmp_path: Path) -> None:
         ("replacement/deep/gh_000008_000018.mp4", 0),
         ("train/cd_000000_000010.mp4", 1),
     ]
-    assert (found.missing, found.unlisted) == ((), ("val/stray_000000_000010.mp4",))
-    assert found.replaced == ("val/gh_000008_000018.mp4",)
+    assert (left_out(found, "missing"), left_out(found, "unlisted")) == (
+        (),
+        ("val/stray_000000_000010.mp4",),
+    )
+    assert left_out(found, "replaced") == ("val/gh_000008_000018.mp4",)
     put_text(tmp_path, "some.txt", ["yoga"])
     found = scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
     assert set(labels(found).values()) == {"yoga"}
-    assert found.missing == ("train/gone_000001_000011.mp4",)
-    assert (found.unlisted, found.replaced) == (("val/stray_000000_000010.mp4",), ())
+    assert left_out(found, "missing") == ("train/gone_000001_000011.mp4",)
+    assert (left_out(found, "unlisted"), left_out(found, "replaced")) == (
+        ("val/stray_000000_000010.mp4",),
+        (),
+    )
     put_text(tmp_path, "some.txt", ["yoga", "yoghurt"])
     with pytest.raises(UsageError, match=r"some\.txt: the data set has no class 'yoghurt'"):
         scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
@@ -118,7 +128,7 @@ def test_kinetics_some_class_folders(tmp_path: Path) -> None:
     put_text(tmp_path, "some.txt", ["riding a bike"])
     found = scan("kinetics600", tmp_path, classes=tmp_path / "some.txt")
     assert labels(found) == {"train/riding_a_bike/a.mp4": "riding_a_bike"}
-    assert (found.classes, found.unlisted) == (("riding_a_bike",), ())
+    assert (found.classes, left_out(found, "unlisted")) == (("riding_a_bike",), ())
 
 
 def pack_kinetics(files: Path, root: Path, where: str = "{}") -> Path:
@@ -147,7 +157,11 @@ def test_kinetics_parts_are_what_they_hold(where: str, lists: str, tmp_path: Pat
     found = scan("kinetics400", root)
     assert all(record.part for record in found.records)
     assert summary(found) == summary(scan("kinetics400", files))
-    assert (len(found.missing), len(found.unlisted), len(found.replaced)) == (1, 1, 1)
+    assert (
+        len(left_out(found, "missing")),
+        len(left_out(found, "unlisted")),
+        len(left_out(found, "replaced")),
+    ) == (1, 1, 1)
     val = scan("kinetics400", root, splits=("val",))
     assert summary(val) == summary(scan("kinetics400", files, splits=("val",)))
 

@@ -8,7 +8,7 @@ import pytest
 
 from sce_video.errors import UsageError
 from tests.unit.shard import layouts
-from tests.unit.shard.layouts import put, put_text, scan
+from tests.unit.shard.layouts import left_out, put, put_text, scan
 
 
 def test_ucf101(tmp_path: Path) -> None:
@@ -23,15 +23,17 @@ def test_ucf101(tmp_path: Path) -> None:
     ]
     assert found.records[0].splits == {"split1": "test", "split2": "train", "split3": "train"}
     assert [r.label for r in found.records] == [0, 0, 1]
-    assert found.missing == ("UCF-101/Biking/v_Biking_g01_c02.avi",)
-    assert found.unlisted == ("UCF-101/Biking/extra.avi", "UCF-101/Biking/notes.txt")
+    assert left_out(found, "missing") == ("UCF-101/Biking/v_Biking_g01_c02.avi",)
+    assert left_out(found, "unlisted") == ("UCF-101/Biking/extra.avi", "UCF-101/Biking/notes.txt")
 
 
 def test_ucf101_in_train_and_test_of_one_split(tmp_path: Path) -> None:
     layouts.ucf101(tmp_path)
     with (tmp_path / "ucfTrainTestlist/testlist02.txt").open("a") as stream:
         stream.write("Archery/v_Archery_g01_c01.avi\n")
-    assert scan("ucf101", tmp_path).conflicting == ("UCF-101/Archery/v_Archery_g01_c01.avi",)
+    assert left_out(scan("ucf101", tmp_path), "conflicting") == (
+        "UCF-101/Archery/v_Archery_g01_c01.avi",
+    )
 
 
 def test_ucf101_lines_that_end_in_blanks_or_come_twice(tmp_path: Path) -> None:
