@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from sce_video.config import AnyConfig, PretrainConfig
+from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.loop import Trainer
 from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import start_runtime, stop_runtime
@@ -37,7 +38,6 @@ CLIP_STAGES, DEVICE_STAGES = ("read", "decode", "cut"), ("augment", "step")
 _SAMPLES = 32  # that clip stages are taken on, at least: a small micro-batch says little
 _WARM = 2  # steps on the device before the clock counts
 
-Task = PretrainTask | SupervisedTask
 Seconds = dict[str, list[float]]
 """Stage -> what it took, a sample or a step each."""
 
@@ -61,12 +61,10 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
         config = _only_steps(config, folder, warm + steps)
         runtime = start_runtime(config.data.workers)
         try:
-            task: Task
-            if isinstance(config, PretrainConfig):
-                task = PretrainTask(config, index, plan, runtime)
-            else:
-                task = SupervisedTask(config, index, plan, runtime)
-            trainer = Trainer(config, task, runtime, plan.digest)
+            pretraining = isinstance(config, PretrainConfig)
+            kind: type[ClipTask] = PretrainTask if pretraining else SupervisedTask
+            task = kind(config, index, plan, runtime)
+            trainer = Trainer(task)
             trainer.run()
             rows = read_metrics(Path(folder))
             dataset, threads = task.dataset(), torch.get_num_threads()
@@ -116,7 +114,7 @@ def _positions(plan: BatchPlan, step: int) -> list[Position]:
     return list(chain.from_iterable(islice(batches, math.ceil(_SAMPLES / plan.micro_batch))))
 
 
-def _clip_stages(task: Task, dataset: ClipDataset, positions: Sequence[Position]) -> Seconds:
+def _clip_stages(task: ClipTask, dataset: ClipDataset, positions: Sequence[Position]) -> Seconds:
     """Of each sample that can be read, in this process."""
     reader, device = dataset.reader, task.runtime.device
     by, antialias = task.config.data.decode, task.config.augment.antialias
@@ -142,7 +140,7 @@ def _clip_stages(task: Task, dataset: ClipDataset, positions: Sequence[Position]
     return spent
 
 
-def _device_stages(task: Task, engine: Any, batch: ClipBatch, steps: int) -> Seconds:
+def _device_stages(task: ClipTask, engine: Any, batch: ClipBatch, steps: int) -> Seconds:
     """Of optimizer steps on one and the same micro-batch, nothing else at work."""
     device = task.runtime.device
     if device.type == "cuda":

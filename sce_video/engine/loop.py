@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from sce_video.config import Config
 from sce_video.engine import checkpoint
 from sce_video.engine.agreement import Agreement, Reason, name_samples
 from sce_video.engine.checkpoint_saver import CheckpointSaver
@@ -24,7 +23,6 @@ from sce_video.engine.optim.schedules import learning_rate
 from sce_video.engine.pictures import save_picture
 from sce_video.engine.precision import check_bf16
 from sce_video.engine.run_folder import RunFolder
-from sce_video.engine.runtime import Runtime
 from sce_video.engine.signals import StopFlag
 from sce_video.engine.task import Evaluation, StepLoss
 from sce_video.engine.track import Tracker
@@ -61,20 +59,13 @@ class Feed:
 class Trainer:
     """Runs a task to its end, or to a signal, leaving ``runs/NAME`` complete either way."""
 
-    def __init__(
-        self,
-        config: Config,
-        task: ClipTask,
-        runtime: Runtime,
-        data_digest: str,
-        evaluation: Evaluation | None = None,
-    ) -> None:
-        self.config, self.task, self.runtime = config, task, runtime
-        self._evaluation = evaluation
+    def __init__(self, task: ClipTask, evaluation: Evaluation | None = None) -> None:
+        self.task, self._evaluation = task, evaluation
+        self.config, self.runtime = config, runtime = task.config, task.runtime
         self._folder = RunFolder(Path(config.run.dir))
         self._identity = {  # a checkpoint says of which run it is
             "run_id": uuid.uuid4().hex[:8],
-            "data": data_digest,
+            "data": task.plan.digest,
             "batch_size": config.train.batch_size,
         }
         if config.train.precision == "bf16" and runtime.device.type == "cpu":

@@ -188,7 +188,7 @@ def probe(config: Any) -> None:
     names = tuple(map(str, range(CLASSES)))
     index: Any = SimpleNamespace(manifest=SimpleNamespace(classes=names))
     try:
-        Trainer(config, Task(config, index, plan, runtime), runtime, "").run()
+        Trainer(Task(config, index, plan, runtime)).run()
     finally:
         stop_runtime()
 
