@@ -55,10 +55,6 @@ class CheckpointSaver:
         if failed > 0:
             raise error or SceVideoError("no checkpoint was written; the main rank says why")
 
-    def restore(self, checkpoint_folder: Path) -> None:
-        """Continue from a verified checkpoint."""
-        checkpoint.restore(self._engine, self._segments, checkpoint_folder)
-
     def settle(self) -> None:
         """Wait for the thread, on this rank alone."""
         if self._writing:

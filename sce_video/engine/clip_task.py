@@ -220,7 +220,7 @@ class ClipTask:
         """After optimizer step ``step`` (0-based): move what it does not; scalars to log."""
         return {}
 
-    def picture(self, batch: ClipBatch) -> Tensor | None:
+    def picture(self, batch: ClipBatch) -> Tensor:
         """What the net sees of a micro-batch: all views of its first clips, uint8 ``[3,H,W]``."""
         return view_grid(self._views(batch), *self.augment.recipe.stats)
 

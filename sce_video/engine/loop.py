@@ -71,16 +71,14 @@ class Trainer:
         if config.train.precision == "bf16" and runtime.device.type == "cpu":
             shape = config.shape
             check_bf16(task.trunk(), torch.zeros(2, 3, shape.frames, shape.size, shape.size))
-        self.engine, segments = build_engine(
-            task.module, config.optim, deepspeed_config(config, runtime.ranks)
-        )
+        self.engine, self._segments = build_engine(task.module, config, runtime.ranks)
         write = partial(
             checkpoint.save,
             self._folder.checkpoints,
             keep=config.train.keep,
             milestones=(config.train.keep_every or 0) * task.steps_per_epoch,
         )
-        self._saver = CheckpointSaver(self.engine, segments, write)
+        self._saver = CheckpointSaver(self.engine, self._segments, write)
         self._agreement = Agreement(config, runtime, task.steps_per_epoch, self._folder.log)
         self.step = 0
         self.last_step = min(task.total_steps, config.run.max_steps or task.total_steps)
@@ -97,13 +95,13 @@ class Trainer:
         if self.config.run.resume:
             self._restore()
         batches = self.task.batches(self.step * train.batch_size)  # starts the workers
-        tracker = self._open() if self.runtime.main else None
+        self._tracker = self._open() if self.runtime.main else None
         self._status("running")
         with StopFlag() as stop:
             try:
                 shown = self.runtime.main
                 with Progress(self.last_step, "step", start=self.step, shown=shown) as bar:
-                    self._loop(Feed(batches, train.accumulate), stop, tracker, bar)
+                    self._loop(Feed(batches, train.accumulate), stop, bar)
                 self.task.save(self._folder.path)
                 self._status("done")
             except Interrupted as stopped:
@@ -114,8 +112,8 @@ class Trainer:
                 self._fail(error)
                 raise
             finally:
-                if tracker:
-                    tracker.close()
+                if self._tracker:
+                    self._tracker.close()
 
     def _fail(self, error: BaseException) -> None:
         """Leave the folder as after a failure; a peer's end gets a message that says so."""
@@ -130,28 +128,36 @@ class Trainer:
                 f"above or in {self._folder.log}; continue with run.resume=true"
             ) from error
 
-    def _loop(self, feed: Feed, stop: StopFlag, tracker: Tracker | None, bar: Progress) -> None:
+    def _loop(self, feed: Feed, stop: StopFlag, bar: Progress) -> None:
         clock, since, every = time.perf_counter(), self.step, self.config.track.every
         if self.step < self.last_step:
             feed.fetch()
             if feed.error:
                 raise feed.error
         while self.step < self.last_step:
-            row, end = self._train_step(feed, stop, tracker)
+            row, end = self._train_step(feed, stop)
             self.step += 1
             finished = self.step == self.last_step
-            if tracker and (self.step % every == 0 or self.step == 1 or finished):
+            if self._tracker and (self.step % every == 0 or self.step == 1 or finished):
                 values = {f"train/{name}": float(value) for name, value in row.items()}
                 now, steps = time.perf_counter(), self.step - since
                 values["time/step"] = (now - clock) / steps  # means since the last row
                 values["time/data"] = feed.waited / steps
                 values["time/data_cpu"] = feed.cpu  # so far
                 values["train/epoch"] = self.step / self.task.steps_per_epoch
-                tracker.log(self.step, values)
+                self._tracker.log(self.step, values)
                 bar.update(self.step, self._pace(values))
                 clock, since, feed.waited = now, self.step, 0.0
-            if self._evaluation and not end:
-                clock += self._evaluate(self._evaluation, finished, tracker)
+            if (
+                self._evaluation
+                and not end
+                and (finished or not self.step % self._evaluation.every)
+            ):
+                began = time.perf_counter()
+                found = self._evaluation()
+                if self._tracker:
+                    self._tracker.log(self.step, {f"eval/{k}": value for k, value in found.items()})
+                clock += time.perf_counter() - began
             save_steps = self.config.train.save_every * self.task.steps_per_epoch
             if end or finished or self.step % save_steps == 0:
                 self._save()
@@ -159,16 +165,6 @@ class Trainer:
                 self._saver.commit()
             if end and not (finished and isinstance(end, Interrupted)):
                 raise end
-
-    def _evaluate(self, evaluation: Evaluation, finished: bool, tracker: Tracker | None) -> float:
-        """Look at the network where it is time to; the seconds that took."""
-        if self.step % evaluation.every and not finished:
-            return 0.0
-        began = time.perf_counter()
-        found = evaluation()
-        if tracker:
-            tracker.log(self.step, {f"eval/{name}": value for name, value in found.items()})
-        return time.perf_counter() - began
 
     def _pace(self, values: dict[str, float]) -> str:
         clips = self.config.views * self.config.train.batch_size / values["time/step"]
@@ -178,17 +174,18 @@ class Trainer:
         )
 
     def _train_step(
-        self, feed: Feed, stop: StopFlag, tracker: Tracker | None
+        self, feed: Feed, stop: StopFlag
     ) -> tuple[dict[str, Any], BaseException | None]:
         """One optimizer step; scalars to log (averaged over ranks), and what ends training."""
         config, task, runtime = self.config, self.task, self.runtime
         # What torch draws is a function of the step, too, so that resuming needs no state of it.
         number = config.run.seed * task.total_steps + self.step
         torch.manual_seed(number * runtime.ranks + runtime.rank)
+        if self._tracker and self.step == 0:
+            save_picture(task.picture(feed.next[0]), self._folder.picture)
+            self._tracker.image(0, "samples/views", self._folder.picture)
         outcomes = []
         for micro, batch in enumerate(feed.next, 1):
-            if tracker and self.step == 0 and micro == 1:
-                self._picture(batch, tracker)
             outcome = task.loss(self.engine, batch, self.step)
             self.engine.backward(outcome.loss)
             outcomes.append(outcome._replace(loss=outcome.loss.detach()))
@@ -238,20 +235,14 @@ class Trainer:
         for key in ("data", "batch_size"):
             if state[key] != self._identity[key]:
                 raise SceVideoError(f"{path}: was trained with other {key}; cannot resume")
-        self._saver.restore(path)
+        checkpoint.restore(self.engine, self._segments, path)
         self.step, self._identity["run_id"] = state["step"], state["run_id"]
         log.info("resumed from %s", path)
 
     def _open(self) -> Tracker:
         config, run_id = self.config, str(self._identity["run_id"])
         self._folder.begin(config, deepspeed_config(config, self.runtime.ranks), self.step)
-        return Tracker(self._folder.path, config.track, config.model_dump(mode="json"), run_id)
-
-    def _picture(self, batch: Any, tracker: Tracker) -> None:
-        picture = self.task.picture(batch)
-        if picture is not None:
-            save_picture(picture, self._folder.picture)
-            tracker.image(0, "samples/views", self._folder.picture)
+        return Tracker(self._folder.path, config, run_id)
 
     def _status(self, state: str) -> None:
         if self.runtime.main:

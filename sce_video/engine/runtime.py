@@ -16,7 +16,7 @@ from torch.distributed import HashStore, Store, TCPStore
 
 from sce_video import __version__
 from sce_video.engine.ranks import place, stand_alone
-from sce_video.engine.signals import deepspeed_launcher, started
+from sce_video.engine.signals import STARTED, deepspeed_launcher, stat
 from sce_video.errors import SceVideoError
 from sce_video.stream.loader import keep_memory
 
@@ -97,7 +97,7 @@ def _store(rank: int, ranks: int) -> Store | None:
 
 def _store_of_one_machine(rank: int, ranks: int, launcher: int) -> Store:
     """A store on a free port, told to the others over a socket named after our launcher."""
-    name = f"\0sce-video/{launcher}/{started(launcher)}"
+    name = f"\0sce-video/{launcher}/{stat(launcher, STARTED)}"
     until = time.monotonic() + _PATIENCE
     if rank == 0:
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

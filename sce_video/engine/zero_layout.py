@@ -104,10 +104,9 @@ def _shards(optimizer: Any, names: dict[int, str]) -> Iterator[Segment]:
 
 def _verify(engine: Any, segments: list[Segment]) -> None:
     parameters = {n: p for n, p in engine.module.named_parameters() if p.requires_grad}
-    names = {name: i for i, name in enumerate(parameters)}
-    covered = torch.zeros(len(names), dtype=torch.long)
+    covered = dict.fromkeys(parameters, 0)
     for segment in segments:
-        covered[names[segment.name]] += segment.length
+        covered[segment.name] += segment.length
         if not torch.equal(
             segment.buffer_part(segment.buffer.detach()),
             segment.param_part(parameters[segment.name].detach()).to(segment.buffer.device),
@@ -116,8 +115,8 @@ def _verify(engine: Any, segments: list[Segment]) -> None:
                 f"ZeRO's partition does not hold {segment.name} where expected: "
                 "this DeepSpeed version is not supported"
             )
-    covered = covered.to(engine.device)
-    dist.all_reduce(covered)
-    for (name, p), count in zip(parameters.items(), covered.tolist(), strict=True):
+    counts = torch.tensor(list(covered.values()), device=engine.device)
+    dist.all_reduce(counts)
+    for (name, p), count in zip(parameters.items(), counts.tolist(), strict=True):
         if count != p.numel():
             raise SceVideoError(f"ZeRO's partitions hold {count} of {p.numel()} elements of {name}")

@@ -168,8 +168,8 @@ def probe(config: Any) -> None:
         def _views(self, batch: ClipBatch) -> list[Tensor]:
             return batch.views
 
-        def picture(self, batch: ClipBatch) -> None:
-            return None
+        def picture(self, batch: ClipBatch) -> Tensor:
+            return torch.zeros(3, 1, 1, dtype=torch.uint8)
 
     patch("sce_video.model.encoder.build_trunk", lambda name, width: Trunk()).start()
     runtime = start_runtime(workers=0)

@@ -77,7 +77,9 @@ class LARS(torch.optim.Optimizer):
     def _scale(self, tensors: list[Tensor], updates: list[Tensor], trust: float) -> None:
         """Scale each parameter's piece of ``updates`` by its trust ratio, in place."""
         if not self._slots:  # whole parameters
-            weight, update = torch.stack([torch.stack(_norms(x)) for x in (tensors, updates)])
+            weight, update = torch.stack(
+                [torch.stack(torch._foreach_norm(x)) for x in (tensors, updates)]
+            )
             ratios = _ratio(weight, update, trust)
             torch._foreach_mul_(updates, list(ratios.unbind()))
             return
@@ -91,17 +93,13 @@ class LARS(torch.optim.Optimizer):
         index = torch.tensor(slots, device=squares.device, dtype=torch.long)
         for row, part in zip(squares, (weights, pieces), strict=True):
             if part:
-                row.index_copy_(0, index, torch.stack(_norms(part)).square())
+                row.index_copy_(0, index, torch.stack(torch._foreach_norm(part)).square())
         everyones = squares.to(self._device)
         dist.all_reduce(everyones)  # also on a rank that owns no piece
         if pieces:
             weight, update = everyones.to(squares.device).sqrt().unbind()
             ratios = _ratio(weight, update, trust)
             torch._foreach_mul_(pieces, list(ratios[index].unbind()))
-
-
-def _norms(tensors: list[Tensor]) -> list[Tensor]:
-    return list(torch._foreach_norm(tensors))
 
 
 def _ratio(weight: Tensor, update: Tensor, trust: float) -> Tensor:

@@ -24,6 +24,9 @@ from sce_video.stream.remote.files import bare_url, file_system, is_remote
 
 _MOST = 250_000  # tars; a range of more is a slip
 
+Visit = tuple[str, int, int]
+"""``(tar, part, parts)``: samples ``part, part + parts, ...`` of the tar."""
+
 
 def is_foreign(shards: str | Sequence[str]) -> bool:
     """Whether ``data.shards`` names tars rather than a shard set."""
@@ -103,18 +106,9 @@ class ForeignPlan(TrainingPlan):
         generator = keyed_generator(f"visits/{self.seed}/{start}/{number}/{self.digest}")
         order = generator.permutation(len(self.shards) * parts)
         return [
-            Visit(self.shards[unit // parts], int(unit % parts), parts)
+            (self.shards[unit // parts], int(unit % parts), parts)
             for unit in order[reader::readers]
         ]
-
-
-@dataclass(frozen=True)
-class Visit:
-    """Samples ``part, part + parts, ...`` of a tar."""
-
-    shard: str
-    part: int
-    parts: int
 
 
 def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
