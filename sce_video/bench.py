@@ -78,22 +78,15 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
             raise Interrupted("interrupted") from error
         finally:
             stop_runtime()
+    taken = [(row["time/step"], row["time/data"]) for row in rows[min(warm, len(rows) - 1) :]]
     workers = 0 if dataset.on_gpu else config.data.workers
-    figures = summary(
-        spent,
-        [(row["time/step"], row["time/data"]) for row in rows[min(warm, len(rows) - 1) :]],
-        batch_size=config.train.batch_size,
-        workers=workers,
-    )
     return {
         "machine": f"{_processor()}; {runtime.environment()}",
         "device": runtime.device.type,
         "threads": threads,
         "shards": f"{index.name} {config.data.split or 'all'}",
         "trunk": config.model.trunk,
-        "batch_size": config.train.batch_size,
-        "workers": workers,
-        **figures,
+        **summary(spent, taken, batch_size=config.train.batch_size, workers=workers),
     }
 
 
@@ -183,6 +176,7 @@ def summary(
         workers: processes that make clips; 0 = the trainer's own.
 
     Returns:
+        ``batch_size`` and ``workers`` as given; how many ``samples`` and ``steps`` were measured;
         ``stages``, a row each (``ms`` a sample, ``spread`` of it: the middle half over the median,
         ``samples_per_s``, ``ms_per_step``: of clip stages, shared by the workers); ``run``, such a
         row; ``waiting``, a share of its time; ``slowest``, a stage; ``bound``, ``clips`` or
@@ -195,6 +189,8 @@ def summary(
     clips, device = (sum(per_step[n] for n in names) for names in (CLIP_STAGES, DEVICE_STAGES))
     run = np.array(steps)
     return {
+        "batch_size": batch_size,
+        "workers": workers,
         "samples": len(spent["read"]),
         "steps": len(steps),
         "stages": stages,
@@ -235,15 +231,13 @@ def table(result: Mapping[str, Any]) -> str:
             f"{row['name']:<8}{where:<10}{row['ms']:>12.3f}{row['spread']:>8.0%}"
             f"{row['samples_per_s']:>11,.1f}{row['ms_per_step']:>11,.1f}"
         )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"waiting for clips: {result['waiting']:.0%} of the run",
-            f"bound by the {result['bound']}; the slowest is {result['slowest']}; "
-            f"{result['workers_needed']} workers feed the device",
-        ]
-    )
+    lines += [
+        "",
+        f"waiting for clips: {result['waiting']:.0%} of the run",
+        f"bound by the {result['bound']}; the slowest is {result['slowest']}; "
+        f"{result['workers_needed']} workers feed the device",
+    ]
+    return "\n".join(lines)
 
 
 def _processor() -> str:

@@ -8,19 +8,29 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from sce_video.config import Config
 from sce_video.engine.runtime import Runtime
-from sce_video.engine.task import StepLoss
 from sce_video.errors import Interrupted, SceVideoError
 
 log = logging.getLogger("sce_video")
 
 _MIN_BAD = 10  # bad samples that are always tolerated
+
+
+class StepLoss(NamedTuple):
+    """One micro-batch's outcome."""
+
+    loss: Tensor  # scalar with gradient, mean over the local micro-batch
+    parts: dict[str, Tensor]  # detached scalars to log
+    bad: list[tuple[str, str]]  # (shard/key, reason) of samples that were replaced
+    keys: list[str]  # shard/key of the samples
+    cpu: float  # seconds of CPU that making the batch took in a worker
 
 
 class Reason(Enum):

@@ -15,9 +15,9 @@ from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.config import Config
 from sce_video.config.recipes import RECIPES, Recipe
+from sce_video.engine.agreement import StepLoss
 from sce_video.engine.pictures import view_grid
 from sce_video.engine.runtime import Runtime
-from sce_video.engine.task import StepLoss
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunk
@@ -67,9 +67,8 @@ def find_start(config: Config) -> OpenedEncoder | None:
     if path is None or config.run.resume:
         return None
     found = open_encoder(path)
-    spec = found.spec
     for name in ("trunk", "width", "colour"):
-        its, ours = getattr(spec, name), getattr(encoder_spec(config), name)
+        its, ours = getattr(found.spec, name), getattr(encoder_spec(config), name)
         if its != ours:
             raise UsageError(
                 f"run.init_from={path}: its trunk has {name} {its}, the run's {ours}; "
@@ -79,10 +78,7 @@ def find_start(config: Config) -> OpenedEncoder | None:
 
 
 def start_from(
-    config: Config,
-    found: OpenedEncoder | None,
-    trunk: nn.Module,
-    others: dict[str, nn.Module],
+    config: Config, found: OpenedEncoder | None, trunk: nn.Module, others: dict[str, nn.Module]
 ) -> None:
     """Give ``trunk`` the weights that ``run.init_from`` names, if any; logs what did not get any.
 
@@ -161,7 +157,10 @@ class ClipTask:
         self.total_steps = plan.steps_per_epoch * plan.epochs
         self.spec = encoder_spec(config)
         self.module = self._build(start)
-        self.augment = self._augmenter()
+        recipe, shape, device = view_recipe(config), config.shape, runtime.device
+        clips = config.views * self.total_steps * config.train.batch_size // runtime.ranks
+        kernels = choose_kernels(recipe, shape.frames, shape.size, device, clips)
+        self.augment = Augmenter(recipe, config.run.seed, device, kernels)
 
     def _build(self, start: OpenedEncoder | None) -> nn.Module:
         """What is trained, with its first weights."""
@@ -202,12 +201,6 @@ class ClipTask:
             difference=recipe.temporal_difference if clip.frames > 1 else 0.0,
             seed=self.config.run.seed,
         )
-
-    def _augmenter(self) -> Augmenter:
-        config, recipe, device = self.config, view_recipe(self.config), self.runtime.device
-        clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
-        kernels = choose_kernels(recipe, config.shape.frames, config.shape.size, device, clips)
-        return Augmenter(recipe, config.run.seed, device, kernels)
 
     def _views(self, batch: ClipBatch) -> list[Tensor]:
         return self.augment(batch.views, batch.epochs, batch.rows)

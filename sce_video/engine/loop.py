@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from sce_video.engine import checkpoint
-from sce_video.engine.agreement import Agreement, Reason, name_samples
+from sce_video.engine.agreement import Agreement, Reason, StepLoss, name_samples
 from sce_video.engine.checkpoint_saver import CheckpointSaver
 from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.ds_config import build_engine, deepspeed_config
@@ -24,12 +24,20 @@ from sce_video.engine.pictures import save_picture
 from sce_video.engine.precision import check_bf16
 from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.signals import StopFlag
-from sce_video.engine.task import Evaluation, StepLoss
 from sce_video.engine.track import Tracker
 from sce_video.errors import Interrupted, SceVideoError, first_line
 from sce_video.progress import Progress
 
 log = logging.getLogger("sce_video")
+
+
+class Evaluation(Protocol):
+    """What looks at the network between two steps, and leaves it as it is."""
+
+    every: int  # optimizer steps
+
+    def __call__(self) -> dict[str, float]:
+        """Scalars to log; a collective call."""
 
 
 class Feed:
@@ -91,11 +99,14 @@ class Trainer:
             SceVideoError: a non-finite loss or a checkpoint that cannot be written; too many bad
                 samples or no more clips, after saving.
         """
-        train = self.config.train
-        if self.config.run.resume:
+        config, train = self.config, self.config.train
+        if config.run.resume:
             self._restore()
         batches = self.task.batches(self.step * train.batch_size)  # starts the workers
-        self._tracker = self._open() if self.runtime.main else None
+        self._tracker: Tracker | None = None
+        if self.runtime.main:
+            self._folder.begin(config, deepspeed_config(config, self.runtime.ranks), self.step)
+            self._tracker = Tracker(self._folder.path, config, str(self._identity["run_id"]))
         self._status("running")
         with StopFlag() as stop:
             try:
@@ -160,7 +171,9 @@ class Trainer:
                 clock += time.perf_counter() - began
             save_steps = self.config.train.save_every * self.task.steps_per_epoch
             if end or finished or self.step % save_steps == 0:
-                self._save()
+                consumed = self.step * self.config.train.batch_size
+                self._saver.take({"step": self.step, "consumed": consumed, **self._identity})
+                self._status("running")
             if end or finished:
                 self._saver.commit()
             if end and not (finished and isinstance(end, Interrupted)):
@@ -224,11 +237,6 @@ class Trainer:
                 f"the gradient of step {self.step + 1} is not finite: see {self._folder.log}"
             )
 
-    def _save(self) -> None:
-        consumed = self.step * self.config.train.batch_size
-        self._saver.take({"step": self.step, "consumed": consumed, **self._identity})
-        self._status("running")
-
     def _restore(self) -> None:
         folder, main = self._folder.checkpoints, self.runtime.main
         path, state = checkpoint.newest(folder, warn=log.warning if main else log.debug)
@@ -238,11 +246,6 @@ class Trainer:
         checkpoint.restore(self.engine, self._segments, path)
         self.step, self._identity["run_id"] = state["step"], state["run_id"]
         log.info("resumed from %s", path)
-
-    def _open(self) -> Tracker:
-        config, run_id = self.config, str(self._identity["run_id"])
-        self._folder.begin(config, deepspeed_config(config, self.runtime.ranks), self.step)
-        return Tracker(self._folder.path, config, run_id)
 
     def _status(self, state: str) -> None:
         if self.runtime.main:

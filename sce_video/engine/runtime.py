@@ -28,7 +28,6 @@ class Runtime:
     """One rank."""
 
     rank: int
-    local_rank: int
     ranks: int
     device: torch.device
 
@@ -55,11 +54,11 @@ def find_runtime(workers: int) -> Runtime:
     rank, ranks, local_rank, local_ranks = place()
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-        return Runtime(rank, local_rank, ranks, torch.device("cuda", local_rank))
+        return Runtime(rank, ranks, torch.device("cuda", local_rank))
     keep_memory(1 << 30, -1)  # to fault activations in again costs a fifth of a step
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, cores // local_ranks - workers))
-    return Runtime(rank, local_rank, ranks, torch.device("cpu"))
+    return Runtime(rank, ranks, torch.device("cpu"))
 
 
 def start_runtime(workers: int) -> Runtime:

@@ -27,11 +27,9 @@ class StopFlag:
     def __init__(self) -> None:
         self.raised = False
         self._since = 0.0
-        self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopFlag:
-        for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._handle)
+        self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:

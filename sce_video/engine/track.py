@@ -90,13 +90,12 @@ class Tracker:
 
 def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
     mode = os.environ.get("WANDB_MODE") or configured
-    has_key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
-    if mode == "online" and not has_key:
-        print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
-        return "offline"
-    if mode == "online":
+    if mode != "online":
+        return "offline" if mode == "offline" else "disabled"
+    if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file():
         return "online"
-    return "offline" if mode == "offline" else "disabled"
+    print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
+    return "offline"
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

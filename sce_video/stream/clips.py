@@ -133,8 +133,7 @@ class RandomClips:
         for key, start, (crop, size) in zip(keys, starts, self.crops, strict=True):
             u = uniforms(*key, "crop", DRAWS)
             box, scale = random_box(crop, video.height, video.width, size, u)
-            share = self.difference
-            difference = share > 0 and bool(uniforms(*key, "difference", 1)[0] < share)
+            difference = bool(uniforms(*key, "difference", 1)[0] < self.difference)
             frames = self.timing(video, starts[0], start if clips else None)
             clips.append(ClipSpec(frames, box, size, scale, difference))
         return clips

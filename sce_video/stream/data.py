@@ -13,7 +13,7 @@ from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.manifest import MANIFEST_NAME
 from sce_video.shardset.published import PUBLISHED
 from sce_video.stream.foreign.plan import ForeignPlan, foreign_plan, is_foreign
-from sce_video.stream.order import WINDOW, BatchPlan, batch_plan, schedule
+from sce_video.stream.order import WINDOW, BatchPlan, TrainingPlan, batch_plan, schedule
 from sce_video.stream.reader import RemoteIndex, open_set
 from sce_video.stream.remote.cache import Cache
 
@@ -54,7 +54,7 @@ def _check_labels(index: ShardIndex, rows: NDArray[np.int64]) -> None:
 
 
 def open_held_out(
-    config: PretrainConfig, plan: BatchPlan | ForeignPlan
+    config: PretrainConfig, plan: TrainingPlan
 ) -> tuple[ShardIndex, NDArray[np.int64]] | None:
     """The set and rows that ``eval`` names; None where nothing is held out.
 
@@ -99,9 +99,7 @@ def _check_cache(index: RemoteIndex) -> None:
         )
 
 
-def planned_data(
-    config: Config, samples: int | None, ranks: int
-) -> tuple[BatchPlan | ForeignPlan, str]:
+def planned_data(config: Config, samples: int | None, ranks: int) -> tuple[TrainingPlan, str]:
     """A plan without touching network or cache, and where its number of samples comes from.
 
     Args:

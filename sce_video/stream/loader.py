@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_convert
 
 from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ViewSampler
@@ -114,10 +114,6 @@ class ClipDataset(Dataset[ClipBatch]):
         raise SceVideoError(f"no sample can be read; the last: {self.reader.name(row)}: {bad[row]}")
 
 
-def _whole(batch: Any) -> Any:
-    return batch
-
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
@@ -182,7 +178,7 @@ def load(
         batch_size=None if batches is None else 1,
         batch_sampler=batches,  # any iterable of lists will do
         num_workers=workers,
-        collate_fn=_whole,
+        collate_fn=default_convert,  # leaves a batch as it is
         worker_init_fn=_worker_init,
         multiprocessing_context="forkserver" if workers else None,
         pin_memory=pin and not on_gpu,

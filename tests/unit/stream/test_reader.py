@@ -119,7 +119,8 @@ def test_a_set_on_s3(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         S3FileSystem.clear_instance_cache()
 
 
-def test_manifest_and_index_must_belong_together(server: Server, cache: Cache) -> None:
+def test_manifest_and_index_must_belong_together(server: Server, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 1 << 20)
     index = server.folder / "set/index.parquet"
     data = index.read_bytes()
     index.write_bytes(data[:-1] + b"x")

@@ -18,8 +18,8 @@ from PIL import Image
 
 from sce_video.config.recipes import RandomCrop, RandomResizedCrop
 from sce_video.errors import UsageError
-from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream import cut
+from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
 from sce_video.video.decode import BACKENDS, Backend, BackendError, DecodeError, decode_frames
 from sce_video.video.decode.cuda import decode_tensor, require_cuda
