@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sce_video.config import AnyConfig, PretrainConfig
+from sce_video.config import AnyConfig
 from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.loop import Trainer
 from sce_video.engine.pretrain import PretrainTask
@@ -61,8 +61,7 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
         config = _only_steps(config, folder, warm + steps)
         runtime = start_runtime(config.data.workers)
         try:
-            pretraining = isinstance(config, PretrainConfig)
-            kind: type[ClipTask] = PretrainTask if pretraining else SupervisedTask
+            kind: type[ClipTask] = PretrainTask if config.task == "pretrain" else SupervisedTask
             task = kind(config, index, plan, runtime)
             trainer = Trainer(task)
             trainer.run()
@@ -161,11 +160,7 @@ def _now(device: torch.device) -> float:
 
 
 def summary(
-    spent: Mapping[str, Sequence[float]],
-    steps: Sequence[tuple[float, float]],
-    *,
-    batch_size: int,
-    workers: int,
+    spent: Seconds, steps: Sequence[tuple[float, float]], *, batch_size: int, workers: int
 ) -> dict[str, Any]:
     """Figures of the stages and of the run, and what bounds it.
 

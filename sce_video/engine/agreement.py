@@ -52,6 +52,9 @@ class Reason(Enum):
     )
 
 
+Given = BaseException | bool | None
+"""Whether a rank has a reason to end, or the error that it would raise."""
+
 NOT_TAKEN = (Reason.INFINITE, Reason.UNWRITTEN)
 """Reasons for which the step in hand is not taken."""
 
@@ -91,14 +94,14 @@ class Agreement:
         self._reasons: Counter[str] = Counter()  # of this rank's bad samples
 
     def reach(
-        self, step: int, outcomes: list[StepLoss], own: Mapping[Reason, BaseException | bool | None]
+        self, step: int, outcomes: list[StepLoss], own: Mapping[Reason, Given]
     ) -> tuple[dict[str, Any], BaseException | None]:
         """Average the scalars of a step over micro-batches and ranks; a collective call.
 
         Args:
             step: 1-based.
             outcomes: of this rank's micro-batches.
-            own: whether this rank has a reason to end, or the error that it would raise.
+            own: what this rank gives for each reason.
 
         Returns:
             Scalars to log, and what to raise after this step, if it is the last.
@@ -139,9 +142,7 @@ class Agreement:
             self._reasons[why] += 1
         return len(new)
 
-    def _error(
-        self, why: Reason, given: BaseException | bool | None, facts: dict[str, int]
-    ) -> BaseException:
+    def _error(self, why: Reason, given: Given, facts: dict[str, int]) -> BaseException:
         """This rank's own error, or what all say. For BAD a collective call: their reasons."""
         if isinstance(given, BaseException):
             return given

@@ -162,8 +162,7 @@ def newest(
     for path in sorted(folder.glob(name), reverse=True):
         problem = _problem(path)
         if problem is None:
-            state: dict[str, Any] = json.loads((path / _STATE).read_text())
-            return path, state
+            return path, json.loads((path / _STATE).read_text())
         warn(f"passing over {path}: {problem}")
     raise SceVideoError(f"{folder}: no {name} that verifies; start again with another run.dir")
 

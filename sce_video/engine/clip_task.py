@@ -168,14 +168,13 @@ class ClipTask:
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """This rank's micro-batches of uint8 clips after ``consumed`` global samples."""
-        config = self.config
-        workers, pin = config.data.workers, self.runtime.device.type == "cuda"
+        workers, pin = self.config.data.workers, self.runtime.device.type == "cuda"
         if isinstance(self.plan, ForeignPlan):
             if consumed and self.runtime.main:
                 log.info("tars without an index: going on with a fresh order of all of them")
             from sce_video.stream.foreign.clips import ForeignClips  # webdataset, for tars alone
 
-            antialias = config.augment.antialias
+            antialias = self.config.augment.antialias
             stream = ForeignClips(self.plan, self._sampler(), consumed, antialias=antialias)
             return load(stream, None, workers=workers, pin=pin)
         batches = self.plan.micro_batches(consumed)

@@ -35,7 +35,7 @@ class StopFlag:
     def __exit__(self, *error: object) -> None:
         if not self.raised:
             for number, previous in self._previous.items():
-                signal.signal(number, previous)  # type: ignore[arg-type]
+                signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -74,16 +74,17 @@ def watch_launcher() -> None:
 
 
 def _command(process: int | None) -> list[str]:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_text().split("\0")
-    except OSError:  # it has gone
-        return []
+    return _read(process, "cmdline").split("\0")
 
 
 def stat(process: int, column: int) -> int | None:
     """A number of ``/proc/PID/stat``, counted from 1 as in proc(5); None where it has gone."""
+    text = _read(process, "stat")
+    return int(text.rpartition(")")[2].split()[column - 3]) if text else None
+
+
+def _read(process: int | None, name: str) -> str:
     try:
-        text = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[column - 3])
+        return Path(f"/proc/{process}/{name}").read_text()
+    except OSError:  # it has gone
+        return ""

@@ -62,11 +62,9 @@ def subsample(first: int, count: int, frames: int) -> Indices:
 
 def uniform_starts(video: Video, seconds: float, clips: int) -> list[Fraction]:
     """Starts of ``clips`` clips spread evenly from the video's start to its end."""
-    if clips == 1:
-        return [Fraction(0)]
     length = video.frames / Fraction(video.fps) if video.fps else Fraction(0)
     room = max(length - Fraction(seconds), Fraction(0))
-    return [room * c / (clips - 1) for c in range(clips)]
+    return [room * c / max(clips - 1, 1) for c in range(clips)]
 
 
 @dataclass(frozen=True)

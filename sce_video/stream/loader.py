@@ -82,9 +82,8 @@ class ClipDataset(Dataset[ClipBatch]):
         bad: dict[int, str] = {}  # row -> reason, stand-ins included
         samples = [found for p in positions if (found := self._sample(p, bad)) is not None]
         rows = np.array([row for row, _, _ in samples], np.int64)
-        columns = zip(*(clips for _, _, clips in samples), strict=True)
         return ClipBatch(
-            views=[stack_clips(clips) for clips in columns],
+            views=[stack_clips(clips) for clips in zip(*(c for _, _, c in samples), strict=True)],
             rows=rows,
             epochs=np.array([epoch for _, epoch, _ in samples], np.int64),
             labels=torch.from_numpy(self.reader.labels[rows].astype(np.int64)),

@@ -18,9 +18,8 @@ from sce_video.shardset.manifest import MANIFEST_NAME, ShardEntry, read_manifest
 from sce_video.stream.foreign.plan import is_foreign
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import RemoteFile, bare_url, fetch_small, is_remote
-from sce_video.video.decode import DecodeError
 from sce_video.video.facts import Video
-from sce_video.video.packets import IdxError, PacketIndex
+from sce_video.video.packets import PacketIndex
 
 _OPEN_SHARDS = 64
 """Files a reader keeps open, a few windows of the order. A shard that left the cache stays on the
@@ -115,15 +114,12 @@ class ShardReader:
         """A video's packet index, if it has one.
 
         Raises:
-            DecodeError: it is damaged.
+            IdxError: it is damaged.
             SceVideoError: as :meth:`media`.
         """
         if self._places["idx"][0][row] < 0:
             return None
-        try:
-            return PacketIndex.from_bytes(self._read(row, "idx"))
-        except IdxError as error:
-            raise DecodeError(str(error)) from error
+        return PacketIndex.from_bytes(self._read(row, "idx"))
 
     def _read(self, row: int, member: str) -> bytes:
         offset, size = (int(column[row]) for column in self._places[member])

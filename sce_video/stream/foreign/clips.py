@@ -79,7 +79,11 @@ class ForeignClips(IterableDataset[ClipBatch]):
         while len(made) < self.plan.micro_batch:
             number, sample = next(stream)
             try:
-                made.append((number, sample, self._clips(number, sample)))
+                if sample.problem:
+                    raise DecodeError(sample.problem)
+                specs = self.sampler(peek(sample.data), number, sample.number)
+                clips = make_clips(sample.data, specs, antialias=self.antialias)
+                made.append((number, sample, clips))
             except DecodeError as error:
                 bad.append((sample.name, str(error)))
                 if len(bad) > _MOST_BAD:
@@ -95,12 +99,6 @@ class ForeignClips(IterableDataset[ClipBatch]):
             bad=bad,
             cpu=time.process_time() - began,
         )
-
-    def _clips(self, number: int, sample: TarSample) -> list[Tensor]:
-        if sample.problem:
-            raise DecodeError(sample.problem)
-        specs = self.sampler(peek(sample.data), number, sample.number)
-        return make_clips(sample.data, specs, None, antialias=self.antialias)
 
     def _stream(self, reader: int, readers: int) -> Iterator[tuple[int, TarSample]]:
         """Samples of pass after pass, each with the number that stands for its epoch."""
@@ -132,7 +130,6 @@ class ForeignClips(IterableDataset[ClipBatch]):
             except OSError as error:
                 raise SceVideoError(f"{name}: {error.strerror}") from error
         with os.fdopen(descriptor, "rb") as stream:
-            stream.seek(0)
             yield from islice(tar_samples(stream, name, self.media), part, None, parts)
 
 

@@ -62,19 +62,16 @@ def expand(shards: str | Sequence[str]) -> list[str]:
     if not found:
         raise UsageError("data.shards: an empty list; give tars or a shard set")
     for name in found:
-        _check(name)
+        if is_remote(name):
+            if "*" in name:
+                where = bare_url(name)
+                raise UsageError(f"{where}: no globs in URLs; give a range such as {{00..99}}")
+            file_system(name)  # the extra is there
+        elif Path(name).is_dir():
+            raise UsageError(f"{name}: a folder; for its tars without an index give '{name}/*.tar'")
+        elif not Path(name).is_file():
+            raise UsageError(f"{name}: no such file")
     return found
-
-
-def _check(name: str) -> None:
-    if is_remote(name):
-        if "*" in name:
-            raise UsageError(f"{bare_url(name)}: no globs in URLs; give a range such as {{00..99}}")
-        file_system(name)  # the extra is there
-    elif Path(name).is_dir():
-        raise UsageError(f"{name}: a folder; for its tars without an index give '{name}/*.tar'")
-    elif not Path(name).is_file():
-        raise UsageError(f"{name}: no such file")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,6 @@ from pathlib import Path
 from sce_video.errors import SceVideoError
 from sce_video.stream.remote.files import CHUNK, RemoteFile, WrongBytes, bare_url, persist, reading
 
-DEFAULT_CACHE = "~/.cache/sce_video"
-CACHE_GIB = 100.0
-
 _OURS = re.compile(r"[0-9a-f]{64}(\.part)?")
 """Names in the cache's folder that are the cache's: nothing else there is ever deleted."""
 
@@ -38,9 +35,9 @@ class Cache:
     limit: int  # bytes of all files, those being fetched included
 
     @classmethod
-    def at(cls, folder: str | None = None, gib: float = CACHE_GIB) -> Cache:
-        """The cache in ``folder``, else in ``$SCE_VIDEO_CACHE``, else in the default folder."""
-        chosen = folder or os.environ.get("SCE_VIDEO_CACHE") or DEFAULT_CACHE
+    def at(cls, folder: str | None = None, gib: float = 100.0) -> Cache:
+        """The cache in ``folder``, else in ``$SCE_VIDEO_CACHE``, else in the user's own cache."""
+        chosen = folder or os.environ.get("SCE_VIDEO_CACHE") or "~/.cache/sce_video"
         return cls(Path(chosen).expanduser(), int(gib * 2**30))
 
     def open(self, file: RemoteFile) -> int:
