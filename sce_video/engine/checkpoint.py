@@ -27,13 +27,12 @@ from sce_video.files import flush, sha256_file, whole_file, write_whole
 _MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _STATE, _MANIFEST = "state.json", "manifest.json"
 
-
 Files = dict[str, dict[str, Tensor]]
 """Tensors of a checkpoint by name, by the name of their file."""
 
 
 def full_state(engine: Any, segments: list[Segment]) -> Files:
-    """What :func:`save` takes, copied to the CPU, on rank 0; a collective call."""
+    """What :func:`save` takes on rank 0, copied to the CPU; a collective call."""
     return {_MODEL: _model_state(engine), _OPTIMIZER: _optimizer_state(engine, segments)}
 
 

@@ -88,6 +88,7 @@ class Trainer:
         )
         self._saver = CheckpointSaver(self.engine, self._segments, write)
         self._agreement = Agreement(config, runtime, task.steps_per_epoch, self._folder.log)
+        self._tracker: Tracker | None = None
         self.step = 0
         self.last_step = min(task.total_steps, config.run.max_steps or task.total_steps)
 
@@ -103,7 +104,6 @@ class Trainer:
         if config.run.resume:
             self._restore()
         batches = self.task.batches(self.step * train.batch_size)  # starts the workers
-        self._tracker: Tracker | None = None
         if self.runtime.main:
             self._folder.begin(config, deepspeed_config(config, self.runtime.ranks), self.step)
             self._tracker = Tracker(self._folder.path, config, str(self._identity["run_id"]))
@@ -159,11 +159,8 @@ class Trainer:
                 self._tracker.log(self.step, values)
                 bar.update(self.step, self._pace(values))
                 clock, since, feed.waited = now, self.step, 0.0
-            if (
-                self._evaluation
-                and not end
-                and (finished or not self.step % self._evaluation.every)
-            ):
+            due = finished or (self._evaluation and self.step % self._evaluation.every == 0)
+            if self._evaluation and due and not end:
                 began = time.perf_counter()
                 found = self._evaluation()
                 if self._tracker:
