@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sce_video.config import AnyConfig, PretrainConfig
+from sce_video.config import AnyConfig
+from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.loop import Trainer
 from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import start_runtime, stop_runtime
@@ -37,7 +38,6 @@ CLIP_STAGES, DEVICE_STAGES = ("read", "decode", "cut"), ("augment", "step")
 _SAMPLES = 32  # that clip stages are taken on, at least: a small micro-batch says little
 _WARM = 2  # steps on the device before the clock counts
 
-Task = PretrainTask | SupervisedTask
 Seconds = dict[str, list[float]]
 """Stage -> what it took, a sample or a step each."""
 
@@ -61,12 +61,9 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
         config = _only_steps(config, folder, warm + steps)
         runtime = start_runtime(config.data.workers)
         try:
-            task: Task
-            if isinstance(config, PretrainConfig):
-                task = PretrainTask(config, index, plan, runtime)
-            else:
-                task = SupervisedTask(config, index, plan, runtime)
-            trainer = Trainer(config, task, runtime, plan.digest)
+            kind: type[ClipTask] = PretrainTask if config.task == "pretrain" else SupervisedTask
+            task = kind(config, index, plan, runtime)
+            trainer = Trainer(task)
             trainer.run()
             rows = read_metrics(Path(folder))
             dataset, threads = task.dataset(), torch.get_num_threads()
@@ -80,22 +77,15 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
             raise Interrupted("interrupted") from error
         finally:
             stop_runtime()
+    taken = [(row["time/step"], row["time/data"]) for row in rows[min(warm, len(rows) - 1) :]]
     workers = 0 if dataset.on_gpu else config.data.workers
-    figures = summary(
-        spent,
-        [(row["time/step"], row["time/data"]) for row in rows[min(warm, len(rows) - 1) :]],
-        batch_size=config.train.batch_size,
-        workers=workers,
-    )
     return {
         "machine": f"{_processor()}; {runtime.environment()}",
         "device": runtime.device.type,
         "threads": threads,
         "shards": f"{index.name} {config.data.split or 'all'}",
         "trunk": config.model.trunk,
-        "batch_size": config.train.batch_size,
-        "workers": workers,
-        **figures,
+        **summary(spent, taken, batch_size=config.train.batch_size, workers=workers),
     }
 
 
@@ -116,7 +106,7 @@ def _positions(plan: BatchPlan, step: int) -> list[Position]:
     return list(chain.from_iterable(islice(batches, math.ceil(_SAMPLES / plan.micro_batch))))
 
 
-def _clip_stages(task: Task, dataset: ClipDataset, positions: Sequence[Position]) -> Seconds:
+def _clip_stages(task: ClipTask, dataset: ClipDataset, positions: Sequence[Position]) -> Seconds:
     """Of each sample that can be read, in this process."""
     reader, device = dataset.reader, task.runtime.device
     by, antialias = task.config.data.decode, task.config.augment.antialias
@@ -142,7 +132,7 @@ def _clip_stages(task: Task, dataset: ClipDataset, positions: Sequence[Position]
     return spent
 
 
-def _device_stages(task: Task, engine: Any, batch: ClipBatch, steps: int) -> Seconds:
+def _device_stages(task: ClipTask, engine: Any, batch: ClipBatch, steps: int) -> Seconds:
     """Of optimizer steps on one and the same micro-batch, nothing else at work."""
     device = task.runtime.device
     if device.type == "cuda":
@@ -170,11 +160,7 @@ def _now(device: torch.device) -> float:
 
 
 def summary(
-    spent: Mapping[str, Sequence[float]],
-    steps: Sequence[tuple[float, float]],
-    *,
-    batch_size: int,
-    workers: int,
+    spent: Seconds, steps: Sequence[tuple[float, float]], *, batch_size: int, workers: int
 ) -> dict[str, Any]:
     """Figures of the stages and of the run, and what bounds it.
 
@@ -185,6 +171,7 @@ def summary(
         workers: processes that make clips; 0 = the trainer's own.
 
     Returns:
+        ``batch_size`` and ``workers`` as given; how many ``samples`` and ``steps`` were measured;
         ``stages``, a row each (``ms`` a sample, ``spread`` of it: the middle half over the median,
         ``samples_per_s``, ``ms_per_step``: of clip stages, shared by the workers); ``run``, such a
         row; ``waiting``, a share of its time; ``slowest``, a stage; ``bound``, ``clips`` or
@@ -197,6 +184,8 @@ def summary(
     clips, device = (sum(per_step[n] for n in names) for names in (CLIP_STAGES, DEVICE_STAGES))
     run = np.array(steps)
     return {
+        "batch_size": batch_size,
+        "workers": workers,
         "samples": len(spent["read"]),
         "steps": len(steps),
         "stages": stages,
@@ -237,15 +226,13 @@ def table(result: Mapping[str, Any]) -> str:
             f"{row['name']:<8}{where:<10}{row['ms']:>12.3f}{row['spread']:>8.0%}"
             f"{row['samples_per_s']:>11,.1f}{row['ms_per_step']:>11,.1f}"
         )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"waiting for clips: {result['waiting']:.0%} of the run",
-            f"bound by the {result['bound']}; the slowest is {result['slowest']}; "
-            f"{result['workers_needed']} workers feed the device",
-        ]
-    )
+    lines += [
+        "",
+        f"waiting for clips: {result['waiting']:.0%} of the run",
+        f"bound by the {result['bound']}; the slowest is {result['slowest']}; "
+        f"{result['workers_needed']} workers feed the device",
+    ]
+    return "\n".join(lines)
 
 
 def _processor() -> str:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, whole
 from sce_video.engine.ranks import place
+from sce_video.errors import UsageError
 
 if TYPE_CHECKING:
     from sce_video.config import AnyConfig
@@ -30,23 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("sce_video")
 
 DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
-
-
-def parser(prog: str) -> Parser:
-    """Arguments of training."""
-    result = Parser(
-        prog=prog,
-        description="Train on shards through DeepSpeed: pretrain an encoder without labels, train "
-        "a linear layer on it, or fine-tune it.",
-    )
-    result.add_argument("--config", default=DEFAULT_CONFIG, help="a file, or a name below configs/")
-    result.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=0.1")
-    result.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
-    result.add_argument("--gpus", type=whole(1), metavar="N", help="plan for N (default: as here)")
-    result.add_argument("--samples", type=whole(1), metavar="N", help="plan for an epoch of N")
-    result.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-    result.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher's
-    return result
 
 
 def train(config: AnyConfig) -> None:
@@ -83,20 +67,18 @@ def train(config: AnyConfig) -> None:
     runtime = start_runtime(config.data.workers)
     RunFolder(Path(config.run.dir)).log_to(runtime)
     try:
-        task: ClipTask
-        evaluation = None
-        if isinstance(config, PretrainConfig):
-            task = PretrainTask(config, index, plan, runtime, start)
-            evaluation = OnlineEvaluation(task, *watched, runtime) if watched else None
-        else:
-            task = SupervisedTask(config, index, plan, runtime, start)
+        pretraining = isinstance(config, PretrainConfig)
+        kind: type[ClipTask] = PretrainTask if pretraining else SupervisedTask
+        task, evaluation = kind(config, index, plan, runtime, start), None
+        if watched and isinstance(task, PretrainTask):
+            evaluation = OnlineEvaluation(task, *watched, runtime)
         if runtime.main:
             print(header, flush=True)
             log.info("this run\n%s", header, extra={"file_only": True})
-        Trainer(config, task, runtime, plan.digest, evaluation).run()
+        Trainer(task, evaluation).run()
         if runtime.main:
             log.info("done", extra={"file_only": True})
-            head = "" if isinstance(config, PretrainConfig) else "classifier.safetensors, "
+            head = "" if pretraining else "classifier.safetensors, "
             print(f"done: {config.run.dir} ({head}encoder.safetensors, metrics.jsonl)", flush=True)
     finally:
         stop_runtime()
@@ -104,27 +86,36 @@ def train(config: AnyConfig) -> None:
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
-    arguments = parser(prog).parse_intermixed_args(argv)
+    parser = Parser(
+        prog=prog,
+        description="Train on shards through DeepSpeed: pretrain an encoder without labels, train "
+        "a linear layer on it, or fine-tune it.",
+    )
+    add = parser.add_argument
+    add("--config", default=DEFAULT_CONFIG, help="a file, or a name below configs/")
+    add("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=0.1")
+    add("--dry-run", action="store_true", help="print the plan, touch nothing")
+    add("--gpus", type=whole(1), metavar="N", help="plan for N (default: as here)")
+    add("--samples", type=whole(1), metavar="N", help="plan for an epoch of N")
+    add("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher's
+    return parser.run(argv, _train, quiet=place().rank > 0, intermixed=True)
+
+
+def _train(args: argparse.Namespace) -> None:
     from sce_video.config import load_config
     from sce_video.engine.run_folder import RunFolder
-    from sce_video.errors import UsageError, run_command
 
-    def command() -> int:
-        config = load_config(arguments.config, arguments.overrides)
-        if arguments.dry_run:
-            if not quiet:
-                from sce_video.engine.preview import explain
+    config = load_config(args.config, args.overrides)
+    if args.dry_run:
+        if place().rank == 0:
+            from sce_video.engine.preview import explain
 
-                print(explain(config, arguments.samples, arguments.gpus))
-            return 0
-        if arguments.gpus or arguments.samples:
-            raise UsageError("--gpus and --samples go with --dry-run")
-        RunFolder(Path(config.run.dir)).check(config.run.resume)
-        train(config)
-        return 0
-
-    quiet = place().rank > 0
-    return run_command(command, verbose=arguments.verbose, quiet=quiet)
+            print(explain(config, args.samples, args.gpus))
+        return
+    if args.gpus or args.samples:
+        raise UsageError("--gpus and --samples go with --dry-run")
+    RunFolder(Path(config.run.dir)).check(config.run.resume)
+    train(config)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def _pretrained(folder: Path) -> None:
     siamese = build_siamese(config, None, samples=9, epoch_steps=1)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_config(config))
-    save(folder / "checkpoints", siamese.state_dict(), {}, {"step": 500}, keep=9)
+    files = {"model.safetensors": siamese.state_dict(), "optimizer.safetensors": {}}
+    save(folder / "checkpoints", files, {"step": 500}, keep=9)
     assert main(["export", str(folder)]) == 0
 
 

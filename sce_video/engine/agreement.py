@@ -8,19 +8,29 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from sce_video.config import Config
 from sce_video.engine.runtime import Runtime
-from sce_video.engine.task import StepLoss
 from sce_video.errors import Interrupted, SceVideoError
 
 log = logging.getLogger("sce_video")
 
 _MIN_BAD = 10  # bad samples that are always tolerated
+
+
+class StepLoss(NamedTuple):
+    """One micro-batch's outcome."""
+
+    loss: Tensor  # scalar with gradient, mean over the local micro-batch
+    parts: dict[str, Tensor]  # detached scalars to log
+    bad: list[tuple[str, str]]  # (shard/key, reason) of samples that were replaced
+    keys: list[str]  # shard/key of the samples
+    cpu: float  # seconds of CPU that making the batch took in a worker
 
 
 class Reason(Enum):
@@ -41,6 +51,9 @@ class Reason(Enum):
         "all are named in {log}; a set with an index is checked by python -m sce_video.shard verify"
     )
 
+
+Given = BaseException | bool | None
+"""Whether a rank has a reason to end, or the error that it would raise."""
 
 NOT_TAKEN = (Reason.INFINITE, Reason.UNWRITTEN)
 """Reasons for which the step in hand is not taken."""
@@ -81,14 +94,14 @@ class Agreement:
         self._reasons: Counter[str] = Counter()  # of this rank's bad samples
 
     def reach(
-        self, step: int, outcomes: list[StepLoss], own: Mapping[Reason, BaseException | bool | None]
+        self, step: int, outcomes: list[StepLoss], own: Mapping[Reason, Given]
     ) -> tuple[dict[str, Any], BaseException | None]:
         """Average the scalars of a step over micro-batches and ranks; a collective call.
 
         Args:
             step: 1-based.
             outcomes: of this rank's micro-batches.
-            own: whether this rank has a reason to end, or the error that it would raise.
+            own: what this rank gives for each reason.
 
         Returns:
             Scalars to log, and what to raise after this step, if it is the last.
@@ -129,9 +142,7 @@ class Agreement:
             self._reasons[why] += 1
         return len(new)
 
-    def _error(
-        self, why: Reason, given: BaseException | bool | None, facts: dict[str, int]
-    ) -> BaseException:
+    def _error(self, why: Reason, given: Given, facts: dict[str, int]) -> BaseException:
         """This rank's own error, or what all say. For BAD a collective call: their reasons."""
         if isinstance(given, BaseException):
             return given

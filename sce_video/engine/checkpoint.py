@@ -27,9 +27,17 @@ from sce_video.files import flush, sha256_file, whole_file, write_whole
 _MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _STATE, _MANIFEST = "state.json", "manifest.json"
 
+Files = dict[str, dict[str, Tensor]]
+"""Tensors of a checkpoint by name, by the name of their file."""
 
-def model_state(engine: Any) -> dict[str, Tensor]:
-    """Full tensors of the module by name, copied to the CPU, on rank 0; a collective call."""
+
+def full_state(engine: Any, segments: list[Segment]) -> Files:
+    """What :func:`save` takes on rank 0, copied to the CPU; a collective call."""
+    return {_MODEL: _model_state(engine), _OPTIMIZER: _optimizer_state(engine, segments)}
+
+
+def _model_state(engine: Any) -> dict[str, Tensor]:
+    """Full tensors of the module by name, on rank 0."""
     with gathered(engine.module):
         if dist.get_rank() > 0:  # only rank 0 writes them
             return {}
@@ -37,8 +45,8 @@ def model_state(engine: Any) -> dict[str, Tensor]:
         return {k: t.detach().to("cpu", copy=True).contiguous() for k, t in tensors.items()}
 
 
-def optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
-    """Full optimizer state ``{"param/state": tensor}`` on the CPU; a collective call."""
+def _optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
+    """Full optimizer state ``{"param/state": tensor}``."""
     state = _inner(engine).state
     sharded = engine.zero_optimization_stage() > 0
     full: dict[str, Tensor] = {}
@@ -52,9 +60,8 @@ def optimizer_state(engine: Any, segments: list[Segment]) -> dict[str, Tensor]:
             whole = torch.zeros(shape, device=engine.device)
             for segment in mine:
                 value = state[segment.buffer][kind]
-                segment.param_part(whole).copy_(
-                    segment.buffer_part(value) if value.dim() else value.expand(segment.length)
-                )
+                part = segment.buffer_part(value) if value.dim() else value
+                segment.param_part(whole).copy_(part)
             if sharded:
                 dist.all_reduce(whole)
             full[f"{name}/{kind}"] = whole.cpu()
@@ -90,20 +97,12 @@ def restore(engine: Any, segments: list[Segment], folder: Path) -> None:
                 segment.buffer_part(state[kind]).copy_(value)
 
 
-def save(
-    folder: Path,
-    model: dict[str, Tensor],
-    optimizer: dict[str, Tensor],
-    state: dict[str, Any],
-    keep: int,
-    milestones: int = 0,
-) -> Path:
+def save(folder: Path, files: Files, state: dict[str, Any], keep: int, milestones: int = 0) -> None:
     """Write a checkpoint on the main rank and drop the oldest beyond ``keep``.
 
     Args:
         folder: ``runs/NAME/checkpoints``.
-        model: of :func:`model_state`.
-        optimizer: of :func:`optimizer_state`.
+        files: of :func:`full_state`.
         state: JSON values; ``step`` names the checkpoint.
         keep: newest ones to keep.
         milestones: those of every so many steps are kept besides; 0 = none.
@@ -113,7 +112,7 @@ def save(
     """
     final = folder / f"step-{state['step']:08d}"
     try:
-        _write(final, {_MODEL: model, _OPTIMIZER: optimizer}, state)
+        _write(final, files, state)
     except (OSError, SafetensorError) as error:
         raise SceVideoError(
             f"{final}: cannot be written ({first_line(error)}); make room and go on with "
@@ -122,11 +121,9 @@ def save(
     for old in sorted(folder.glob("step-*"))[:-keep]:
         if not milestones or int(old.name.removeprefix("step-")) % milestones:
             shutil.rmtree(old)
-    return final
 
 
-def _write(final: Path, files: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-    """``files``: tensors by the name of their file."""
+def _write(final: Path, files: Files, state: dict[str, Any]) -> None:
     for left in final.parent.glob(".tmp-*"):  # by a run that was killed
         shutil.rmtree(left)
     partial = final.parent / f".tmp-{final.name}"
@@ -164,8 +161,7 @@ def newest(
     for path in sorted(folder.glob(name), reverse=True):
         problem = _problem(path)
         if problem is None:
-            state: dict[str, Any] = json.loads((path / _STATE).read_text())
-            return path, state
+            return path, json.loads((path / _STATE).read_text())
         warn(f"passing over {path}: {problem}")
     raise SceVideoError(f"{folder}: no {name} that verifies; start again with another run.dir")
 

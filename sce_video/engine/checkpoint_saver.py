@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,11 +23,11 @@ class CheckpointSaver:
     All but :meth:`settle` and :meth:`error` are collective calls.
     """
 
-    def __init__(self, engine: Any, segments: list[Segment], write: Callable[..., Path]) -> None:
+    def __init__(self, engine: Any, segments: list[Segment], write: Callable[..., None]) -> None:
         """``write``: :func:`checkpoint.save` to a folder; is given tensors and state."""
         self._engine, self._segments, self._write = engine, segments, write
         self._thread = ThreadPoolExecutor(1)
-        self._writing: Future[Path] | None = None
+        self._writing: Future[None] | None = None
 
     def take(self, state: dict[str, Any]) -> None:
         """Copy the state as it is now, and begin to write it.
@@ -37,10 +36,9 @@ class CheckpointSaver:
             SceVideoError: the one before could not be written.
         """
         self.commit()
-        model = checkpoint.model_state(self._engine)
-        optimizer = checkpoint.optimizer_state(self._engine, self._segments)
+        files = checkpoint.full_state(self._engine, self._segments)
         if dist.get_rank() == 0:
-            self._writing = self._thread.submit(self._write, model, optimizer, state)
+            self._writing = self._thread.submit(self._write, files, state)
 
     def commit(self) -> None:
         """Wait until what was taken is written: no rank leaves or takes another before.
@@ -54,10 +52,6 @@ class CheckpointSaver:
         dist.all_reduce(failed)
         if failed > 0:
             raise error or SceVideoError("no checkpoint was written; the main rank says why")
-
-    def restore(self, checkpoint_folder: Path) -> None:
-        """Continue from a verified checkpoint."""
-        checkpoint.restore(self._engine, self._segments, checkpoint_folder)
 
     def settle(self) -> None:
         """Wait for the thread, on this rank alone."""

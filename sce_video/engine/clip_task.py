@@ -15,9 +15,9 @@ from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
 from sce_video.config import Config
 from sce_video.config.recipes import RECIPES, Recipe
+from sce_video.engine.agreement import StepLoss
 from sce_video.engine.pictures import view_grid
 from sce_video.engine.runtime import Runtime
-from sce_video.engine.task import StepLoss
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunk
@@ -67,9 +67,8 @@ def find_start(config: Config) -> OpenedEncoder | None:
     if path is None or config.run.resume:
         return None
     found = open_encoder(path)
-    spec = found.spec
     for name in ("trunk", "width", "colour"):
-        its, ours = getattr(spec, name), getattr(encoder_spec(config), name)
+        its, ours = getattr(found.spec, name), getattr(encoder_spec(config), name)
         if its != ours:
             raise UsageError(
                 f"run.init_from={path}: its trunk has {name} {its}, the run's {ours}; "
@@ -79,10 +78,7 @@ def find_start(config: Config) -> OpenedEncoder | None:
 
 
 def start_from(
-    config: Config,
-    found: OpenedEncoder | None,
-    trunk: nn.Module,
-    others: dict[str, nn.Module],
+    config: Config, found: OpenedEncoder | None, trunk: nn.Module, others: dict[str, nn.Module]
 ) -> None:
     """Give ``trunk`` the weights that ``run.init_from`` names, if any; logs what did not get any.
 
@@ -161,7 +157,10 @@ class ClipTask:
         self.total_steps = plan.steps_per_epoch * plan.epochs
         self.spec = encoder_spec(config)
         self.module = self._build(start)
-        self.augment = self._augmenter()
+        recipe, shape, device = view_recipe(config), config.shape, runtime.device
+        clips = config.views * self.total_steps * config.train.batch_size // runtime.ranks
+        kernels = choose_kernels(recipe, shape.frames, shape.size, device, clips)
+        self.augment = Augmenter(recipe, config.run.seed, device, kernels)
 
     def _build(self, start: OpenedEncoder | None) -> nn.Module:
         """What is trained, with its first weights."""
@@ -169,14 +168,13 @@ class ClipTask:
 
     def batches(self, consumed: int) -> Iterator[ClipBatch]:
         """This rank's micro-batches of uint8 clips after ``consumed`` global samples."""
-        config = self.config
-        workers, pin = config.data.workers, self.runtime.device.type == "cuda"
+        workers, pin = self.config.data.workers, self.runtime.device.type == "cuda"
         if isinstance(self.plan, ForeignPlan):
             if consumed and self.runtime.main:
                 log.info("tars without an index: going on with a fresh order of all of them")
             from sce_video.stream.foreign.clips import ForeignClips  # webdataset, for tars alone
 
-            antialias = config.augment.antialias
+            antialias = self.config.augment.antialias
             stream = ForeignClips(self.plan, self._sampler(), consumed, antialias=antialias)
             return load(stream, None, workers=workers, pin=pin)
         batches = self.plan.micro_batches(consumed)
@@ -203,12 +201,6 @@ class ClipTask:
             seed=self.config.run.seed,
         )
 
-    def _augmenter(self) -> Augmenter:
-        config, recipe, device = self.config, view_recipe(self.config), self.runtime.device
-        clips = config.views * self.total_steps * config.train.batch_size // self.runtime.ranks
-        kernels = choose_kernels(recipe, config.shape.frames, config.shape.size, device, clips)
-        return Augmenter(recipe, config.run.seed, device, kernels)
-
     def _views(self, batch: ClipBatch) -> list[Tensor]:
         return self.augment(batch.views, batch.epochs, batch.rows)
 
@@ -220,7 +212,7 @@ class ClipTask:
         """After optimizer step ``step`` (0-based): move what it does not; scalars to log."""
         return {}
 
-    def picture(self, batch: ClipBatch) -> Tensor | None:
+    def picture(self, batch: ClipBatch) -> Tensor:
         """What the net sees of a micro-batch: all views of its first clips, uint8 ``[3,H,W]``."""
         return view_grid(self._views(batch), *self.augment.recipe.stats)
 

@@ -206,8 +206,8 @@ def cost(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Co
         "queue or bank": own.memory,
     }
     around = (n - 1) / n
-    passes = config.views  # ZeRO-3 gathers weights for every forward and backward pass
-    units = {0: 2, 1: 3, 2: 2 * micro + 1}.get(stage, micro * (2 * passes + 1))
+    # ZeRO-3 gathers weights for every forward and backward pass of a view.
+    units = {0: 2, 1: 3, 2: 2 * micro + 1}.get(stage, micro * (2 * config.views + 1))
     sent = {
         "gradients and weights": P * units * around,
         "SyncBN": micro * 2 * own.statistics * around,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from sce_video.config import Config, OptimConfig
+from sce_video.config import Config
 from sce_video.engine.optim.build import build_optimizer
 from sce_video.engine.optim.lars import LARS
 from sce_video.engine.zero_layout import Segment, zero_layout
@@ -96,21 +96,21 @@ def _check_zero(section: dict[str, Any]) -> None:
         raise UsageError(f"{where}.offload_optimizer: needs stage 1, 2 or 3, stage 0 ignores it")
 
 
-def build_engine(
-    module: nn.Module, optim: OptimConfig, config: dict[str, Any]
-) -> tuple[Any, list[Segment]]:
+def build_engine(module: nn.Module, config: Config, ranks: int) -> tuple[Any, list[Segment]]:
     """DeepSpeed's engine around ``module``, and where its optimizer keeps the parameters.
 
     The process group must be up.
 
     Args:
         module: with all that a checkpoint must hold.
-        optim: of the run.
-        config: of :func:`deepspeed_config`.
+        config: of the run.
+        ranks: of the run.
 
     Raises:
+        UsageError: as :func:`deepspeed_config`.
         SceVideoError: a DeepSpeed that lays parameters out differently.
     """
+    settings = deepspeed_config(config, ranks)
     import deepspeed
 
     # On a CPU DeepSpeed would compile an all-reduce that only its inference uses: a minute's
@@ -118,8 +118,8 @@ def build_engine(
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # It warns of every optimizer but its own; ours is verified against the partitions at start.
     logging.getLogger("DeepSpeed").addFilter(lambda r: "untested optimizer" not in r.getMessage())
-    optimizer = build_optimizer(module, optim)
-    engine = deepspeed.initialize(model=module, optimizer=optimizer, config=config)[0]
+    optimizer = build_optimizer(module, config.optim)
+    engine = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)[0]
     segments = zero_layout(engine)
     if isinstance(optimizer, LARS) and engine.zero_optimization_stage() > 0:
         names = [n for n, p in module.named_parameters() if p.requires_grad]

@@ -31,10 +31,9 @@ def view_grid(views: Sequence[Tensor], mean: Colour, std: Colour, clips: int = 8
         shape = (1, 3, 1, 1, 1)
         x = view[:clips].cpu() * torch.tensor(std).view(shape)
         x = ((x + torch.tensor(mean).view(shape)) * 255).round().clamp(0, 255)
-        b, c, t, h, w = x.shape
-        border = side - h
-        x, h, w = F.pad(x, (0, border, 0, border)), side, side
-        columns.append(x.permute(1, 0, 3, 2, 4).reshape(c, b * h, t * w))
+        border = side - x.shape[-1]
+        x = F.pad(x, (0, border, 0, border)).permute(1, 0, 3, 2, 4)  # [3,B,S,T,S]
+        columns.append(x.flatten(3).flatten(1, 2))
     return torch.cat(columns, dim=2).to(torch.uint8)
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from sce_video.config import PretrainConfig
+from sce_video.engine.agreement import StepLoss
 from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from, switch_on
 from sce_video.engine.optim.schedules import cosine_momentum
-from sce_video.engine.task import StepLoss
 from sce_video.errors import UsageError
 from sce_video.model.branches import Branch, LabBranch, Siamese, SiameseOutput
 from sce_video.model.heads import mlp_head

@@ -16,7 +16,7 @@ from torch.distributed import HashStore, Store, TCPStore
 
 from sce_video import __version__
 from sce_video.engine.ranks import place, stand_alone
-from sce_video.engine.signals import deepspeed_launcher, started
+from sce_video.engine.signals import STARTED, deepspeed_launcher, stat
 from sce_video.errors import SceVideoError
 from sce_video.stream.loader import keep_memory
 
@@ -28,7 +28,6 @@ class Runtime:
     """One rank."""
 
     rank: int
-    local_rank: int
     ranks: int
     device: torch.device
 
@@ -55,11 +54,11 @@ def find_runtime(workers: int) -> Runtime:
     rank, ranks, local_rank, local_ranks = place()
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-        return Runtime(rank, local_rank, ranks, torch.device("cuda", local_rank))
+        return Runtime(rank, ranks, torch.device("cuda", local_rank))
     keep_memory(1 << 30, -1)  # to fault activations in again costs a fifth of a step
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(max(1, cores // local_ranks - workers))
-    return Runtime(rank, local_rank, ranks, torch.device("cpu"))
+    return Runtime(rank, ranks, torch.device("cpu"))
 
 
 def start_runtime(workers: int) -> Runtime:
@@ -97,7 +96,7 @@ def _store(rank: int, ranks: int) -> Store | None:
 
 def _store_of_one_machine(rank: int, ranks: int, launcher: int) -> Store:
     """A store on a free port, told to the others over a socket named after our launcher."""
-    name = f"\0sce-video/{launcher}/{started(launcher)}"
+    name = f"\0sce-video/{launcher}/{stat(launcher, STARTED)}"
     until = time.monotonic() + _PATIENCE
     if rank == 0:
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

@@ -13,6 +13,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _ONCE = 5.0  # seconds in which repeated signals count once: launchers forward, terminals repeat
 _LOOK = 1.0  # seconds between looks at the launcher
 
+PARENT, STARTED = 4, 22
+"""Columns of :func:`stat`: process id of the parent; start in clock ticks since boot."""
+
 
 class StopFlag:
     """Context in which SIGINT, SIGTERM and SIGUSR1 set :attr:`raised` instead of ending us.
@@ -24,17 +27,15 @@ class StopFlag:
     def __init__(self) -> None:
         self.raised = False
         self._since = 0.0
-        self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopFlag:
-        for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._handle)
+        self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:
         if not self.raised:
             for number, previous in self._previous.items():
-                signal.signal(number, previous)  # type: ignore[arg-type]
+                signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -60,12 +61,12 @@ def watch_launcher() -> None:
     launch = deepspeed_launcher()
     if launch is None:
         return
-    runner = _parent(launch)
+    runner = stat(launch, PARENT)
     if not {"deepspeed", "ds"} & {Path(word).name for word in _command(runner)[:2]}:
         runner = None  # a shell of pdsh, a batch script: they may leave
 
     def watch() -> None:
-        while os.getppid() == launch and (runner is None or _parent(launch) == runner):
+        while os.getppid() == launch and (runner is None or stat(launch, PARENT) == runner):
             time.sleep(_LOOK)
         os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -73,25 +74,17 @@ def watch_launcher() -> None:
 
 
 def _command(process: int | None) -> list[str]:
+    return _read(process, "cmdline").split("\0")
+
+
+def stat(process: int, column: int) -> int | None:
+    """A number of ``/proc/PID/stat``, counted from 1 as in proc(5); None where it has gone."""
+    text = _read(process, "stat")
+    return int(text.rpartition(")")[2].split()[column - 3]) if text else None
+
+
+def _read(process: int | None, name: str) -> str:
     try:
-        return Path(f"/proc/{process}/cmdline").read_text().split("\0")
+        return Path(f"/proc/{process}/{name}").read_text()
     except OSError:  # it has gone
-        return []
-
-
-def _parent(process: int) -> int | None:
-    return _stat(process, 4)
-
-
-def started(process: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None where it has gone."""
-    return _stat(process, 22)
-
-
-def _stat(process: int, column: int) -> int | None:
-    """A number of ``/proc/PID/stat``, counted from 1 as in proc(5)."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[column - 3])
+        return ""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sce_video.config import SupervisedConfig
+from sce_video.engine.agreement import StepLoss
 from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from, switch_on
-from sce_video.engine.task import StepLoss
 from sce_video.engine.zero_layout import gathered
 from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, save_classifier
 from sce_video.model.syncbn import convert_sync_bn

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from sce_video.config import TrackConfig
+from sce_video.config import Config
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -22,24 +22,22 @@ class Tracker:
     that fails is switched off with one line and never stops training.
     """
 
-    def __init__(
-        self, folder: Path, config: TrackConfig, run_config: dict[str, Any], run_id: str
-    ) -> None:
+    def __init__(self, folder: Path, config: Config, run_id: str) -> None:
         self._file = (folder / METRICS_NAME).open("a", buffering=1)
         self._run: Any = None
         self._failed = False
-        mode = _wandb_mode(config.wandb)
+        mode = _wandb_mode(config.track.wandb)
         if mode == "disabled":
             return
         with self._guarded():
             import wandb
 
             self._run = wandb.init(
-                project=config.project,
+                project=config.track.project,
                 id=run_id,
                 name=folder.name,
                 dir=folder,
-                config=run_config,
+                config=config.model_dump(mode="json"),
                 mode=mode,
                 resume="allow" if mode == "online" else None,
                 settings=wandb.Settings(silent=True, console="off"),
@@ -92,13 +90,12 @@ class Tracker:
 
 def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
     mode = os.environ.get("WANDB_MODE") or configured
-    has_key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
-    if mode == "online" and not has_key:
-        print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
-        return "offline"
-    if mode == "online":
+    if mode != "online":
+        return "offline" if mode == "offline" else "disabled"
+    if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file():
         return "online"
-    return "offline" if mode == "offline" else "disabled"
+    print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
+    return "offline"
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

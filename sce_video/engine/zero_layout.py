@@ -75,8 +75,8 @@ def _partitions(optimizer: Any, names: dict[int, str]) -> Iterator[Segment]:
     """Stages 1 and 2: a group is one flat tensor, cut into as many pieces as there are ranks."""
     rank = dist.get_rank()
     for i, buffer in enumerate(optimizer.single_partition_of_fp32_groups):
-        begin = rank * optimizer.partition_size[i]
-        end = begin + optimizer.partition_size[i]
+        size = int(optimizer.partition_size[i])  # a float in older versions
+        begin, end = rank * size, (rank + 1) * size
         parameters = optimizer.round_robin_bit16_groups[i]
         if hasattr(optimizer, "round_robin_bit16_offsets"):  # DeepSpeed 0.19.7 and later
             offsets = optimizer.round_robin_bit16_offsets[i]
@@ -104,10 +104,9 @@ def _shards(optimizer: Any, names: dict[int, str]) -> Iterator[Segment]:
 
 def _verify(engine: Any, segments: list[Segment]) -> None:
     parameters = {n: p for n, p in engine.module.named_parameters() if p.requires_grad}
-    names = {name: i for i, name in enumerate(parameters)}
-    covered = torch.zeros(len(names), dtype=torch.long)
+    covered = dict.fromkeys(parameters, 0)
     for segment in segments:
-        covered[names[segment.name]] += segment.length
+        covered[segment.name] += segment.length
         if not torch.equal(
             segment.buffer_part(segment.buffer.detach()),
             segment.param_part(parameters[segment.name].detach()).to(segment.buffer.device),
@@ -116,8 +115,8 @@ def _verify(engine: Any, segments: list[Segment]) -> None:
                 f"ZeRO's partition does not hold {segment.name} where expected: "
                 "this DeepSpeed version is not supported"
             )
-    covered = covered.to(engine.device)
-    dist.all_reduce(covered)
-    for (name, p), count in zip(parameters.items(), covered.tolist(), strict=True):
+    counts = torch.tensor(list(covered.values()), device=engine.device)
+    dist.all_reduce(counts)
+    for (name, p), count in zip(parameters.items(), counts.tolist(), strict=True):
         if count != p.numel():
             raise SceVideoError(f"ZeRO's partitions hold {count} of {p.numel()} elements of {name}")

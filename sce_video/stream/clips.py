@@ -62,11 +62,9 @@ def subsample(first: int, count: int, frames: int) -> Indices:
 
 def uniform_starts(video: Video, seconds: float, clips: int) -> list[Fraction]:
     """Starts of ``clips`` clips spread evenly from the video's start to its end."""
-    if clips == 1:
-        return [Fraction(0)]
     length = video.frames / Fraction(video.fps) if video.fps else Fraction(0)
     room = max(length - Fraction(seconds), Fraction(0))
-    return [room * c / (clips - 1) for c in range(clips)]
+    return [room * c / max(clips - 1, 1) for c in range(clips)]
 
 
 @dataclass(frozen=True)
@@ -133,8 +131,7 @@ class RandomClips:
         for key, start, (crop, size) in zip(keys, starts, self.crops, strict=True):
             u = uniforms(*key, "crop", DRAWS)
             box, scale = random_box(crop, video.height, video.width, size, u)
-            share = self.difference
-            difference = share > 0 and bool(uniforms(*key, "difference", 1)[0] < share)
+            difference = bool(uniforms(*key, "difference", 1)[0] < self.difference)
             frames = self.timing(video, starts[0], start if clips else None)
             clips.append(ClipSpec(frames, box, size, scale, difference))
         return clips

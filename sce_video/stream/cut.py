@@ -34,7 +34,6 @@ def make_clips(
     *,
     antialias: bool = True,
     backend: Backend | Literal["cuda"] = "planned",
-    device: str = "cuda",
 ) -> list[Tensor]:
     """Decode once what all ``specs`` of a video need, and cut them.
 
@@ -43,9 +42,8 @@ def make_clips(
         specs: the clips to make.
         index: the video's packet index, if it has one.
         antialias: low-pass before shrinking; the published code does not.
-        backend: who decodes; ``cuda`` decodes and cuts on ``device``, where rounding may differ by
-            one level.
-        device: of ``cuda``.
+        backend: who decodes; ``cuda`` decodes and cuts on the GPU, where rounding may differ by one
+            level.
 
     Returns:
         One tensor ``[T,3,S,S]`` uint8 a spec, channels last in memory if made on the CPU.
@@ -54,20 +52,16 @@ def make_clips(
         DecodeError: the video does not give the frames, or the backend gets its kind wrong.
     """
     needed = all_needed(specs)
-    pixels = decode_pixels(data, needed, index, backend, device)
+    pixels = decode_pixels(data, needed, index, backend)
     return cut_clips(pixels, needed, specs, antialias=antialias)
 
 
 def decode_pixels(
-    data: bytes,
-    needed: Indices,
-    index: PacketIndex | None,
-    backend: Backend | Literal["cuda"],
-    device: str = "cuda",
+    data: bytes, needed: Indices, index: PacketIndex | None, backend: Backend | Literal["cuda"]
 ) -> Pixels:
     """The decoding half of :func:`make_clips`: of the frames ``needed``, ascending."""
     if backend == "cuda":
-        return partial(_pixels_on_device, decode_tensor(data, needed, index, device))
+        return partial(_pixels_on_device, decode_tensor(data, needed, index))
     return partial(_pixels, decode_frames(data, needed, index, backend))
 
 

@@ -13,7 +13,7 @@ from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.manifest import MANIFEST_NAME
 from sce_video.shardset.published import PUBLISHED
 from sce_video.stream.foreign.plan import ForeignPlan, foreign_plan, is_foreign
-from sce_video.stream.order import WINDOW, BatchPlan, batch_plan, schedule
+from sce_video.stream.order import WINDOW, BatchPlan, TrainingPlan, batch_plan, schedule
 from sce_video.stream.reader import RemoteIndex, open_set
 from sce_video.stream.remote.cache import Cache
 
@@ -37,24 +37,19 @@ def open_data(
         )
     index = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
     if isinstance(index, RemoteIndex):
-        _check_cache(index)
-    plan = batch_plan(config, index, rank, ranks)
-    if config.task != "pretrain":
-        _check_labels(index, plan.rows)
-    return index, plan
-
-
-def _check_labels(index: ShardIndex, rows: NDArray[np.int64]) -> None:
-    none = rows[index.numbers("label")[rows] < 0]
-    if len(none):
-        raise UsageError(
-            f"{index.name}: {len(none)} of {len(rows)} samples have no label, such as "
-            f"{index.strings('key')[none[0]]}; give a split that is labelled"
-        )
+        # Shards of a window are read in turns: what does not fit would be fetched endlessly.
+        sizes = sorted((shard.bytes for shard in index.manifest.shards), reverse=True)
+        window, limit = sum(sizes[:WINDOW]), index.cache.limit
+        if window > limit:
+            raise UsageError(
+                f"data.cache_gib: {limit / 2**30:.3g} GiB hold less than the {WINDOW} "
+                f"shards that are mixed with each other ({window / 2**30:.3g} GiB)"
+            )
+    return index, batch_plan(config, index, rank, ranks)
 
 
 def open_held_out(
-    config: PretrainConfig, plan: BatchPlan | ForeignPlan
+    config: PretrainConfig, plan: TrainingPlan
 ) -> tuple[ShardIndex, NDArray[np.int64]] | None:
     """The set and rows that ``eval`` names; None where nothing is held out.
 
@@ -69,8 +64,7 @@ def open_held_out(
     if config.eval.every is None:
         return None
     data = config.data
-    shards = config.eval.shards or str(data.shards)
-    index = open_set(shards, Cache.at(data.cache, data.cache_gib))
+    index = open_set(config.eval.shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
     rows = index.rows(config.eval.split)
     if index.images != (config.clip is None):
         raise UsageError(f"eval: {index.name} holds {'images' if index.images else 'videos'}")
@@ -89,19 +83,7 @@ def open_held_out(
     return index, rows
 
 
-def _check_cache(index: RemoteIndex) -> None:
-    """Shards of a window are read in turns: those that do not fit would be fetched endlessly."""
-    window = sum(sorted((shard.bytes for shard in index.manifest.shards), reverse=True)[:WINDOW])
-    if window > index.cache.limit:
-        raise UsageError(
-            f"data.cache_gib: {index.cache.limit / 2**30:.3g} GiB hold less than the {WINDOW} "
-            f"shards that are mixed with each other ({window / 2**30:.3g} GiB)"
-        )
-
-
-def planned_data(
-    config: Config, samples: int | None, ranks: int
-) -> tuple[BatchPlan | ForeignPlan, str]:
+def planned_data(config: Config, samples: int | None, ranks: int) -> tuple[TrainingPlan, str]:
     """A plan without touching network or cache, and where its number of samples comes from.
 
     Args:

@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_convert
 
 from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ViewSampler
@@ -82,9 +82,8 @@ class ClipDataset(Dataset[ClipBatch]):
         bad: dict[int, str] = {}  # row -> reason, stand-ins included
         samples = [found for p in positions if (found := self._sample(p, bad)) is not None]
         rows = np.array([row for row, _, _ in samples], np.int64)
-        columns = zip(*(clips for _, _, clips in samples), strict=True)
         return ClipBatch(
-            views=[stack_clips(clips) for clips in columns],
+            views=[stack_clips(clips) for clips in zip(*(c for _, _, c in samples), strict=True)],
             rows=rows,
             epochs=np.array([epoch for _, epoch, _ in samples], np.int64),
             labels=torch.from_numpy(self.reader.labels[rows].astype(np.int64)),
@@ -112,10 +111,6 @@ class ClipDataset(Dataset[ClipBatch]):
             return None
         # A batch that lacks a sample would leave the other ranks waiting.
         raise SceVideoError(f"no sample can be read; the last: {self.reader.name(row)}: {bad[row]}")
-
-
-def _whole(batch: Any) -> Any:
-    return batch
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -182,7 +177,7 @@ def load(
         batch_size=None if batches is None else 1,
         batch_sampler=batches,  # any iterable of lists will do
         num_workers=workers,
-        collate_fn=_whole,
+        collate_fn=default_convert,  # leaves a batch as it is
         worker_init_fn=_worker_init,
         multiprocessing_context="forkserver" if workers else None,
         pin_memory=pin and not on_gpu,

@@ -127,16 +127,12 @@ class BatchPlan(TrainingPlan):
         """Samples an epoch."""
         return len(self.rows)
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Rows of the index in the order of an epoch."""
-        return self.rows[epoch_order(self.shard_of, self.seed, epoch, self.digest)]
-
     def micro_batches(self, consumed: int) -> Iterator[list[Position]]:
         """This rank's micro-batches after ``consumed`` samples (a multiple of the batch size)."""
         first, start = divmod(consumed // self.batch_size, self.steps_per_epoch)
         local = self.micro_batch
         for epoch in range(first, self.epochs):
-            order = self.order(epoch)
+            order = self.rows[epoch_order(self.shard_of, self.seed, epoch, self.digest)]
             for step in range(start if epoch == first else 0, self.steps_per_epoch):
                 for micro in range(self.accumulate):
                     slot = (step * self.accumulate + micro) * self.ranks + self.rank
@@ -145,11 +141,11 @@ class BatchPlan(TrainingPlan):
 
 
 def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> BatchPlan:
-    """The plan of a run; checks split, batch size and media.
+    """The plan of a run; checks split, batch size, media and labels.
 
     Raises:
         UsageError: an unknown split, no full batch, images where clips are asked for or the
-            reverse, a grid on shards that are not layered.
+            reverse, a grid on shards that are not layered, no labels where the task needs them.
     """
     rows = index.rows(config.data.split)
     clip = config.clip
@@ -171,10 +167,17 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
                 "data.on_short=drop leaves them out"
             )
     _, shard_of = np.unique(index.shard_numbers()[rows], return_inverse=True)
-    return BatchPlan(
+    plan = BatchPlan(
         rows=rows,
         shard_of=shard_of.astype(np.int64),
         classes=len(index.manifest.classes),
         digest=index.digest,
         **schedule(config, rank, ranks),
     )
+    none = rows[index.numbers("label")[rows] < 0]
+    if config.task != "pretrain" and len(none):
+        raise UsageError(
+            f"{index.name}: {len(none)} of {len(rows)} samples have no label, such as "
+            f"{index.strings('key')[none[0]]}; give a split that is labelled"
+        )
+    return plan

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -12,13 +14,12 @@ import pyarrow as pa
 
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards, read_index
-from sce_video.shardset.manifest import MANIFEST_NAME, read_manifest
+from sce_video.shardset.manifest import MANIFEST_NAME, ShardEntry, read_manifest
 from sce_video.stream.foreign.plan import is_foreign
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import RemoteFile, bare_url, fetch_small, is_remote
-from sce_video.video.decode import DecodeError
 from sce_video.video.facts import Video
-from sce_video.video.packets import IdxError, PacketIndex
+from sce_video.video.packets import PacketIndex
 
 _OPEN_SHARDS = 64
 """Files a reader keeps open, a few windows of the order. A shard that left the cache stays on the
@@ -63,6 +64,14 @@ def open_set(location: str | Path, cache: Cache | None = None) -> ShardIndex:
     return RemoteIndex(cache.folder, manifest, digest, table, url, cache)
 
 
+def _opener(index: ShardIndex, shard: ShardEntry) -> Callable[[], int]:
+    """What opens a shard wherever it lies, and gives its descriptor."""
+    if not isinstance(index, RemoteIndex):
+        return partial(os.open, index.folder / shard.name, os.O_RDONLY | os.O_CLOEXEC)
+    file = RemoteFile.of_set(index.url, index.digest, shard.name, shard.bytes, shard.sha256)
+    return partial(index.cache.open, file)
+
+
 class ShardReader:
     """Media bytes and metadata of a shard set's samples; safe to send to a worker."""
 
@@ -78,14 +87,7 @@ class ShardReader:
             for member in ("media", "idx")
         }
         self._shape = [index.numbers(name) for name in ("frames", "fps", "height", "width")]
-        self._cache: Cache | None = None
-        self._remote: list[RemoteFile] = []
-        if isinstance(index, RemoteIndex):
-            self._cache = index.cache
-            self._remote = [
-                RemoteFile.of_set(index.url, index.digest, s.name, s.bytes, s.sha256)
-                for s in shards
-            ]
+        self._open = [_opener(index, shard) for shard in shards]
         self._files: dict[int, int] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -112,35 +114,29 @@ class ShardReader:
         """A video's packet index, if it has one.
 
         Raises:
-            DecodeError: it is damaged.
+            IdxError: it is damaged.
             SceVideoError: as :meth:`media`.
         """
         if self._places["idx"][0][row] < 0:
             return None
-        try:
-            return PacketIndex.from_bytes(self._read(row, "idx"))
-        except IdxError as error:
-            raise DecodeError(str(error)) from error
+        return PacketIndex.from_bytes(self._read(row, "idx"))
 
     def _read(self, row: int, member: str) -> bytes:
         offset, size = (int(column[row]) for column in self._places[member])
         shard = int(self.shard_of[row])
         path = self.folder / self.shard_names[shard]
         try:
-            data = os.pread(self._file(shard, path), size, offset)
+            data = os.pread(self._file(shard), size, offset)
         except OSError as error:
             raise SceVideoError(f"{path}: {error.strerror}; shard again") from error
         if len(data) != size:
             raise SceVideoError(f"{path}: shorter than its index says; shard again")
         return data
 
-    def _file(self, shard: int, path: Path) -> int:
+    def _file(self, shard: int) -> int:
         """A shard's descriptor; of those kept open, the one opened first is closed for it."""
         if shard not in self._files:
             if len(self._files) == _OPEN_SHARDS:
                 os.close(self._files.pop(next(iter(self._files))))
-            if self._cache is not None:
-                self._files[shard] = self._cache.open(self._remote[shard])
-            else:
-                self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._files[shard] = self._open[shard]()
         return self._files[shard]

@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sce_video.video.errors import DecodeError
+
 IDX_VERSION = 1
 _MAGIC = b"SVIX"
 _HEAD = struct.Struct("<4sHHIIiiII4B4sII")
@@ -31,7 +33,7 @@ LAYER_SHIFT = 1
 do; 2 = nobody does."""
 
 
-class IdxError(ValueError):
+class IdxError(DecodeError):
     """Bytes that are no packet index of this version."""
 
 

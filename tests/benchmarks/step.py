@@ -158,7 +158,7 @@ def bench_step(config: PretrainConfig) -> dict[str, Any]:
     runtime = start_runtime(config.data.workers)
     try:
         task = _Interleaved(config, index, cast(BatchPlan, plan), runtime)
-        Trainer(config, task, runtime, plan.digest).run()
+        Trainer(task).run()
     finally:
         stop_runtime()
     lines = (Path(config.run.dir) / METRICS_NAME).read_text().splitlines()

@@ -216,7 +216,7 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     task = kind(config, index, plan, runtime)
     prepare(task.module)
     try:
-        Trainer(config, task, runtime, plan.digest).run()
+        Trainer(task).run()
     finally:
         stop_runtime()
 

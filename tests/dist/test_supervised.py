@@ -168,8 +168,8 @@ def probe(config: Any) -> None:
         def _views(self, batch: ClipBatch) -> list[Tensor]:
             return batch.views
 
-        def picture(self, batch: ClipBatch) -> None:
-            return None
+        def picture(self, batch: ClipBatch) -> Tensor:
+            return torch.zeros(3, 1, 1, dtype=torch.uint8)
 
     patch("sce_video.model.encoder.build_trunk", lambda name, width: Trunk()).start()
     runtime = start_runtime(workers=0)
@@ -188,7 +188,7 @@ def probe(config: Any) -> None:
     names = tuple(map(str, range(CLASSES)))
     index: Any = SimpleNamespace(manifest=SimpleNamespace(classes=names))
     try:
-        Trainer(config, Task(config, index, plan, runtime), runtime, "").run()
+        Trainer(Task(config, index, plan, runtime)).run()
     finally:
         stop_runtime()
 

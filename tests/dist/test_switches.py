@@ -17,7 +17,7 @@ SWITCH = "checkpoint_activations"
 
 def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
     """Two steps; writes losses, gradients, state and all collectives of both passes."""
-    from sce_video.engine.ds_config import build_engine, deepspeed_config
+    from sce_video.engine.ds_config import build_engine
     from sce_video.engine.pretrain import build_siamese
     from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.zero_layout import gathered
@@ -33,7 +33,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
     torch.set_num_threads(1)
     autocast = torch.bfloat16 if precision == "bf16" else None
     siamese = build_siamese(config, autocast, samples=4, epoch_steps=1)
-    engine, _ = build_engine(siamese, config.optim, deepspeed_config(config, runtime.ranks))
+    engine, _ = build_engine(siamese, config, runtime.ranks)
     reduced: list[int] = []
     plain = dist.all_reduce
 

@@ -53,9 +53,10 @@ def layer(case: Case) -> nn.Module:
         momentum=case.momentum,
         affine=case.affine,
         track_running_stats=case.track,
-        bias=case.bias,
         dtype=case.dtype,
     )
+    if not case.bias:  # as ``bias=False`` makes it, which older versions of torch have not
+        bn.register_parameter("bias", None)
     for parameter in bn.parameters():
         nn.init.uniform_(parameter, 0.5, 1.5)
     return nn.Sequential(bn)

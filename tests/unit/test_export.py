@@ -46,7 +46,8 @@ def make_run(folder: Path, trunk: str, width: int, objective: str, *steps: int) 
                     tensor.add_(0.01 * step)
             if siamese.momentum:
                 next(siamese.momentum.parameters()).add_(1)
-        save(folder / "checkpoints", siamese.state_dict(), {}, {"step": step}, keep=9)
+        files = {"model.safetensors": siamese.state_dict(), "optimizer.safetensors": {}}
+        save(folder / "checkpoints", files, {"step": step}, keep=9)
     return folder
 
 
@@ -198,7 +199,8 @@ def test_a_run_with_labels_gives_its_trunk(task: str, tmp_path: Path) -> None:
     config = SupervisedConfig.model_validate(tree)
     state = build_classifier(config, 3).state_dict()
     (tmp_path / "config.yaml").write_text(dump_config(config))
-    save(tmp_path / "checkpoints", state, {}, {"step": 1}, keep=9)
+    files = {"model.safetensors": state, "optimizer.safetensors": {}}
+    save(tmp_path / "checkpoints", files, {"step": 1}, keep=9)
     trunk, _ = load_encoder(export_encoder(tmp_path))
     for name, tensor in trunk.state_dict().items():
         assert torch.equal(tensor, state[f"trunk.{name}"])

@@ -34,8 +34,8 @@ class LARS(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
         super().__init__(groups, {**defaults, "adapt": True})
-        self._pieces: dict[int, list[tuple[int, int, int]]] = {}  # buffer -> (offset, length, slot)
-        self._slots = 0
+        self._segments: dict[int, list[Segment]] = {}  # by id of the buffer
+        self._slots: dict[str, int] = {}
         self._device = torch.device("cpu")
 
     def bind(
@@ -48,10 +48,9 @@ class LARS(torch.optim.Optimizer):
             slots: parameter name -> number, the same on every rank.
             device: of the process group; offloaded buffers are elsewhere.
         """
-        self._slots, self._device = len(slots), device
+        self._slots, self._device = slots, device
         for segment in segments:
-            piece = (segment.buffer_offset, segment.length, slots[segment.name])
-            self._pieces.setdefault(id(segment.buffer), []).append(piece)
+            self._segments.setdefault(id(segment.buffer), []).append(segment)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -77,31 +76,29 @@ class LARS(torch.optim.Optimizer):
     def _scale(self, tensors: list[Tensor], updates: list[Tensor], trust: float) -> None:
         """Scale each parameter's piece of ``updates`` by its trust ratio, in place."""
         if not self._slots:  # whole parameters
-            weight, update = torch.stack([torch.stack(_norms(x)) for x in (tensors, updates)])
+            weight, update = torch.stack(
+                [torch.stack(torch._foreach_norm(x)) for x in (tensors, updates)]
+            )
             ratios = _ratio(weight, update, trust)
             torch._foreach_mul_(updates, list(ratios.unbind()))
             return
         weights, pieces, slots = [], [], []
         for p, update in zip(tensors, updates, strict=True):
-            for offset, length, slot in self._pieces.get(id(p), []):
-                weights.append(p[offset : offset + length])
-                pieces.append(update[offset : offset + length])
-                slots.append(slot)
-        squares = tensors[0].new_zeros(2, self._slots)
+            for segment in self._segments.get(id(p), []):
+                weights.append(segment.buffer_part(p))
+                pieces.append(segment.buffer_part(update))
+                slots.append(self._slots[segment.name])
+        squares = tensors[0].new_zeros(2, len(self._slots))
         index = torch.tensor(slots, device=squares.device, dtype=torch.long)
         for row, part in zip(squares, (weights, pieces), strict=True):
             if part:
-                row.index_copy_(0, index, torch.stack(_norms(part)).square())
+                row.index_copy_(0, index, torch.stack(torch._foreach_norm(part)).square())
         everyones = squares.to(self._device)
         dist.all_reduce(everyones)  # also on a rank that owns no piece
         if pieces:
             weight, update = everyones.to(squares.device).sqrt().unbind()
             ratios = _ratio(weight, update, trust)
             torch._foreach_mul_(pieces, list(ratios[index].unbind()))
-
-
-def _norms(tensors: list[Tensor]) -> list[Tensor]:
-    return list(torch._foreach_norm(tensors))
 
 
 def _ratio(weight: Tensor, update: Tensor, trust: float) -> Tensor:

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,7 +25,7 @@ from sce_video.errors import SceVideoError
 from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, class_number, stated_classes
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
-from sce_video.stream.foreign.plan import ForeignPlan, Visit
+from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
 from sce_video.video.decode import DecodeError
@@ -78,7 +79,11 @@ class ForeignClips(IterableDataset[ClipBatch]):
         while len(made) < self.plan.micro_batch:
             number, sample = next(stream)
             try:
-                made.append((number, sample, self._clips(number, sample)))
+                if sample.problem:
+                    raise DecodeError(sample.problem)
+                specs = self.sampler(peek(sample.data), number, sample.number)
+                clips = make_clips(sample.data, specs, antialias=self.antialias)
+                made.append((number, sample, clips))
             except DecodeError as error:
                 bad.append((sample.name, str(error)))
                 if len(bad) > _MOST_BAD:
@@ -95,12 +100,6 @@ class ForeignClips(IterableDataset[ClipBatch]):
             cpu=time.process_time() - began,
         )
 
-    def _clips(self, number: int, sample: TarSample) -> list[Tensor]:
-        if sample.problem:
-            raise DecodeError(sample.problem)
-        specs = self.sampler(peek(sample.data), number, sample.number)
-        return make_clips(sample.data, specs, None, antialias=self.antialias)
-
     def _stream(self, reader: int, readers: int) -> Iterator[tuple[int, TarSample]]:
         """Samples of pass after pass, each with the number that stands for its epoch."""
         number, empty = 0, 0
@@ -111,7 +110,7 @@ class ForeignClips(IterableDataset[ClipBatch]):
             rng = random.Random(seed)  # noqa: S311
             mix = shuffle(_SHUFFLE, initial=_SHUFFLE, rng=rng)
             empty += 1
-            for sample in mix(s for visit in visits for s in self._samples(visit)):
+            for sample in mix(s for visit in visits for s in self._samples(*visit)):
                 empty = 0
                 # Unique over restarts, too: a pass takes a sample at least.
                 yield self.consumed + number, sample
@@ -121,20 +120,17 @@ class ForeignClips(IterableDataset[ClipBatch]):
             f"{', '.join(self.media[:-1])} or {self.media[-1]} file"
         )
 
-    def _samples(self, visit: Visit) -> Iterator[TarSample]:
-        name = bare_url(visit.shard)
-        if is_remote(visit.shard):
-            descriptor = self.plan.cache.open(RemoteFile.ask(visit.shard))
+    def _samples(self, tar: str, part: int, parts: int) -> Iterator[TarSample]:
+        name = bare_url(tar)
+        if is_remote(tar):
+            descriptor = self.plan.cache.open(RemoteFile.ask(tar))
         else:
             try:
-                descriptor = os.open(visit.shard, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
                 raise SceVideoError(f"{name}: {error.strerror}") from error
         with os.fdopen(descriptor, "rb") as stream:
-            stream.seek(0)
-            for place, sample in enumerate(tar_samples(stream, name, self.media)):
-                if place % visit.parts == visit.part:
-                    yield sample
+            yield from islice(tar_samples(stream, name, self.media), part, None, parts)
 
 
 def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator[TarSample]:
@@ -185,7 +181,10 @@ def _sample(
     name = f"{shard}/{fields['__key__']}"
     found = [field for field in fields if field.rpartition(".")[2] in media]
     if len(found) == 1:
-        return _labelled(name, fields[found[0]], fields)
+        try:  # a name alone gives no class number: -1, as without a class
+            return TarSample(name, fields[found[0]], class_number(stated_classes(fields)))
+        except LabelError as error:
+            return TarSample(name, problem=f"its label is not readable ({error})")
     problem = "no video or image"
     if found:
         problem = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
@@ -193,11 +192,3 @@ def _sample(
         clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
         problem = f"{', '.join(sorted(others))} where others are asked for: {clip}"
     return TarSample(name, problem=problem)
-
-
-def _labelled(name: str, data: bytes, fields: dict[str, Any]) -> TarSample:
-    """The sample with its class number; a name alone gives none: -1, as without a class."""
-    try:
-        return TarSample(name, data, class_number(stated_classes(fields)))
-    except LabelError as error:
-        return TarSample(name, problem=f"its label is not readable ({error})")

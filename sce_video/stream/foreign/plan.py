@@ -24,6 +24,9 @@ from sce_video.stream.remote.files import bare_url, file_system, is_remote
 
 _MOST = 250_000  # tars; a range of more is a slip
 
+Visit = tuple[str, int, int]
+"""``(tar, part, parts)``: samples ``part, part + parts, ...`` of the tar."""
+
 
 def is_foreign(shards: str | Sequence[str]) -> bool:
     """Whether ``data.shards`` names tars rather than a shard set."""
@@ -59,19 +62,16 @@ def expand(shards: str | Sequence[str]) -> list[str]:
     if not found:
         raise UsageError("data.shards: an empty list; give tars or a shard set")
     for name in found:
-        _check(name)
+        if is_remote(name):
+            if "*" in name:
+                where = bare_url(name)
+                raise UsageError(f"{where}: no globs in URLs; give a range such as {{00..99}}")
+            file_system(name)  # the extra is there
+        elif Path(name).is_dir():
+            raise UsageError(f"{name}: a folder; for its tars without an index give '{name}/*.tar'")
+        elif not Path(name).is_file():
+            raise UsageError(f"{name}: no such file")
     return found
-
-
-def _check(name: str) -> None:
-    if is_remote(name):
-        if "*" in name:
-            raise UsageError(f"{bare_url(name)}: no globs in URLs; give a range such as {{00..99}}")
-        file_system(name)  # the extra is there
-    elif Path(name).is_dir():
-        raise UsageError(f"{name}: a folder; for its tars without an index give '{name}/*.tar'")
-    elif not Path(name).is_file():
-        raise UsageError(f"{name}: no such file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +103,9 @@ class ForeignPlan(TrainingPlan):
         generator = keyed_generator(f"visits/{self.seed}/{start}/{number}/{self.digest}")
         order = generator.permutation(len(self.shards) * parts)
         return [
-            Visit(self.shards[unit // parts], int(unit % parts), parts)
+            (self.shards[unit // parts], int(unit % parts), parts)
             for unit in order[reader::readers]
         ]
-
-
-@dataclass(frozen=True)
-class Visit:
-    """Samples ``part, part + parts, ...`` of a tar."""
-
-    shard: str
-    part: int
-    parts: int
 
 
 def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:

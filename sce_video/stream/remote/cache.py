@@ -11,15 +11,12 @@ import hashlib
 import os
 import re
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sce_video.errors import SceVideoError
 from sce_video.stream.remote.files import CHUNK, RemoteFile, WrongBytes, bare_url, persist, reading
-
-DEFAULT_CACHE = "~/.cache/sce_video"
-CACHE_GIB = 100.0
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.part)?")
 """Names in the cache's folder that are the cache's: nothing else there is ever deleted."""
@@ -38,9 +35,9 @@ class Cache:
     limit: int  # bytes of all files, those being fetched included
 
     @classmethod
-    def at(cls, folder: str | None = None, gib: float = CACHE_GIB) -> Cache:
-        """The cache in ``folder``, else in ``$SCE_VIDEO_CACHE``, else in the default folder."""
-        chosen = folder or os.environ.get("SCE_VIDEO_CACHE") or DEFAULT_CACHE
+    def at(cls, folder: str | None = None, gib: float = 100.0) -> Cache:
+        """The cache in ``folder``, else in ``$SCE_VIDEO_CACHE``, else in the user's own cache."""
+        chosen = folder or os.environ.get("SCE_VIDEO_CACHE") or "~/.cache/sce_video"
         return cls(Path(chosen).expanduser(), int(gib * 2**30))
 
     def open(self, file: RemoteFile) -> int:
@@ -92,8 +89,11 @@ class Cache:
         """Fetch a file; None = another process just did."""
         path, part = self.folder / file.key, self.folder / f"{file.key}.part"
         descriptor = _lock(part)
-        complete = False
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, descriptor)
+            undo.callback(
+                part.unlink, missing_ok=True
+            )  # before the lock goes: the name is still ours
             if path.exists():
                 return None
             while not self._reserved(descriptor, part, file.size):
@@ -102,12 +102,8 @@ class Cache:
             os.fsync(descriptor)
             part.rename(path)
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-            complete = True
+            undo.pop_all()
             return descriptor
-        finally:
-            if not complete:
-                part.unlink(missing_ok=True)  # before the lock goes: the name is still ours
-                os.close(descriptor)
 
     def _reserved(self, descriptor: int, part: Path, size: int) -> bool:
         """Make room and take it, so that nobody else counts on it."""
@@ -166,16 +162,12 @@ def _lock(path: Path) -> int:
 
 def _try_lock(path: Path, operation: int) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
+    with ExitStack() as undo, suppress(FileNotFoundError, BlockingIOError):
+        undo.callback(os.close, descriptor)
         fcntl.flock(descriptor, operation)
         if os.path.samestat(os.fstat(descriptor), path.stat()):
+            undo.pop_all()
             return descriptor
-    except (FileNotFoundError, BlockingIOError):
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
     return None
 
 

@@ -12,9 +12,8 @@ import torch
 import torch.distributed as dist
 
 from sce_video.config import PretrainConfig
-from sce_video.engine.agreement import NOT_TAKEN, Agreement, Reason, allowed_bad, decide
+from sce_video.engine.agreement import NOT_TAKEN, Agreement, Reason, StepLoss, allowed_bad, decide
 from sce_video.engine.runtime import Runtime
-from sce_video.engine.task import StepLoss
 from sce_video.errors import Interrupted, SceVideoError
 
 INFINITE, UNWRITTEN, STOPPED, STARVED, BAD = Reason
@@ -64,7 +63,7 @@ def group() -> Iterator[None]:
 def agreement(folder: Path, ranks: int = 1) -> Agreement:
     tree = {"data": {"shards": "none", "max_bad_fraction": 0.5}, "train": {"batch_size": 8}}
     config = PretrainConfig.model_validate(tree)
-    return Agreement(config, Runtime(0, 0, ranks, torch.device("cpu")), 4, folder / "run.log")
+    return Agreement(config, Runtime(0, ranks, torch.device("cpu")), 4, folder / "run.log")
 
 
 def outcome(loss: float, bad: tuple[str, ...] = (), **parts: float) -> StepLoss:

@@ -15,10 +15,12 @@ from sce_video.errors import SceVideoError
 
 def save(folder: Path, *steps: int) -> None:
     for step in steps:
-        tensors = {"weight": torch.full((3,), float(step))}
-        checkpoint.save(
-            folder, tensors, {"weight/momentum_buffer": tensors["weight"]}, {"step": step}, 9
-        )
+        weight = torch.full((3,), float(step))
+        files = {
+            "model.safetensors": {"weight": weight},
+            "optimizer.safetensors": {"weight/momentum_buffer": weight},
+        }
+        checkpoint.save(folder, files, {"step": step}, 9)
 
 
 def flip(path: Path) -> None:

@@ -67,7 +67,7 @@ def test_all_ranks_log_to_the_file_and_the_main_one_to_stderr(
     rank: int, logger: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger.handlers = []
-    RunFolder(tmp_path / "run").log_to(Runtime(rank, rank, 2, torch.device("cpu")))
+    RunFolder(tmp_path / "run").log_to(Runtime(rank, 2, torch.device("cpu")))
     logger.warning("told")
     logger.info("kept", extra={"file_only": True})
     lines = [line.split(" ", 2)[2] for line in (tmp_path / "run/run.log").read_text().splitlines()]

@@ -49,7 +49,7 @@ def plan(config: Any, ranks: int = 1) -> BatchPlan:
 def test_the_loss_is_the_cross_entropy_of_a_batch(task: str) -> None:
     config = supervised(task, head={"dropout": 0.5}, train={"batch_size": 4, "precision": "fp32"})
     index: Any = SimpleNamespace(manifest=SimpleNamespace(classes=("a", "b", "c")))
-    runtime = Runtime(0, 0, 1, torch.device("cpu"))
+    runtime = Runtime(0, 1, torch.device("cpu"))
     made = SupervisedTask(config, index, plan(config), runtime)
     clips = torch.randint(256, (4, 4, 3, 32, 32), dtype=torch.uint8)
     rows, labels = np.arange(4), torch.tensor([0, 1, 2, 1])

@@ -102,7 +102,7 @@ def request_for(root: Path, split: str | None = None) -> Request:
 
 
 def rank(number: int, ranks: int) -> Runtime:
-    return Runtime(number, number, ranks, torch.device("cpu"))
+    return Runtime(number, ranks, torch.device("cpu"))
 
 
 def bits(folder: Path) -> tuple[bytes, bytes]:

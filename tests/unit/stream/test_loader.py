@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,7 @@ def test_a_set_of_bad_samples_alone_ends_the_run(
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_lost_shard_is_one_line(index: ShardIndex, tmp_path: Path, workers: int) -> None:
-    reader = ShardReader(index)
-    reader.folder = tmp_path
+    reader = ShardReader(replace(index, folder=tmp_path))
     dataset = ClipDataset(reader, SAMPLER, substitutes=np.arange(6))
     with pytest.raises(SceVideoError) as caught:
         list(load(dataset, [[Position(0, 0)]], workers=workers))

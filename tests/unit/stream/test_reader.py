@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,7 @@ def test_frames_by_number_are_those_of_a_full_decode(index: ShardIndex) -> None:
 
 
 def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
-    copy = ShardReader(index)
-    copy.folder = tmp_path
+    copy = ShardReader(replace(index, folder=tmp_path))
     (tmp_path / copy.shard_names[copy.shard_of[5]]).write_bytes(b"short")
     with pytest.raises(Exception, match=r"shorter than its index says; shard again"):
         copy.media(5)
@@ -119,7 +119,8 @@ def test_a_set_on_s3(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         S3FileSystem.clear_instance_cache()
 
 
-def test_manifest_and_index_must_belong_together(server: Server, cache: Cache) -> None:
+def test_manifest_and_index_must_belong_together(server: Server, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 1 << 20)
     index = server.folder / "set/index.parquet"
     data = index.read_bytes()
     index.write_bytes(data[:-1] + b"x")

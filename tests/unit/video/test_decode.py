@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -18,10 +19,11 @@ from PIL import Image
 
 from sce_video.config.recipes import RandomCrop, RandomResizedCrop
 from sce_video.errors import UsageError
+from sce_video.stream import cut
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
 from sce_video.video.decode import Backend, BackendError, DecodeError, decode_frames
-from sce_video.video.decode.torchcodec import require_cuda
+from sce_video.video.decode.torchcodec import decode_tensor, require_cuda
 from sce_video.video.facts import Video, examine_video
 from sce_video.video.packets import PacketIndex
 from tests.ffmpeg_libraries import link_libraries
@@ -138,8 +140,11 @@ def test_the_same_errors(backend: Backend, samples: Samples) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torchcodec"], indirect=True)
-def test_clips_cut_on_a_device_are_those_of_the_cpu(backend: Backend, samples: Samples) -> None:
+def test_clips_cut_on_a_device_are_those_of_the_cpu(
+    backend: Backend, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What data.decode=cuda does, with torchcodec on the CPU: at most a level of rounding apart."""
+    monkeypatch.setattr(cut, "decode_tensor", partial(decode_tensor, device="cpu"))
     data, index, truth = samples["b-frames"]
     video = Video(len(truth), 25.0, *truth.shape[1:3])
     crops = ((RandomResizedCrop((0.2, 0.766)), 24), (RandomCrop(), 32))
@@ -148,7 +153,7 @@ def test_clips_cut_on_a_device_are_those_of_the_cpu(backend: Backend, samples: S
     for row in range(8):
         specs = sampler(video, 0, row)
         differences += sum(spec.difference for spec in specs)
-        there = make_clips(data, specs, index, backend="cuda", device="cpu")
+        there = make_clips(data, specs, index, backend="cuda")
         for a, b in zip(make_clips(data, specs, index), there, strict=True):
             assert b.dtype == torch.uint8
             assert a.shape == b.shape
@@ -156,7 +161,7 @@ def test_clips_cut_on_a_device_are_those_of_the_cpu(backend: Backend, samples: S
     assert differences
     interlaced = samples["interlaced"][0], specs, samples["interlaced"][1]
     with pytest.raises(DecodeError, match="interlaced"):
-        make_clips(*interlaced, backend="cuda", device="cpu")
+        make_clips(*interlaced, backend="cuda")
 
 
 def test_without_a_gpu_decoding_there_is_refused() -> None:

@@ -23,7 +23,7 @@ def test_readers_together_visit_everything_once_a_pass(tars: int, readers: int, 
     each = [found.visits(8, pas, reader, readers) for reader in range(readers)]
     assert all(each)
     seen = Counter(
-        (v.shard, n) for visits in each for v in visits for n in range(v.part, 40, v.parts)
+        (tar, n) for visits in each for tar, part, parts in visits for n in range(part, 40, parts)
     )
     assert seen == Counter({(f"{i}.tar", n): 1 for i in range(tars) for n in range(40)})
     assert each == [found.visits(8, pas, reader, readers) for reader in range(readers)]
@@ -31,7 +31,7 @@ def test_readers_together_visit_everything_once_a_pass(tars: int, readers: int, 
 
 def test_passes_and_starts_differ() -> None:
     found = plan([f"{i}.tar" for i in range(30)])
-    orders = {tuple(v.shard for v in found.visits(s, p, 0, 2)) for s in (0, 8) for p in (0, 1)}
+    orders = {tuple(tar for tar, _, _ in found.visits(s, p, 0, 2)) for s in (0, 8) for p in (0, 1)}
     assert len(orders) == 4
 
 
