@@ -41,7 +41,7 @@ class OnlineEvaluation:
         # Batches, not samples, are shared out: a feature is the same on any number of ranks.
         self._batches = cut(rows, self._views)[runtime.rank :: runtime.ranks]
         with torch.random.fork_rng(devices=[]):
-            self._trunk = build_encoder(task.spec)
+            self._trunk = build_encoder(task.spec).to(runtime.device).eval()
 
     def __call__(self) -> dict[str, float]:
         """kNN and probe top-1 over the held-out samples; a collective call."""
@@ -66,8 +66,8 @@ class OnlineEvaluation:
 
     def _features(self) -> Features:
         """Features of this rank's batches."""
-        passes = extract_batches(
-            {"": self._trunk},
+        parts = extract_batches(
+            self._trunk,
             self._task.spec,
             self._index,
             self._batches,
@@ -75,4 +75,4 @@ class OnlineEvaluation:
             workers=self._task.config.data.workers,
             device=self._runtime.device,
         )
-        return join([features[""] for features in passes])
+        return join(list(parts))
