@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sce_video.config import AnyConfig, PretrainConfig
+from sce_video.config.tasks import AnyConfig, PretrainConfig
 from sce_video.engine.loop import Trainer
 from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import start_runtime, stop_runtime

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sce_video.config import PretrainConfig, configs_folder, load_pretraining
+from sce_video.config.load import configs_folder, load_pretraining
+from sce_video.config.tasks import PretrainConfig
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import write_whole
 from sce_video.progress import Progress
@@ -41,7 +42,7 @@ def demo_config(out: Path, seed: int, overrides: Sequence[str]) -> PretrainConfi
     """``configs/demo.yaml`` for a run in ``out``, with ``key=value`` overrides.
 
     Raises:
-        UsageError: as :func:`sce_video.config.load_config`.
+        UsageError: as :func:`sce_video.config.load.load_config`.
     """
     own = [f"run.dir={out}", f"run.seed={seed}", f"data.shards={out / 'shards'}"]
     return load_pretraining(str(configs_folder() / "demo.yaml"), [*own, *overrides])

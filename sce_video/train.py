@@ -25,7 +25,7 @@ from sce_video.arguments import Parser, whole
 from sce_video.engine.ranks import place
 
 if TYPE_CHECKING:
-    from sce_video.config import AnyConfig
+    from sce_video.config.tasks import AnyConfig
 
 log = logging.getLogger("sce_video")
 
@@ -54,7 +54,7 @@ def train(config: AnyConfig) -> None:
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from sce_video.config import PretrainConfig
+    from sce_video.config.tasks import PretrainConfig
     from sce_video.engine.run_folder import RunFolder
     from sce_video.engine.signals import watch_launcher
     from sce_video.stream.data import open_data, open_held_out
@@ -105,7 +105,7 @@ def train(config: AnyConfig) -> None:
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Run with command-line arguments; returns the exit code. Only rank 0 prints errors."""
     arguments = parser(prog).parse_intermixed_args(argv)
-    from sce_video.config import load_config
+    from sce_video.config.load import load_config
     from sce_video.engine.run_folder import RunFolder
     from sce_video.errors import UsageError, run_command
 

@@ -27,7 +27,7 @@ def main(arguments: list[str], prog: str) -> int:
 
 
 def _bench(args: Namespace) -> None:
-    from sce_video.config import load_config
+    from sce_video.config.load import load_config
     from sce_video.stream.data import open_data
     from sce_video.stream.order import BatchPlan
 

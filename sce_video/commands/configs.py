@@ -16,7 +16,7 @@ def main(arguments: list[str], prog: str) -> int:
 
 
 def _configs(args: Namespace) -> None:
-    from sce_video.config import keys  # type: ignore[attr-defined, unused-ignore]
+    from sce_video.config import keys
 
     if args.keys:
         print(keys.keys_markdown().strip())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.task import StepLoss
 from sce_video.errors import Interrupted, SceVideoError

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 from sce_video.engine import checkpoint
 from sce_video.engine.agreement import Agreement, Reason, name_samples
 from sce_video.engine.checkpoint_saver import CheckpointSaver

@@ -75,7 +75,6 @@ class InstanceContrast(Objective):
     """
 
     momentum = False
-    key_views = 0
 
     def __init__(
         self,
