@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from sce_video.arguments import did_you_mean
 from sce_video.errors import EXIT_USAGE
 
 PROG = "sce-video"
@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.0)[0]
-        print(f"{PROG}: unknown verb '{verb}'; did you mean '{near}'?", file=sys.stderr)
+        print(f"{PROG}: unknown verb '{verb}'{did_you_mean(verb, VERBS)}", file=sys.stderr)
         return EXIT_USAGE
     code: int = import_module(f"sce_video.commands.{verb}").main(rest, f"{PROG} {verb}")
     return code

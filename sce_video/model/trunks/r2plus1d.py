@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.video import resnet as tv
 
 
 class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     """R(2+1)D-18, every stage ``width / 64`` as wide, without its classifier.
+
+    ``[B,C,T,H,W]`` normalised float -> ``[B, 8 * width]``.
 
     At ``width=64`` the layers and the state dict are torchvision's own (``r2plus1d_18`` with
     ``fc = Identity()`` loads it strictly). Initialised as SCE's video trunks: Kaiming-normal
@@ -60,11 +62,6 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """``[B,C,T,H,W]`` normalised float -> ``[B, 8 * width]``."""
-        feature: Tensor = super().forward(clip)
-        return feature
 
 
 r2plus1d_18 = R2Plus1D18
