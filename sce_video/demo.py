@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sce_video.config.load import configs_folder, load_pretraining
 from sce_video.config.tasks import PretrainConfig
+from sce_video.engine.track import read_metrics
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import write_whole
 from sce_video.progress import Progress
@@ -73,7 +74,8 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
     _make_shards(out, seed)
     train(config)
     results = _compare(out, config)
-    cpu = _cpu() - used + _worker_cpu(out)
+    # The loader's workers are no children of ours.
+    cpu = _cpu() - used + read_metrics(out)[-1]["time/data_cpu"]
     wall = time.monotonic() - began
     results["notes"].append(f"{wall:.0f} s wall, {cpu:.0f} s CPU, everything included")
     write_whole(out / "results.json", json.dumps(results, indent=1).encode())
@@ -190,13 +192,6 @@ def _chance(bank: Features, queries: Features) -> dict[str, float]:
 def _cpu() -> float:
     """CPU seconds of this process so far, and of its finished children."""
     return sum(os.times()[:4])
-
-
-def _worker_cpu(out: Path) -> float:
-    """CPU seconds of the loader's workers, which are no children of ours."""
-    from sce_video.engine.track import read_metrics
-
-    return read_metrics(out)[-1]["time/data_cpu"]
 
 
 def _table(results: dict[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.evals.accuracy import top_k_accuracy
@@ -18,9 +19,6 @@ from sce_video.evals.knn import knn_predict
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import build_encoder
 from sce_video.shardset.index import ShardIndex
-
-if TYPE_CHECKING:
-    from sce_video.engine.pretrain import PretrainTask
 
 log = logging.getLogger("sce_video")
 
