@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from sce_video.errors import EXIT_OK, EXIT_USAGE, run_command
@@ -48,6 +48,12 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
         args = (self.parse_intermixed_args if intermixed else self.parse_args)(arguments)
         return run_command(lambda: command(args) or EXIT_OK, verbose=args.verbose, quiet=quiet)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'X'?``: the nearest of the ``known`` names; nothing where there are none."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sce_video.config import AnyConfig
+from sce_video.config.tasks import AnyConfig
 from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.loop import Trainer
 from sce_video.engine.pretrain import PretrainTask

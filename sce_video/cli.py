@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
+from sce_video.arguments import did_you_mean
 from sce_video.errors import EXIT_USAGE
 
 PROG = "sce-video"
 
-VERBS = (
-    "demo",
-    "shard",
-    "train",
-    "embed",
-    "retrieve",
-    "knn",
-    "test",
-    "search",
-    "bench",
-    "export",
-    "report",
-    "configs",
-)
-"""In the order of the help; each is a module of :mod:`sce_video.commands`."""
-
-
-def _verb(name: str) -> Any:
-    return import_module(f"sce_video.commands.{name}")
+VERBS = {
+    "demo": "the whole path on videos it makes itself, in minutes",
+    "shard": "raw data set -> WebDataset shards",
+    "train": "pretrain an encoder on shards, probe it, fine-tune it",
+    "embed": "features of a shard set, extracted once and kept",
+    "retrieve": "nearest videos of every query: R@k, mAP",
+    "knn": "k-nearest-neighbour accuracy",
+    "test": "accuracy of a finished classifier on its test list",
+    "search": "the videos of a set that are nearest to one",
+    "bench": "where the time goes on this machine",
+    "export": "the encoder of a run, for this package or torchvision",
+    "report": "one page of a run, or of several side by side",
+    "configs": "the shipped configs, and every key with its meaning",
+}
+"""Verb, a module of :mod:`sce_video.commands`, -> its line in the help, in this order."""
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {name:<10} {_verb(name).ABOUT}" for name in VERBS)
+    verbs = "\n".join(f"  {name:<10} {about}" for name, about in VERBS.items())
     return (
         f"usage: {PROG} VERB [options]\n\n"
         "Learn video representations without labels.\n\n"
@@ -57,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1, cutoff=0.0)[0]
-        print(f"{PROG}: unknown verb '{verb}'; did you mean '{near}'?", file=sys.stderr)
+        print(f"{PROG}: unknown verb '{verb}'{did_you_mean(verb, VERBS)}", file=sys.stderr)
         return EXIT_USAGE
-    code: int = _verb(verb).main(rest, f"{PROG} {verb}")
+    code: int = import_module(f"sce_video.commands.{verb}").main(rest, f"{PROG} {verb}")
     return code

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sce_video.config import PretrainConfig, configs_folder, load_pretraining
+from sce_video.config.load import configs_folder, load_pretraining
+from sce_video.config.tasks import PretrainConfig
+from sce_video.engine.track import read_metrics
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import write_whole
 from sce_video.progress import Progress
@@ -38,25 +39,11 @@ _NEIGHBOURS = 10  # of kNN
 _COLUMNS = ("R@1", "kNN")
 
 
-@dataclass
-class _Clock:
-    """Wall and CPU seconds since the start; CPU of finished children included."""
-
-    wall: float
-    cpu: float
-
-    @classmethod
-    def now(cls) -> _Clock:
-        whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        usage = [resource.getrusage(who) for who in whose]
-        return cls(time.monotonic(), sum(u.ru_utime + u.ru_stime for u in usage))
-
-
 def demo_config(out: Path, seed: int, overrides: Sequence[str]) -> PretrainConfig:
     """``configs/demo.yaml`` for a run in ``out``, with ``key=value`` overrides.
 
     Raises:
-        UsageError: as :func:`sce_video.config.load_config`.
+        UsageError: as :func:`sce_video.config.load.load_config`.
     """
     own = [f"run.dir={out}", f"run.seed={seed}", f"data.shards={out / 'shards'}"]
     return load_pretraining(str(configs_folder() / "demo.yaml"), [*own, *overrides])
@@ -82,13 +69,14 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
         seed: of the videos.
         config: of the training; ``run.dir`` is ``out``.
     """
-    began = _Clock.now()
+    began, used = time.monotonic(), _cpu()
     _claim(out)
     _make_shards(out, seed)
     train(config)
     results = _compare(out, config)
-    cpu = _Clock.now().cpu - began.cpu + _worker_cpu(out)
-    wall = time.monotonic() - began.wall
+    # The loader's workers are no children of ours.
+    cpu = _cpu() - used + read_metrics(out)[-1]["time/data_cpu"]
+    wall = time.monotonic() - began
     results["notes"].append(f"{wall:.0f} s wall, {cpu:.0f} s CPU, everything included")
     write_whole(out / "results.json", json.dumps(results, indent=1).encode())
 
@@ -144,34 +132,45 @@ def _compare(out: Path, config: PretrainConfig) -> dict[str, Any]:
     from sce_video.shardset.index import open_shards
 
     trained = open_encoder(out)
-    trunks = {
-        "raw pixels": nn.Flatten(),
-        "untrained trunk": fresh_trunk(config),
-        "trained trunk": trained.trunk,
-    }
+    trunks = [nn.Flatten(), fresh_trunk(config).eval(), trained.trunk]
+
+    def side_by_side(clips: Tensor) -> Tensor:
+        return torch.cat([trunk(clips) for trunk in trunks], 1)
+
     index, spec = open_shards(out / "shards"), trained.spec
     views = eval_views(spec, _CLIPS, 1, config.shape.size)
     request = Request(trained, index, str(out / "shards"), None, views, torch.device("cpu"))
     bank, queries = (
-        extract(trunks, spec, index, index.rows(split), views, workers=1, title=title)
+        extract(side_by_side, spec, index, index.rows(split), views, workers=1, title=title)
         for title, split in (("bank", "train"), ("queries", "test"))
     )
     rows: list[dict[str, Any]] = [{"name": "chance", **_chance(bank, queries)}]
-    for name in trunks:
-        rows.append({"name": name, **_score(bank[name], queries[name])})
+    width = int(trained.trunk.features)  # type: ignore[arg-type]
+    parts = (_columns(found, width) for found in (bank, queries))
+    names = ("raw pixels", "untrained trunk", "trained trunk")
+    for name, bank, queries in zip(names, *parts, strict=True):
+        rows.append({"name": name, **_score(bank, queries)})
     protocol = {**request.protocol(), "bank": "train", "queries": "test"}
-    data = BankAndQueries(index, bank["trained trunk"], queries["trained trunk"], protocol)
-    write_retrieval(out / "retrieval", data)
+    # The gallery shows the trained trunk's, which came last.
+    write_retrieval(out / "retrieval", BankAndQueries(index, bank, queries, protocol))
     return {
         "title": "Is the trained trunk better than none?",
         "columns": list(_COLUMNS),
         "rows": rows,
         "notes": [
-            f"{len(queries['trained trunk'].rows)} held-out videos as queries, "
-            f"{len(bank['trained trunk'].rows)} training videos as bank; labels were not used "
-            "in training",
+            f"{len(queries.rows)} held-out videos as queries, {len(bank.rows)} training videos as "
+            "bank; labels were not used in training",
         ],
     }
+
+
+def _columns(found: Features, width: int) -> list[Features]:
+    """Features of two trunks of the same width, and of what stands before them, by themselves."""
+    import torch
+
+    first = found.values.shape[1] - 2 * width
+    parts = torch.split(found.values, [first, width, width], dim=1)
+    return [replace(found, values=part.contiguous()) for part in parts]
 
 
 def _score(bank: Features, queries: Features) -> dict[str, float]:
@@ -184,18 +183,15 @@ def _score(bank: Features, queries: Features) -> dict[str, float]:
     return {"R@1": result.recall[1], "kNN": top_k_accuracy(scores, queries.labels, 1)}
 
 
-def _chance(bank: dict[str, Features], queries: dict[str, Features]) -> dict[str, float]:
+def _chance(bank: Features, queries: Features) -> dict[str, float]:
     """Expected hit of a bank item drawn at random; of kNN, of a class so drawn."""
-    b, q = bank["raw pixels"].labels, queries["raw pixels"].labels
-    share: Tensor = (b[None, :] == q[:, None]).double().mean()
+    share: Tensor = (bank.labels[None, :] == queries.labels[:, None]).double().mean()
     return dict.fromkeys(_COLUMNS, share.item())
 
 
-def _worker_cpu(out: Path) -> float:
-    """CPU seconds of the loader's workers, which are no children of ours."""
-    from sce_video.engine.track import read_metrics
-
-    return read_metrics(out)[-1]["time/data_cpu"]
+def _cpu() -> float:
+    """CPU seconds of this process so far, and of its finished children."""
+    return sum(os.times()[:4])
 
 
 def _table(results: dict[str, Any]) -> str:

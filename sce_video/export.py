@@ -7,7 +7,8 @@ from typing import Literal
 
 import torch
 
-from sce_video.config import AnyConfig, PretrainConfig, load_config
+from sce_video.config.load import load_config
+from sce_video.config.tasks import AnyConfig, PretrainConfig
 from sce_video.config.trunks import TRUNKS
 from sce_video.engine.checkpoint import model_part, newest
 from sce_video.engine.clip_task import encoder_spec

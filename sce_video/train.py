@@ -26,7 +26,7 @@ from sce_video.engine.ranks import place
 from sce_video.errors import UsageError
 
 if TYPE_CHECKING:
-    from sce_video.config import AnyConfig
+    from sce_video.config.tasks import AnyConfig
 
 log = logging.getLogger("sce_video")
 
@@ -38,7 +38,7 @@ def train(config: AnyConfig) -> None:
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from sce_video.config import PretrainConfig
+    from sce_video.config.tasks import PretrainConfig
     from sce_video.engine.run_folder import RunFolder
     from sce_video.engine.signals import watch_launcher
     from sce_video.stream.data import open_data, open_held_out
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from sce_video.config import load_config
+    from sce_video.config.load import load_config
     from sce_video.engine.run_folder import RunFolder
 
     config = load_config(args.config, args.overrides)

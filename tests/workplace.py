@@ -11,7 +11,8 @@ import webdataset
 from PIL import Image
 
 from sce_video.cli import main
-from sce_video.config import PretrainConfig, SupervisedConfig, dump_config
+from sce_video.config.load import dump_config
+from sce_video.config.tasks import PretrainConfig, SupervisedConfig
 from sce_video.engine.checkpoint import save
 from sce_video.engine.pretrain import build_siamese
 from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, save_classifier

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import Sequence
 
 from sce_video.arguments import Parser, whole
 from sce_video.errors import UsageError
 from sce_video.train import DEFAULT_CONFIG
 
-ABOUT = "where the time goes on this machine"
 
-
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     parser = Parser(
         prog=prog,
@@ -30,7 +27,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _bench(args: Namespace) -> None:
-    from sce_video.config import load_config
+    from sce_video.config.load import load_config
     from sce_video.stream.data import open_data
     from sce_video.stream.order import BatchPlan
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 
 from sce_video.arguments import Parser
 
-ABOUT = "the shipped configs, and every key with its meaning"
 
-
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     about = "List the shipped configs, which --config takes by these names."
     parser = Parser(prog=prog, description=about)
@@ -19,7 +16,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _configs(args: Namespace) -> None:
-    from sce_video.config import keys  # type: ignore[attr-defined, unused-ignore]
+    from sce_video.config import keys
 
     if args.keys:
         print(keys.keys_markdown().strip())

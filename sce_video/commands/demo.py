@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from sce_video.arguments import Parser, whole
 
-ABOUT = "the whole path on videos it makes itself, in minutes"
 
-
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     parser = Parser(
         prog=prog,

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from sce_video.commands.evaluation import (
-    check_complete,
-    count_missing,
-    encoder_parser,
-    find_requests,
-    run_as_rank,
-)
-
-if TYPE_CHECKING:
-    from sce_video.engine.runtime import Runtime
-
-ABOUT = "features of a shard set, extracted once and kept"
+from sce_video.commands import evaluation
 
 
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
-    parser = encoder_parser(prog, "Features of a shard set, extracted once and kept.")
+    parser = evaluation.encoder_parser(prog, "Features of a shard set, extracted once and kept.")
     parser.add_argument("--split", help="e.g. train or split1:test (default: the whole set)")
-    return run_as_rank(parser, arguments, _embed)
+    return evaluation.run_as_rank(parser, arguments, _embed)
 
 
-def _embed(args: Namespace, runtime: Runtime) -> None:
-    requests = find_requests(args, runtime, lambda _: [args.split])
+def _embed(args: Namespace) -> None:
+    requests = evaluation.find_requests(args, lambda _: [args.split])
     from sce_video.evals.embed import embed
     from sce_video.evals.kept import FEATURES_NAME, ROWS_NAME, read_features
     from sce_video.files import whole_file
 
-    for folder in embed(requests, runtime) or ():
+    for folder in embed(requests, args.runtime) or ():
         found = read_features(folder, requests[0])
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
@@ -42,6 +29,6 @@ def _embed(args: Namespace, runtime: Runtime) -> None:
                 with whole_file(args.out / name) as partial:
                     shutil.copyfile(folder / name, partial)
         count, width = found.values.shape
-        print(f"{count} features of {width}, {count_missing(found.missing_lines)}: ", end="")
-        print((args.out or folder) / FEATURES_NAME)
-        check_complete(args, requests[0].index, found.missing_lines)
+        missing = evaluation.count_missing(found.missing_lines)
+        print(f"{count} features of {width}, {missing}: {(args.out or folder) / FEATURES_NAME}")
+        evaluation.check_complete(args, requests[0].index, found.missing_lines)

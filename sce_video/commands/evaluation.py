@@ -13,7 +13,6 @@ from sce_video.engine.ranks import place
 from sce_video.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from sce_video.engine.runtime import Runtime
     from sce_video.evals.bank import BankAndQueries
     from sce_video.evals.request import Request
     from sce_video.shardset.index import ShardIndex
@@ -60,26 +59,23 @@ def lists_parser(prog: str, about: str) -> Parser:
     return parser
 
 
-def run_as_rank(
-    parser: Parser, arguments: Sequence[str], verb: Callable[[Namespace, Runtime], None]
-) -> int:
-    """Run a verb as the rank that we are; only the main one prints errors."""
+def run_as_rank(parser: Parser, arguments: Sequence[str], verb: Callable[[Namespace], None]) -> int:
+    """Run a verb as the rank that ``args.runtime`` says; only the main one prints errors."""
 
     def command(args: Namespace) -> None:
         from sce_video.engine.runtime import find_runtime
         from sce_video.engine.signals import watch_launcher
 
         watch_launcher()
-        verb(args, find_runtime(args.workers if here.ranks > 1 else 0))
+        args.runtime = find_runtime(args.workers if here.ranks > 1 else 0)
+        verb(args)
 
     here = place()
     return parser.run(arguments, command, quiet=here.rank > 0)
 
 
 def find_requests(
-    args: Namespace,
-    runtime: Runtime,
-    splits: Callable[[ShardIndex], Sequence[str | None]],
+    args: Namespace, splits: Callable[[ShardIndex], Sequence[str | None]]
 ) -> list[Request]:
     """What is to be extracted; that the encoder fits the set is checked."""
     from sce_video.stream.reader import open_set
@@ -96,17 +92,17 @@ def find_requests(
     if index.images and given:
         raise UsageError(f"{index.name}: holds images: --frames and --seconds are for videos")
     check_media(index, spec, args.encoder, "; give --frames and --seconds to average over frames")
-    if encoder.note and runtime.main:
+    if encoder.note and args.runtime.main:
         print(encoder.note, file=sys.stderr)
     views = eval_views(spec, args.clips, args.crops, args.size)
     return [
-        Request(encoder, index, args.shards, split, views, runtime.device, args.workers)
+        Request(encoder, index, args.shards, split, views, args.runtime.device, args.workers)
         for split in wanted
     ]
 
 
 def extract(
-    args: Namespace, runtime: Runtime, result: str, settings: Mapping[str, object]
+    args: Namespace, result: str, settings: Mapping[str, object]
 ) -> tuple[Path, BankAndQueries | None]:
     """The folder for results, and the features of bank and queries; None on other ranks.
 
@@ -126,11 +122,11 @@ def extract(
             return [alone or None]
         return find_lists(index, args.split, args.bank, args.queries)
 
-    requests = find_requests(args, runtime, splits)
+    requests = find_requests(args, splits)
     beside = requests[0].encoder.folder / result
     if not args.out:
         check_replaces(beside, {**lists_protocol(requests), **settings})
-    return args.out or beside.parent, extract_lists(requests, runtime)
+    return args.out or beside.parent, extract_lists(requests, args.runtime)
 
 
 def count_missing(names: Sequence[str], what: str = "unreadable") -> str:

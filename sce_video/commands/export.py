@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from sce_video.arguments import Parser
 
-ABOUT = "the encoder of a run, for this package or torchvision"
 
-
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     about = "Write the encoder of a run, also of one that was stopped."
     parser = Parser(prog=prog, description=about)

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sce_video.arguments import between, whole
-from sce_video.commands.evaluation import (
-    check_complete,
-    count_missing,
-    extract,
-    lists_parser,
-    run_as_rank,
-)
-
-if TYPE_CHECKING:
-    from sce_video.engine.runtime import Runtime
-
-ABOUT = "k-nearest-neighbour accuracy"
+from sce_video.commands import evaluation
 
 
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
-    parser = lists_parser(prog, "Weighted k-nearest-neighbour accuracy of frozen features.")
+    about = "Weighted k-nearest-neighbour accuracy of frozen features."
+    parser = evaluation.lists_parser(prog, about)
     about = "instead: each sample of SPLIT (default: of the set) against its others"
     add = parser.add_argument
     add("--leave-one-out", nargs="?", const="", metavar="SPLIT", help=about)
     add("--k", type=whole(1), default=20, help="neighbours (default 20)")
     add("--temp", type=between(1e-6, 1e6), default=0.07, help="of the votes (default 0.07)")
-    return run_as_rank(parser, arguments, _knn)
+    return evaluation.run_as_rank(parser, arguments, _knn)
 
 
-def _knn(args: Namespace, runtime: Runtime) -> None:
+def _knn(args: Namespace) -> None:
     from sce_video.evals.knn import votes, write_knn
 
-    out, data = extract(args, runtime, "knn/knn.json", votes(args.k, args.temp))
+    out, data = evaluation.extract(args, "knn/knn.json", votes(args.k, args.temp))
     if data is None:
         return
     alone = args.leave_one_out is not None
     summary = write_knn(out, data, args.k, args.temp, leave_one_out=alone)
     print(f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries, ", end="")
-    print(f"{count_missing(data.missing)}: {out / 'knn.json'}")
-    check_complete(args, data.index, data.missing)
+    print(f"{evaluation.count_missing(data.missing)}: {out / 'knn.json'}")
+    evaluation.check_complete(args, data.index, data.missing)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from sce_video.arguments import Parser
 
-ABOUT = "one page of a run, or of several side by side"
 
-
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     about = "Write a page about a run, or several side by side: curves, tables, gallery."
     parser = Parser(prog=prog, description=about)

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, whole
-from sce_video.commands.evaluation import (
-    check_complete,
-    count_missing,
-    encoder_parser,
-    find_requests,
-    run_as_rank,
-)
-
-if TYPE_CHECKING:
-    from sce_video.engine.runtime import Runtime
-
-ABOUT = "the videos of a set that are nearest to one"
+from sce_video.commands import evaluation
 
 
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     about = "The samples of a set nearest to a video, an image or one of their own (FAISS)."
     asks = not arguments or arguments[0].startswith("-")
@@ -31,12 +18,12 @@ def main(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("what", choices=("build", "query"), help="each has --help of its own")
     args, rest = parser.parse_known_args(arguments)
     if args.what == "build":
-        return run_as_rank(_build_parser(f"{prog} build"), rest, _build)
+        return evaluation.run_as_rank(_build_parser(f"{prog} build"), rest, _build)
     return _query_parser(f"{prog} query").run(rest, _query)
 
 
 def _build_parser(prog: str) -> Parser:
-    parser = encoder_parser(prog, "Index the features of a shard set's samples.")
+    parser = evaluation.encoder_parser(prog, "Index the features of a shard set's samples.")
     parser.add_argument("--split", help="such as train or split1:train (default: all samples)")
     parser.add_argument(
         "--kind",
@@ -47,22 +34,22 @@ def _build_parser(prog: str) -> Parser:
     return parser
 
 
-def _build(args: Namespace, runtime: Runtime) -> None:
+def _build(args: Namespace) -> None:
     from sce_video.evals.faiss_index import load_faiss
 
     load_faiss()  # missing? rather now than after hours
-    [request] = find_requests(args, runtime, lambda _: [args.split])
+    [request] = evaluation.find_requests(args, lambda _: [args.split])
     from sce_video.evals.embed import features_of
     from sce_video.evals.search import build_index
 
-    for found in features_of([request], runtime) or ():
+    for found in features_of([request], args.runtime) or ():
         out = args.out or request.encoder.folder / "search"
         kind = None if args.kind == "auto" else args.kind
         done = build_index(out, request, found, kind)
         settings = "".join(f", {name} {value:g}" for name, value in done.settings.items())
-        print(f"{done.samples} samples, {count_missing(done.missing_samples)}: {out}")
+        print(f"{done.samples} samples, {evaluation.count_missing(done.missing_samples)}: {out}")
         print(f"{done.kind}{' (exact)' if done.kind == 'flat' else settings}")
-        check_complete(args, request.index, done.missing_samples)
+        evaluation.check_complete(args, request.index, done.missing_samples)
 
 
 def _query_parser(prog: str) -> Parser:

@@ -17,8 +17,6 @@ from sce_video.shard.sources import SOURCES, Options, find_source
 if TYPE_CHECKING:
     from sce_video.video.encode import Encoding
 
-ABOUT = "raw data set -> WebDataset shards"
-
 _RAW_VARIABLE = "SCE_VIDEO_RAW"
 
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sce_video.commands.evaluation import check_complete, count_missing, run_as_rank, set_parser
+from sce_video.commands import evaluation
 from sce_video.errors import UsageError
 
 if TYPE_CHECKING:
-    from sce_video.engine.runtime import Runtime
     from sce_video.evals.request import Request
 
-ABOUT = "accuracy of a finished classifier on its test list"
 
-
-def main(arguments: Sequence[str], prog: str) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     about = (
         "Accuracy of finished linear or finetune runs on their test lists, last weights, 10 x 3 "
         "views a video. Of several runs also mean and standard deviation."
     )
-    parser = set_parser(prog, about)
+    parser = evaluation.set_parser(prog, about)
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
     add("--shards", help="the set, where it lies elsewhere than in training")
@@ -33,15 +29,15 @@ def main(arguments: Sequence[str], prog: str) -> int:
         "list trained on)",
     )
     add("--out", type=Path, help="default RUN/test; of several runs, where their mean is written")
-    return run_as_rank(parser, arguments, _test)
+    return evaluation.run_as_rank(parser, arguments, _test)
 
 
-def _test(args: Namespace, runtime: Runtime) -> None:
-    requests = _test_requests(args, runtime)
+def _test(args: Namespace) -> None:
+    requests = _test_requests(args)
     from sce_video.evals.classification import FIGURES, write_spread, write_test
     from sce_video.evals.embed import features_of
 
-    if (found := features_of(requests, runtime)) is None:
+    if (found := features_of(requests, args.runtime)) is None:
         return
     results, several = [], len(requests) > 1
     for request, scores in zip(requests, found, strict=True):
@@ -50,17 +46,18 @@ def _test(args: Namespace, runtime: Runtime) -> None:
         results.append(result := write_test(out, request, scores))
         figures = "  ".join(f"{name} {result[name]:.4f}" for name in FIGURES)
         print(f"{figures}  {request.split}: {result['samples']} samples, ", end="")
-        print(f"{count_missing(result['missing_samples'], 'missing')}: {out / 'test.json'}")
+        missing = evaluation.count_missing(result["missing_samples"], "missing")
+        print(f"{missing}: {out / 'test.json'}")
     if several:
         out = args.out or requests[0].encoder.folder / "test"
         spread = write_spread(results, out)
         means = (f"{n} {spread[n]['mean']:.4f} ± {spread[n]['std']:.4f}" for n in FIGURES)
         print(f"{'  '.join(means)}  mean of {len(results)} runs: {out / 'mean.json'}")
     for request, result in zip(requests, results, strict=True):
-        check_complete(args, request.index, result["missing_samples"])
+        evaluation.check_complete(args, request.index, result["missing_samples"])
 
 
-def _test_requests(args: Namespace, runtime: Runtime) -> list[Request]:
+def _test_requests(args: Namespace) -> list[Request]:
     """What is to be scored; all of it is checked before hours of work."""
     if len({run.resolve() for run in args.runs}) < len(args.runs):
         raise UsageError("a run is given twice")
@@ -80,7 +77,7 @@ def _test_requests(args: Namespace, runtime: Runtime) -> list[Request]:
             )
         first = what
         views = eval_views(classifier.spec, args.clips, args.crops, args.size)
-        where = (classifier, index, index.name, split, views, runtime.device, args.workers)
+        where = (classifier, index, index.name, split, views, args.runtime.device, args.workers)
         requests.append(request := Request(*where, scores=True))
         if several or not args.out:
             hint = "move or " if several else "give --out, or "

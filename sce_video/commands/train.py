@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from sce_video import train
 
-ABOUT = "pretrain an encoder on shards, probe it, fine-tune it"
-
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command line; returns the exit code."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,12 +25,6 @@ def key(default: Any, description: str, **limits: Any) -> Any:
     Of ``Field`` itself mypy would ask ``default=``, and else takes the key for a required one.
     """
     return Field(default, description=description, **limits)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'X'?``: the nearest of the ``known`` names; nothing where there are none."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sce_video.config.base import did_you_mean, section_of
+from sce_video.arguments import did_you_mean
+from sce_video.config.base import section_of
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
 from sce_video.errors import UsageError

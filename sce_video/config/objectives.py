@@ -19,7 +19,14 @@ Inner = Annotated[Share, Field(description="share that is left out, the nearest 
 Drawn = Annotated[Count, Field(description="rows of the bank drawn for a sample")]
 
 
-class _Paired(Section):
+class _Objective(Section):
+    """A loss and its memory."""
+
+    views: typing.ClassVar[int | None] = None
+    """Views of a sample that it takes; None = all that the recipe makes."""
+
+
+class _Paired(_Objective):
     """Queries against keys of a momentum encoder."""
 
     symmetric: bool = key(True, "every view is a query; false = key of view 0, query of view 1")
@@ -57,7 +64,7 @@ class _SoftTarget(_Queued):
         return self
 
 
-class RingKeys(Section):
+class RingKeys(_Objective):
     """A band of candidates, in order of falling similarity."""
 
     outer: Outer = 0.1
@@ -107,15 +114,16 @@ class ReSSLConfig(_SoftTarget):
     temp_m: TempM = 0.04
 
 
-class SimCLRConfig(Section):
+class SimCLRConfig(_Objective):
     """SimCLR: one network, no momentum encoder, no queue."""
 
     name: Literal["simclr"] = "simclr"
     temp: Temp = 0.5
     queued: typing.ClassVar[int] = 0
+    views = 2
 
 
-class SNCLRConfig(Section):
+class SNCLRConfig(_Objective):
     """SNCLR, by its published code (``form=log_sum``: by its paper)."""
 
     name: Literal["snclr"] = "snclr"
@@ -155,6 +163,7 @@ class _BankSection(RingKeys):
     temp: Temp = 0.07
     bank_momentum: Share = key(0.5, "share of its past that a sample's vector keeps")
     queued: typing.ClassVar[int] = 0
+    views = 1
 
 
 class IRConfig(_BankSection):

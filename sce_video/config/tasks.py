@@ -6,16 +6,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from sce_video.arguments import did_you_mean
 from sce_video.config import sections
-from sce_video.config.base import Section, did_you_mean, key
-from sce_video.config.objectives import (
-    OBJECTIVES,
-    CMCConfig,
-    IRConfig,
-    ObjectiveConfig,
-    SCEConfig,
-    SimCLRConfig,
-)
+from sce_video.config.base import Section, key
+from sce_video.config.objectives import OBJECTIVES, CMCConfig, ObjectiveConfig, SCEConfig
 from sce_video.config.recipes import RECIPES
 from sce_video.config.trunks import TRUNKS
 
@@ -53,15 +47,11 @@ class Config(Section):
         return "rgb"
 
     @model_validator(mode="after")
-    def _fits_the_shape(self) -> Config:
+    def _fits_together(self) -> Config:
         if self.clip and self.augment.size:
             raise ValueError("augment.size is for images; the size of clips is clip.size")
         if self.shape.frames == 1 and self.augment.temporal_difference:
             raise ValueError("augment.temporal_difference needs clips of more than one frame")
-        return self
-
-    @model_validator(mode="after")
-    def _compiles_whole_weights(self) -> Config:
         if self.train.compile and self.deepspeed.zero_optimization.stage == 3:
             raise ValueError("train.compile needs ZeRO stage 0, 1 or 2: 3 takes weights away")
         return self
@@ -79,11 +69,7 @@ class PretrainConfig(Config):
     @property
     def views(self) -> int:
         """Views of a sample: the recipe's first ones, as many as the objective takes."""
-        if isinstance(self.objective, SimCLRConfig):
-            return 2
-        if isinstance(self.objective, IRConfig | CMCConfig):
-            return 1
-        return len(RECIPES[self.augment.recipe].views)
+        return self.objective.views or len(RECIPES[self.augment.recipe].views)
 
     @property
     def colour(self) -> Literal["rgb", "lab"]:
@@ -101,15 +87,11 @@ class PretrainConfig(Config):
         return {"name": name, **section}
 
     @model_validator(mode="after")
-    def _fits_the_networks(self) -> PretrainConfig:
+    def _fits_the_objective(self) -> PretrainConfig:
         if self.objective.name == "cmc" and self.model.predictor:
             raise ValueError("model.predictor: CMC has none, set it to null")
         if self.model.split_bn and not TRUNKS[self.model.trunk].images:
             raise ValueError("model.split_bn is for 2-D trunks (resnet18, resnet50, ...)")
-        return self
-
-    @model_validator(mode="after")
-    def _queue_holds_a_step(self) -> PretrainConfig:
         queue = getattr(self.objective, "queue", None)
         keys = self.objective.queued * self.train.batch_size
         if queue is not None and keys > queue:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import Interrupted, SceVideoError
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
-from sce_video.config import Config
 from sce_video.config.recipes import RECIPES, Recipe
+from sce_video.config.tasks import Config
 from sce_video.engine.agreement import StepLoss
 from sce_video.engine.pictures import view_grid
 from sce_video.engine.runtime import Runtime

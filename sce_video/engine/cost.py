@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from sce_video.config import AnyConfig, PretrainConfig, SupervisedConfig
+from sce_video.config.tasks import AnyConfig, PretrainConfig, SupervisedConfig
 from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.pretrain import build_online, build_predictor
 from sce_video.engine.supervised import build_classifier

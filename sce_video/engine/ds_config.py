@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 from sce_video.engine.optim.build import build_optimizer
 from sce_video.engine.optim.lars import LARS
 from sce_video.engine.zero_layout import Segment, zero_layout

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sce_video.config import PretrainConfig
+from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.agreement import StepLoss
 from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from, switch_on
 from sce_video.engine.optim.schedules import cosine_momentum

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from sce_video.config import AnyConfig, Config, PretrainConfig
 from sce_video.config.objectives import Objective as Section
 from sce_video.config.objectives import RingKeys
+from sce_video.config.tasks import AnyConfig, Config, PretrainConfig
 from sce_video.engine.clip_task import runs_bf16, view_recipe
 from sce_video.engine.cost import cost, gpu_hours, speed
 from sce_video.engine.optim.schedules import scaled_lr

@@ -7,7 +7,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sce_video.config import Config, changed_keys, dump_config
+from sce_video.config.load import changed_keys, dump_config
+from sce_video.config.tasks import Config
 from sce_video.errors import UsageError
 from sce_video.files import write_whole
 

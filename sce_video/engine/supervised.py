@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sce_video.config import SupervisedConfig
+from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.agreement import StepLoss
 from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from, switch_on
 from sce_video.engine.zero_layout import gathered

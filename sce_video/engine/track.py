@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 
 METRICS_NAME = "metrics.jsonl"
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.config import load_config
+from sce_video.config.load import load_config
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.evals.accuracy import best, class_accuracy, confusion_matrix, top_k_accuracy
 from sce_video.evals.confusion import confusion_png

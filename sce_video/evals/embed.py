@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sce_video.engine.runtime import Runtime
 from sce_video.evals import kept
-from sce_video.evals.features import Features, extract_batches, join
+from sce_video.evals.features import Features, collect, extract_batches
 from sce_video.evals.request import Request
 from sce_video.evals.views import mean_of_views, mean_probability
 from sce_video.progress import Progress
@@ -84,18 +84,17 @@ def _do_share(request: Request, runtime: Runtime) -> None:
 
 def _passes(request: Request, batches: list[NDArray[np.int64]]) -> Iterator[Features]:
     """The features of each of the batches."""
-    passes = extract_batches(
-        {"": request.encoder.trunk},
-        request.encoder.spec,
-        request.index,
-        batches,
-        request.views,
-        workers=request.workers,
-        device=request.device,
-        pool=mean_probability if request.scores else mean_of_views,
-    )
-    for features in passes if batches else ():
-        yield features[""]
+    if batches:
+        yield from extract_batches(
+            request.encoder.trunk.to(request.device),
+            request.encoder.spec,
+            request.index,
+            batches,
+            request.views,
+            workers=request.workers,
+            device=request.device,
+            pool=mean_probability if request.scores else mean_of_views,
+        )
 
 
 def _finished(request: Request) -> Path:
@@ -121,11 +120,6 @@ def _try_again(request: Request, folder: Path) -> None:
     # What others computed in a batch without the lost sample may differ in its last bits.
     made = request if folder == request.folder else replace(request, split=None)
     batches = [batch for batch in made.batches if np.isin(batch, lost).any()]
-    found = []
-    with Progress(len(batches), "batches", title="missing before") as bar:
-        for features in _passes(made, batches):
-            found.append(features)
-            bar.update(len(found))
-    new = join(found)
+    new = collect(_passes(made, batches), len(batches), "missing before")
     if np.isin(lost, new.rows).any():
         kept.add(made, new)

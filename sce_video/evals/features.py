@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from sce_video.augment.ops import normalise
 from sce_video.evals.views import mean_of_views
@@ -21,6 +21,9 @@ from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 
 _CLIPS_AT_ONCE = 64  # of a forward pass
+
+Network = Callable[[Tensor], Tensor]
+"""Normalised clips ``[B,3,T,S,S]`` -> ``[B,F]``."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def cut(rows: NDArray[np.int64], views: UniformClips) -> list[NDArray[np.int64]]
 
 
 def extract_batches(
-    trunks: dict[str, nn.Module],
+    network: Network,
     spec: EncoderSpec,
     index: ShardIndex,
     batches: Sequence[NDArray[np.int64]],
@@ -62,37 +65,30 @@ def extract_batches(
     workers: int = 0,
     device: torch.device,
     pool: Callable[[Tensor], Tensor] = mean_of_views,
-) -> Iterator[dict[str, Features]]:
-    """Features of each batch of rows from several trunks, in one pass over the videos.
+) -> Iterator[Features]:
+    """Features of each batch of rows, batch by batch.
 
     Args:
-        trunks: name -> network ``[B,3,T,S,S] -> [B,F]``; moved to ``device``, in eval mode.
-        spec: with the mean and std of the pixels that the networks take.
+        network: on ``device``, in eval mode.
+        spec: with the mean and std of the pixels that the network takes.
         index: the shard set.
         batches: of rows of the index.
         views: of each video; their features are averaged.
         workers: processes that decode.
         device: where to compute.
         pool: views ``[B,V,F]`` -> samples ``[B,F]``.
-
-    Yields:
-        Name -> features, batch by batch.
     """
-    trunks = {name: trunk.to(device).eval() for name, trunk in trunks.items()}
     dataset = ClipDataset(ShardReader(index), views)
     positions = [[Position(0, int(row)) for row in batch] for batch in batches]
     for clips in load(dataset, positions, workers=workers):
-        found = dict.fromkeys(trunks, torch.zeros(0, 0, 0))
+        values = torch.zeros(0, 0, 0)
         if len(clips.rows):
-            found = forward(trunks, spec, clips.views, device)
-        yield {
-            name: Features(pool(values), clips.rows, clips.labels, clips.bad)
-            for name, values in found.items()
-        }
+            values = forward(network, spec, clips.views, device)
+        yield Features(pool(values), clips.rows, clips.labels, clips.bad)
 
 
 def extract(
-    trunks: dict[str, nn.Module],
+    network: Network,
     spec: EncoderSpec,
     index: ShardIndex,
     rows: NDArray[np.int64],
@@ -100,17 +96,21 @@ def extract(
     *,
     workers: int = 0,
     title: str = "videos",
-) -> dict[str, Features]:
+) -> Features:
     """Features of ``rows``, ascending, on the CPU; arguments as :func:`extract_batches`."""
+    batches, cpu = cut(rows, views), torch.device("cpu")
+    passes = extract_batches(network, spec, index, batches, views, workers=workers, device=cpu)
+    return collect(passes, len(batches), title)
+
+
+def collect(passes: Iterable[Features], count: int, title: str) -> Features:
+    """The features of ``count`` batches as one, with a progress bar while they are computed."""
     found = []
-    batches = cut(rows, views)
-    cpu = torch.device("cpu")
-    passes = extract_batches(trunks, spec, index, batches, views, workers=workers, device=cpu)
-    with Progress(len(batches), "batches", title=title) as bar:
+    with Progress(count, "batches", title=title) as bar:
         for features in passes:
             found.append(features)
             bar.update(len(found))
-    return {name: join([features[name] for features in found]) for name in trunks}
+    return join(found)
 
 
 def join(parts: Sequence[Features]) -> Features:
@@ -127,18 +127,13 @@ def join(parts: Sequence[Features]) -> Features:
 
 @torch.no_grad()
 def forward(
-    trunks: dict[str, nn.Module],
-    spec: EncoderSpec,
-    views: Sequence[Tensor],
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """Name -> what its network makes of each view ``[B,V,F]``, of V views ``[B,T,3,S,S]`` uint8."""
+    network: Network, spec: EncoderSpec, views: Sequence[Tensor], device: torch.device
+) -> Tensor:
+    """What the network makes of each view ``[B,V,F]``, of V views ``[B,T,3,S,S]`` uint8."""
     flat = torch.stack(list(views), 1).flatten(0, 1)
-    parts: dict[str, list[Tensor]] = {name: [] for name in trunks}
+    parts = []
     stats = [torch.tensor(colour, device=device) for colour in (spec.mean, spec.std)]
     for chunk in torch.split(flat, _CLIPS_AT_ONCE):
         x = normalise(chunk.to(device).float() / 255, *stats)
-        for name, trunk in trunks.items():
-            parts[name].append(trunk(x).float().cpu())
-    samples = len(views[0])
-    return {name: torch.cat(part).view(samples, len(views), -1) for name, part in parts.items()}
+        parts.append(network(x).float().cpu())
+    return torch.cat(parts).view(len(views[0]), len(views), -1)

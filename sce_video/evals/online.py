@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.evals.accuracy import top_k_accuracy
@@ -18,9 +19,6 @@ from sce_video.evals.knn import knn_predict
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import build_encoder
 from sce_video.shardset.index import ShardIndex
-
-if TYPE_CHECKING:
-    from sce_video.engine.pretrain import PretrainTask
 
 log = logging.getLogger("sce_video")
 
@@ -41,7 +39,7 @@ class OnlineEvaluation:
         # Batches, not samples, are shared out: a feature is the same on any number of ranks.
         self._batches = cut(rows, self._views)[runtime.rank :: runtime.ranks]
         with torch.random.fork_rng(devices=[]):
-            self._trunk = build_encoder(task.spec)
+            self._trunk = build_encoder(task.spec).to(runtime.device).eval()
 
     def __call__(self) -> dict[str, float]:
         """kNN and probe top-1 over the held-out samples; a collective call."""
@@ -66,8 +64,8 @@ class OnlineEvaluation:
 
     def _features(self) -> Features:
         """Features of this rank's batches."""
-        passes = extract_batches(
-            {"": self._trunk},
+        parts = extract_batches(
+            self._trunk,
             self._task.spec,
             self._index,
             self._batches,
@@ -75,4 +73,4 @@ class OnlineEvaluation:
             workers=self._task.config.data.workers,
             device=self._runtime.device,
         )
-        return join([features[""] for features in passes])
+        return join(list(parts))

@@ -148,7 +148,7 @@ class SearchIndex:
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error
         inputs = [clip[None] for clip in clips]
-        found = forward({"": opened.trunk}, opened.spec, inputs, torch.device("cpu"))[""]
+        found = forward(opened.trunk, opened.spec, inputs, torch.device("cpu"))
         return self._nearest(mean_of_views(found)[0].numpy(), top)
 
     def query_key(
@@ -182,7 +182,7 @@ class SearchIndex:
         if row < 0:
             raise UsageError(f"{index.name}: no sample with key '{key}'")
         opened, views = self._encoder(encoder)
-        found = extract({"": opened.trunk}, opened.spec, index, np.array([row]), views)[""]
+        found = extract(opened.trunk, opened.spec, index, np.array([row]), views)
         if found.missing:
             raise SceVideoError(found.missing_lines[0])
         return self._nearest(found.values[0].numpy(), top)

@@ -42,11 +42,7 @@ class Branch(nn.Module):
 
     def forward(self, clip: Tensor) -> Tensor:
         """``[B,3,T,H,W]`` -> projection ``[B,D]``, not normalised."""
-        return self.project(self.trunk(clip))
-
-    def project(self, features: Tensor) -> Tensor:
-        """``[B,F]`` -> projection ``[B,D]``."""
-        projection: Tensor = self.projector(features)
+        projection: Tensor = self.projector(self.trunk(clip))
         return projection
 
 
@@ -139,7 +135,7 @@ class Siamese(nn.Module):
         seen, projections, queries = [], {}, {}
         for i, view in enumerate(views[first:], start=first):
             seen.append(self.online.trunk(view))
-            projection = self.online.project(seen[-1])
+            projection = self.online.projector(seen[-1])
             projections[i] = _unit(projection)
             queries[i] = _unit(self.predictor(projection))
         return seen[0], projections, queries

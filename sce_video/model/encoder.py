@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sce_video.config.recipes import Colour
 from sce_video.errors import UsageError
 from sce_video.files import whole_file
 from sce_video.model.trunks import build_trunk
@@ -32,8 +33,8 @@ class EncoderSpec(BaseModel):
     frames: int  # of a clip; 1 for images
     seconds: float  # span of a clip; 0 for images
     size: int  # side of a training crop, pixels
-    mean: tuple[float, float, float]  # of [0,1] pixels
-    std: tuple[float, float, float]
+    mean: Colour  # of [0,1] pixels
+    std: Colour
 
 
 def build_encoder(spec: EncoderSpec) -> nn.Module:

@@ -73,11 +73,8 @@ class LinearProbe(nn.Module):
             return {}
         gradient = sums[:-3].view_as(self.weight) / samples
         self.steps += 1
-        for moment, value, beta in (
-            (self.first, gradient, _BETAS[0]),
-            (self.second, gradient.square(), _BETAS[1]),
-        ):
-            moment.lerp_(value, 1 - beta)
+        self.first.lerp_(gradient, 1 - _BETAS[0])
+        self.second.lerp_(gradient.square(), 1 - _BETAS[1])
         count = int(self.steps)
         mean = self.first / (1 - _BETAS[0] ** count)
         spread = (self.second / (1 - _BETAS[1] ** count)).sqrt() + _EPS

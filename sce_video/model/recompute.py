@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from torch import nn
@@ -32,14 +32,12 @@ def checkpoint_activations(trunk: nn.Module) -> list[nn.Module]:
     return blocks
 
 
-def _contexts(
-    block: nn.Module,
-) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], ...]:
     """Around the first pass and around the second."""
-    return contextlib.nullcontext(), _statistics_kept(block)
+    return nullcontext(), _statistics_kept(block)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
     """BN normalises as before, but its running statistics must not move a second time."""
     kept = [

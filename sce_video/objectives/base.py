@@ -91,16 +91,12 @@ class Pairwise(Objective):
         self.gather_keys, self.symmetric, self.scale = gather_keys, symmetric, scale
         self.key_views = 2 if symmetric else 1
 
-    def pair(self, embeddings: Embeddings, i: int, j: int) -> tuple[Tensor, Parts]:
-        """Loss of the queries of view ``j`` against the keys of view ``i``."""
+    def pair(self, embeddings: Embeddings, i: int, j: int, **more: Tensor) -> tuple[Tensor, Parts]:
+        """Loss of the queries of view ``j`` against the keys of view ``i``; it takes ``more``."""
         q, k = embeddings.queries[j], embeddings.keys[i]
         keys = embeddings.remembered[i] if self.gather_keys else None
         queue = None if self.queue is None else self.queue.keys
-        return self.loss(q, k, queue, keys, current_rank(), **self.more(embeddings, i, j))
-
-    def more(self, embeddings: Embeddings, i: int, j: int) -> dict[str, Tensor]:
-        """What else the loss of a pair takes."""
-        return {}
+        return self.loss(q, k, queue, keys, current_rank(), **more)
 
     def forward(self, embeddings: Embeddings) -> tuple[Tensor, Parts]:
         """See :class:`Objective`."""

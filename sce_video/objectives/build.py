@@ -12,10 +12,10 @@ from functools import partial
 from sce_video.config.objectives import Objective as Section
 from sce_video.objectives.base import Objective, Pairwise
 from sce_video.objectives.infonce import info_nce_loss, mocov3_loss
-from sce_video.objectives.instance import InstanceContrast
+from sce_video.objectives.instance import InstanceContrast, instance_loss
 from sce_video.objectives.memory import Bank, Queue
 from sce_video.objectives.ressl import ressl_loss
-from sce_video.objectives.ring import Ring, RingContrast, ring_loss
+from sce_video.objectives.ring import Ring, RingContrast, annealed_outer, ring_loss
 from sce_video.objectives.sce import sce_loss
 from sce_video.objectives.simclr import SimCLR
 from sce_video.objectives.snclr import SNCLR
@@ -55,15 +55,16 @@ def build_objective(
         case "snclr":
             return SNCLR(Queue(dim, size, seed, overflow="drop"), **settings)
         case "ring":
-            steps = settings.pop("anneal_epochs") * epoch_steps
-            shape = settings.pop("anneal")
-            loss = partial(ring_loss, **settings)
-            return RingContrast(loss, queue, anneal=shape, anneal_steps=steps, **pairs)
+            steps, shape = settings.pop("anneal_epochs") * epoch_steps, settings.pop("anneal")
+            outer = partial(annealed_outer, steps=steps, shape=shape) if shape else None
+            return RingContrast(partial(ring_loss, **settings), queue, outer, **pairs)
         case "ir" | "cmc":
             momentum, ring = settings.pop("bank_momentum"), _ring(settings)
             seeds = [seed] if section.name == "ir" else [seed, seed + 1]
             banks = [Bank(samples, dim, momentum, number) for number in seeds]
-            return InstanceContrast(banks, seed=seed, ring=ring, **settings)
+            drawn = settings.pop("negatives")
+            loss = partial(instance_loss, ring=ring, **settings)
+            return InstanceContrast(loss, banks, drawn, seed)
 
 
 def _ring(settings: dict[str, float]) -> Ring:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sce_video.objectives.base import Embeddings, Objective, mean_parts
+from sce_video.objectives.base import Embeddings, Objective, PairLoss, mean_parts
 from sce_video.objectives.memory import Bank
 from sce_video.objectives.ring import Ring
 from sce_video.objectives.similarity import Parts, Similarities, contrast, full_precision
@@ -75,20 +75,12 @@ class InstanceContrast(Objective):
     """
 
     momentum = False
-    key_views = 0
 
-    def __init__(
-        self,
-        banks: Sequence[Bank],
-        *,
-        negatives: int,
-        temp: float,
-        seed: int,
-        ring: Ring | None = None,
-    ) -> None:
+    def __init__(self, loss: PairLoss, banks: Sequence[Bank], drawn: int, seed: int) -> None:
+        """``loss``: :func:`instance_loss` with its settings bound; ``drawn``: rows for a query."""
         super().__init__()
         self.banks = nn.ModuleList(banks)
-        self.negatives, self.temp, self.ring, self._seed = negatives, temp, ring, seed
+        self.loss, self._drawn, self._seed = loss, drawn, seed
 
     def to_remember(self, embeddings: Embeddings) -> dict[int, Tensor]:
         """The online embeddings."""
@@ -101,7 +93,7 @@ class InstanceContrast(Objective):
             bank = self.banks[len(self.banks) - 1 - stream].get_buffer("vectors")
             rows = torch.from_numpy(embeddings.rows).to(q.device)
             draws = self._draws(embeddings, stream).to(q.device)
-            loss, found = instance_loss(q, bank, rows, draws, temp=self.temp, ring=self.ring)
+            loss, found = self.loss(q, bank, rows, draws)
             losses.append(loss)
             parts.append(found)
         return torch.stack(losses).sum(), mean_parts(parts)
@@ -109,7 +101,7 @@ class InstanceContrast(Objective):
     def _draws(self, embeddings: Embeddings, stream: int) -> Tensor:
         samples = zip(embeddings.epochs, embeddings.rows, strict=True)
         draws = [
-            uniforms(self._seed, int(epoch), int(row), stream, "negatives", self.negatives)
+            uniforms(self._seed, int(epoch), int(row), stream, "negatives", self._drawn)
             for epoch, row in samples
         ]
         return torch.from_numpy(np.stack(draws))

@@ -32,11 +32,6 @@ class Queue(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
         self.overflow = overflow
 
-    @property
-    def size(self) -> int:
-        """K, the number of keys held."""
-        return self.keys.shape[1]
-
     @torch.no_grad()
     def enqueue(self, new_ND: Tensor) -> None:
         """Write keys ``[N,D]`` at the pointer, round the end if need be.
@@ -44,17 +39,17 @@ class Queue(nn.Module):
         Raises:
             ValueError: more keys than the queue holds.
         """
-        n = len(new_ND)
-        if n > self.size:
-            raise ValueError(f"{n} keys a step do not fit a queue of {self.size}")
+        n, size = len(new_ND), self.keys.shape[1]
+        if n > size:
+            raise ValueError(f"{n} keys a step do not fit a queue of {size}")
         columns_DN = new_ND.to(self.keys.dtype).T
         start = int(self.pointer)
-        first = min(n, self.size - start)
+        first = min(n, size - start)
         self.keys[:, start : start + first] = columns_DN[:, :first]
         if self.overflow == "drop":
             n = first
         self.keys[:, : n - first] = columns_DN[:, first:n]
-        self.pointer.fill_((start + n) % self.size)
+        self.pointer.fill_((start + n) % size)
 
 
 class Bank(nn.Module):

@@ -9,6 +9,7 @@ Shapes: N local batch, W ranks, D embedding width, K queue length, M candidates,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -136,17 +137,15 @@ class RingContrast(Pairwise):
         self,
         loss: PairLoss,
         queue: Queue | None,
+        outer: Callable[[int], float] | None,
         *,
         symmetric: bool = True,
-        anneal: Anneal | None = None,
-        anneal_steps: int = 0,
     ) -> None:
-        """``loss``: :func:`ring_loss` with its settings bound."""
+        """``loss``: :func:`ring_loss` with its settings bound; ``outer``: the cut of each step."""
         super().__init__(loss, queue, symmetric=symmetric)
-        self._ring_loss, self._anneal, self._anneal_steps = loss, anneal, anneal_steps
+        self._ring_loss, self._outer = loss, outer
 
     def start_step(self, step: int) -> None:
         """See :class:`~sce_video.objectives.base.Objective`."""
-        if self._anneal:
-            outer = annealed_outer(step, self._anneal_steps, self._anneal)
-            self.loss = partial(self._ring_loss, outer=outer)
+        if self._outer:
+            self.loss = partial(self._ring_loss, outer=self._outer(step))

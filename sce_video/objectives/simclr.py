@@ -57,7 +57,6 @@ class SimCLR(Objective):
     """:func:`simclr_loss` for the trainer: one network, no memory."""
 
     momentum = False
-    key_views = 0
 
     def __init__(self, temp: float = 0.5) -> None:
         super().__init__()

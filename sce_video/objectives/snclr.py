@@ -126,11 +126,12 @@ class SNCLR(Pairwise):
         super().__init__(loss, queue, gather_keys=True, scale=2.0)
         self._topk = topk
 
-    def more(self, embeddings: Embeddings, i: int, j: int) -> dict[str, Tensor]:
-        """The query's projection, and the neighbours that each rank found for its own keys."""
+    def pair(self, embeddings: Embeddings, i: int, j: int, **more: Tensor) -> tuple[Tensor, Parts]:
+        """With the query's projection, and the neighbours that each rank found for its own keys."""
         past = cast(Queue, self.queue).keys
-        found = nearest(embeddings.keys[i], past, self._topk)
-        return {"projection": embeddings.projections[j], "neighbours": gather(found)}
+        found = gather(nearest(embeddings.keys[i], past, self._topk))
+        projection = embeddings.projections[j]
+        return super().pair(embeddings, i, j, projection=projection, neighbours=found, **more)
 
     def remember(self, remembered: Tensor, rows: Tensor) -> None:
         """See :class:`~sce_video.objectives.base.Objective`."""

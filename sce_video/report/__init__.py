@@ -22,8 +22,6 @@ from sce_video.report.tables import facts, headline, result_table
 
 REPORT_NAME = "report.html"
 
-__all__ = ["REPORT_NAME", "write_report"]
-
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write a page from what the folders of ``runs`` hold; returns its path.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sce_video.config import flat
+from sce_video.config.load import flat
 from sce_video.report.inputs import RESULTS, RunFiles
 from sce_video.report.tables import cells, comparable, facts, figures, heading
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sce_video.config import flat
+from sce_video.config.load import flat
 from sce_video.report.inputs import RunFiles
 from sce_video.report.tables import FIGURES, comparable, counted, figures, percent, result_table
 

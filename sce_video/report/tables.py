@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sce_video.config import flat
+from sce_video.config.load import flat
 from sce_video.report.inputs import RESULTS, RunFiles
 from sce_video.shardset.manifest import listed
 

@@ -61,7 +61,7 @@ def decode_pixels(
 ) -> Pixels:
     """The decoding half of :func:`make_clips`: of the frames ``needed``, ascending."""
     if backend == "cuda":
-        return partial(_pixels_on_device, decode_tensor(data, needed, index))
+        return partial(_pixels_on_device, decode_tensor(data, needed, index, "cuda"))
     return partial(_pixels, decode_frames(data, needed, index, backend))
 
 

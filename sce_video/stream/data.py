@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.config import Config, PretrainConfig
+from sce_video.config.tasks import Config, PretrainConfig
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.manifest import MANIFEST_NAME

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.draws import keyed_generator

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from sce_video.arguments import Parser, whole
 from sce_video.augment.apply import Augmenter
-from sce_video.config import PretrainConfig
 from sce_video.config.recipes import RECIPES
+from sce_video.config.tasks import PretrainConfig
 from sce_video.config.trunks import TRUNKS
 from sce_video.engine.loop import Trainer
 from sce_video.engine.optim.build import build_optimizer

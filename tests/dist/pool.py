@@ -112,7 +112,7 @@ def _rank(
 
 def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
     """A whole pretraining that takes milliseconds a step; see :func:`pretrain`."""
-    from sce_video.config import PretrainConfig
+    from sce_video.config.tasks import PretrainConfig
 
     tree: dict[str, dict[str, Any]] = {
         "run": {"dir": str(folder), "seed": 1},
@@ -132,7 +132,7 @@ def small_config(folder: Path, **sections: dict[str, Any]) -> Any:
 
 def supervised_config(folder: Path, task: str, **sections: dict[str, Any]) -> Any:
     """Its like with labels; see :func:`supervise`."""
-    from sce_video.config import SupervisedConfig
+    from sce_video.config.tasks import SupervisedConfig
 
     tree: dict[str, Any] = {
         "task": task,

@@ -35,7 +35,7 @@ def main() -> None:
     count("all_gather", lambda n: n - 1)
     count("all_gather_into_tensor", lambda n: n - 1)
 
-    from sce_video.config import load_config
+    from sce_video.config.load import load_config
     from sce_video.engine.cost import cost
     from sce_video.engine.loop import Trainer
     from sce_video.stream.data import planned_data

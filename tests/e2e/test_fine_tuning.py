@@ -20,9 +20,7 @@ def accuracy(folder: Path, shards: Path) -> float:
     """Share of the test list that mean scores of three clips put right."""
     net, spec, _ = load_classifier(folder)
     index = open_shards(shards)
-    found = extract(
-        {"net": net}, spec, index, index.rows("test"), eval_views(spec, 3, 1, spec.size)
-    )["net"]
+    found = extract(net, spec, index, index.rows("test"), eval_views(spec, 3, 1, spec.size))
     assert not found.missing
     return float((found.values.argmax(1) == found.labels).double().mean())
 

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sce_video.config import (
-    TASKS,
-    PretrainConfig,
+from sce_video.config.load import (
     changed_keys,
     configs_folder,
     dump_config,
@@ -17,6 +15,7 @@ from sce_video.config import (
     load_config,
     load_pretraining,
 )
+from sce_video.config.tasks import TASKS, PretrainConfig
 from sce_video.errors import UsageError
 from tests.conftest import REPOSITORY
 

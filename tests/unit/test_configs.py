@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from sce_video.config import configs_folder, load_pretraining
+from sce_video.config.load import configs_folder, load_pretraining
 from sce_video.config.objectives import SCEConfig
 from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.cost import cost, gpu_hours

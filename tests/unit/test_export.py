@@ -16,7 +16,8 @@ from torchvision.models import resnet18, resnet50
 from torchvision.models.video import r2plus1d_18
 
 from sce_video import load_encoder
-from sce_video.config import PretrainConfig, SupervisedConfig, dump_config
+from sce_video.config.load import dump_config
+from sce_video.config.tasks import PretrainConfig, SupervisedConfig
 from sce_video.config.trunks import TRUNKS
 from sce_video.engine.checkpoint import save
 from sce_video.engine.pretrain import build_siamese

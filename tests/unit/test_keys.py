@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel
 
-from sce_video.config import TASKS, load_config
 from sce_video.config.base import section_of
 from sce_video.config.keys import Key, configs, keys, keys_markdown
-from sce_video.config.load import flat
+from sce_video.config.load import flat, load_config
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.recipes import RECIPES, recipe_names
+from sce_video.config.tasks import TASKS
 from sce_video.config.trunks import TRUNKS
 from tests.conftest import REPOSITORY
 

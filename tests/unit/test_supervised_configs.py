@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sce_video.config import SupervisedConfig, configs_folder, load_config
+from sce_video.config.load import configs_folder, load_config
 from sce_video.config.recipes import RandomCrop, RandomResizedCrop
+from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.clip_task import view_recipe
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.preview import describe

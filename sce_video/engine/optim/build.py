@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sce_video.config import OptimConfig
+from sce_video.config.sections import OptimConfig
 from sce_video.engine.optim.lars import LARS
 
 

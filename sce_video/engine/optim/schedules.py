@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 
 
 def scaled_lr(lr: float, scaling: Literal["linear", "sqrt", "none"], batch_size: int) -> float:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from torch import nn
 
-from sce_video.config.base import did_you_mean
+from sce_video.arguments import did_you_mean
 from sce_video.config.trunks import TRUNKS
 from sce_video.errors import UsageError
 

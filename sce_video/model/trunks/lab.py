@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sce_video.config.recipes import Colour
 from sce_video.model.trunks import build_trunk
 
 # Linear sRGB -> XYZ (ITU-R BT.709 primaries, D65). The white point is the matrix's own, so that
@@ -50,13 +51,7 @@ class LabTrunk(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(
-        self,
-        name: str,
-        width: int,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-    ) -> None:
+    def __init__(self, name: str, width: int, mean: Colour, std: Colour) -> None:
         super().__init__()
         self.lightness = build_trunk(name, width, channels=1)
         self.colour = build_trunk(name, width, channels=2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.video import resnet as tv
 
 
 class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     """R(2+1)D-18, every stage ``width / 64`` as wide, without its classifier.
+
+    ``[B,C,T,H,W]`` normalised float -> ``[B, 8 * width]``.
 
     At ``width=64`` the layers and the state dict are torchvision's own (``r2plus1d_18`` with
     ``fc = Identity()`` loads it strictly). Initialised as SCE's video trunks: Kaiming-normal
@@ -36,35 +38,27 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
             stem=tv.R2Plus1dStem,
         )
         if (width, channels, strides) != (64, 3, (1, 2, 2, 2)):
-            self._build(width, channels, strides)
+            middle = max(1, 45 * width // 64)
+            self.stem = nn.Sequential(
+                nn.Conv3d(channels, middle, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+                nn.BatchNorm3d(middle),
+                nn.ReLU(inplace=True),
+                nn.Conv3d(middle, width, (3, 1, 1), padding=(1, 0, 0), bias=False),
+                nn.BatchNorm3d(width),
+                nn.ReLU(inplace=True),
+            )
+            self.inplanes = width
+            for stage, stride in enumerate(strides):
+                layer = self._make_layer(tv.BasicBlock, tv.Conv2Plus1D, width << stage, 2, stride)
+                setattr(self, f"layer{stage + 1}", layer)
+            for module in self.modules():
+                if isinstance(module, nn.Conv3d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for module in self.modules():
             if isinstance(module, tv.BasicBlock):
                 nn.init.zeros_(module.conv2[1].weight)
         self.fc = nn.Identity()
         self.features = 8 * width
-
-    def _build(self, width: int, channels: int, strides: tuple[int, int, int, int]) -> None:
-        middle = max(1, 45 * width // 64)
-        self.stem = nn.Sequential(
-            nn.Conv3d(channels, middle, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
-            nn.BatchNorm3d(middle),
-            nn.ReLU(inplace=True),
-            nn.Conv3d(middle, width, (3, 1, 1), padding=(1, 0, 0), bias=False),
-            nn.BatchNorm3d(width),
-            nn.ReLU(inplace=True),
-        )
-        self.inplanes = width
-        for stage, stride in enumerate(strides):
-            layer = self._make_layer(tv.BasicBlock, tv.Conv2Plus1D, width << stage, 2, stride)
-            setattr(self, f"layer{stage + 1}", layer)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """``[B,C,T,H,W]`` normalised float -> ``[B, 8 * width]``."""
-        feature: Tensor = super().forward(clip)
-        return feature
 
 
 r2plus1d_18 = R2Plus1D18

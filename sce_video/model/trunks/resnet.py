@@ -35,34 +35,24 @@ class ResNet(tv.ResNet):  # type: ignore[misc]
     ) -> None:
         super().__init__(block, layers)
         if (width, channels, small) != (64, 3, False):
-            self._build(block, layers, width, channels, small)
+            kernel, stride, padding = (3, 1, 1) if small else (7, 2, 3)
+            self.conv1 = nn.Conv2d(channels, width, kernel, stride, padding, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            if small:
+                self.maxpool = nn.Identity()
+            self.inplanes = width
+            for stage, depth in enumerate(layers):
+                layer = self._make_layer(block, width << stage, depth, stride=2 if stage else 1)
+                setattr(self, f"layer{stage + 1}", layer)
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.fc = nn.Identity()
         self.features: int = 8 * width * block.expansion
         # oneDNN 3.12 overruns a buffer in the gradient of a 1x1 convolution with stride, if its
         # input is channels_last and below 16 channels (uxlfoundation/oneDNN#6035).
         narrow = width * block.expansion < 16
         self._layout = torch.contiguous_format if narrow else torch.preserve_format
-
-    def _build(
-        self,
-        block: type[tv.BasicBlock | tv.Bottleneck],
-        layers: tuple[int, int, int, int],
-        width: int,
-        channels: int,
-        small: bool,
-    ) -> None:
-        kernel, stride, padding = (3, 1, 1) if small else (7, 2, 3)
-        self.conv1 = nn.Conv2d(channels, width, kernel, stride, padding, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        if small:
-            self.maxpool = nn.Identity()
-        self.inplanes = width
-        for stage, depth in enumerate(layers):
-            layer = self._make_layer(block, width << stage, depth, stride=2 if stage else 1)
-            setattr(self, f"layer{stage + 1}", layer)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, clip: Tensor) -> Tensor:
         """``[B,C,T,H,W]`` normalised float -> ``[B,features]``, the mean over the T frames."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from braceexpand import braceexpand
 
-from sce_video.config import Config
+from sce_video.config.tasks import Config
 from sce_video.errors import UsageError
 from sce_video.stream.draws import keyed_generator
 from sce_video.stream.order import TrainingPlan, schedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sce_video.cli import main
-from sce_video.config import configs_folder
+from sce_video.config.load import configs_folder
 
 keys = pytest.importorskip("sce_video.config.keys", reason="comes with the tables of keys")
 

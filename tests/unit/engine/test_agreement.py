@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from sce_video.config import PretrainConfig
+from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.agreement import NOT_TAKEN, Agreement, Reason, StepLoss, allowed_bad, decide
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import Interrupted, SceVideoError

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from sce_video.config import PretrainConfig
+from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.clip_task import encoder_spec, find_start, fresh_trunk, start_from
 from sce_video.engine.pretrain import build_siamese
 from sce_video.engine.supervised import build_classifier

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sce_video.config import load_pretraining
+from sce_video.config.load import load_pretraining
 from sce_video.engine import cost as costs
 from sce_video.engine.cost import cost
 from sce_video.engine.pretrain import build_siamese

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sce_video.config import PretrainConfig
+from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.ds_config import deepspeed_config
 from sce_video.errors import UsageError
 

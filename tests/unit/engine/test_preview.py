@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sce_video.config import load_pretraining
+from sce_video.config.load import load_pretraining
 from sce_video.engine.preview import describe
 from sce_video.stream.data import planned_data
 from tests.runs import TRAIN, run

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sce_video.config import PretrainConfig
+from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import UsageError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sce_video.config import SupervisedConfig
+from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.cost import cost
 from sce_video.engine.preview import describe
 from sce_video.engine.runtime import Runtime

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sce_video.config import SupervisedConfig, dump_config
+from sce_video.config.load import dump_config
+from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.runtime import Runtime
 from sce_video.evals.kept import FEATURES_NAME, ROWS_NAME
 from sce_video.evals.request import Request

@@ -38,8 +38,8 @@ def test_the_files_are_what_others_read(whole: tuple[Path, Any], made: Path) -> 
     assert {p.name for p in folder.iterdir()} == {"features.safetensors", "rows.parquet"}
     # Each row is its own video's: computed alone, one view after the other.
     request = request_for(made)
-    trunk, spec = {"": request.encoder.trunk}, request.encoder.spec
-    alone = extract(trunk, spec, index, np.array([7]), request.views)[""].values
+    trunk, spec = request.encoder.trunk, request.encoder.spec
+    alone = extract(trunk, spec, index, np.array([7]), request.views).values
     torch.testing.assert_close(features[7:8], alone, rtol=1e-5, atol=1e-6)
     assert (features[7] - features[6]).norm() > 1e-3 * features[6].norm()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sce_video.config import PretrainConfig
+from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.pretrain import build_siamese
 from sce_video.model.branches import Branch, LabBranch, Siamese, SiameseOutput
 from sce_video.model.splitbn import SplitBatchNorm2d

@@ -14,8 +14,8 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 from torchvision.models.video import r2plus1d_18
 
-from sce_video.config import ModelConfig
 from sce_video.config.recipes import RECIPES
+from sce_video.config.sections import ModelConfig
 from sce_video.config.trunks import TRUNKS
 from sce_video.errors import UsageError
 from sce_video.model.trunks import build_trunk

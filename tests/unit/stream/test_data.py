@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sce_video.config import load_config
+from sce_video.config.load import load_config
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.data import open_data

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import functional as tv
 
-from sce_video.config import load_config
+from sce_video.config.load import load_config
 from sce_video.config.recipes import RandomResizedCrop
 from sce_video.errors import UsageError
 from sce_video.shard.__main__ import main as shard

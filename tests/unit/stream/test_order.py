@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sce_video.config import load_config
+from sce_video.config.load import load_config
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.order import BatchPlan, Position, batch_plan, epoch_order

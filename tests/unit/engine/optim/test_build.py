@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sce_video.config import OptimConfig
+from sce_video.config.sections import OptimConfig
 from sce_video.engine.optim.build import build_optimizer
 from sce_video.engine.optim.lars import LARS
 

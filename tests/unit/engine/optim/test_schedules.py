@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sce_video.config import PretrainConfig
+from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.optim.schedules import (
     cosine,
     cosine_momentum,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sce_video.config import load_config
+from sce_video.config.load import load_config
 from sce_video.config.recipes import RandomResizedCrop
 from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ClipTiming, RandomClips

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sce_video.config import load_config
+from sce_video.config.load import load_config
 from sce_video.errors import UsageError
 from sce_video.stream.data import open_data
 from sce_video.stream.foreign.plan import ForeignPlan, expand, is_foreign
