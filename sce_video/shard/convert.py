@@ -26,7 +26,7 @@ from sce_video.shard.sources import Record
 from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.shard.writer import TarWriter
-from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, split_counts, write_table
+from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, write_table
 from sce_video.shardset.manifest import (
     REJECTS_NAME,
     Manifest,
@@ -36,6 +36,7 @@ from sce_video.shardset.manifest import (
     write_rejects,
 )
 from sce_video.shardset.rows import index_row, read_rows
+from sce_video.shardset.splits import split_counts
 from sce_video.video.encode import SLOWER
 
 WALL_LIMIT = 3_600.0
@@ -233,7 +234,7 @@ class _Conversion:
             plan_digest=plan.digest,
             encode=plan.settings.encode,
             classes=plan.classes,
-            splits=split_counts(table),
+            splits=split_counts(table, plan.columns),
             samples=len(table),
             rejected=count_rejects(rejects),
             index_sha256=sha256_file(folder / INDEX_NAME),

@@ -15,7 +15,7 @@ from sce_video.progress import Progress
 from sce_video.shard.convert import WALL_LIMIT
 from sce_video.shard.pool import Pool
 from sce_video.shard.verify_shard import MediaJob, verify_media, verify_shard
-from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards, split_counts
+from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards
 from sce_video.shardset.manifest import (
     CLASSES_NAME,
     MANIFEST_NAME,
@@ -24,6 +24,7 @@ from sce_video.shardset.manifest import (
     count_rejects,
     read_rejects,
 )
+from sce_video.shardset.splits import split_counts
 
 
 def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
@@ -98,7 +99,8 @@ def _verify_texts(shards: ShardIndex) -> Iterator[str]:
 def _verify_table(shards: ShardIndex) -> Iterator[str]:
     """The counts of the manifest against the rows of the index."""
     manifest, index = shards.manifest, shards.folder / INDEX_NAME
-    if split_counts(shards.table) != manifest.splits or len(shards) != manifest.samples:
+    counts = split_counts(shards.table, shards.split_columns)
+    if counts != manifest.splits or len(shards) != manifest.samples:
         yield f"{shards.folder / MANIFEST_NAME}: its counts are not those of the index"
     rows = Counter(shards.strings("shard"))
     for entry in manifest.shards:

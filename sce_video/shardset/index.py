@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from sce_video.errors import UsageError, VerificationError
 from sce_video.files import sha256_file, write_whole
 from sce_video.shardset.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, read_manifest
 from sce_video.shardset.published import PUBLISHED
+from sce_video.shardset.splits import split_rows
 
 INDEX_NAME = "index.parquet"
 IMAGE_EXTENSIONS = ("jpg", "png")
@@ -64,15 +64,6 @@ def index_table(rows: Sequence[IndexRow], split_columns: Sequence[str]) -> pa.Ta
     return pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
 
 
-def split_counts(table: pa.Table) -> dict[str, dict[str, int]]:
-    """Split column -> samples by value; a sample in no value is not counted."""
-    counts = {}
-    for name in table.column_names[len(FIXED_COLUMNS) :]:
-        own = Counter(value for value in table.column(name).to_pylist() if value)
-        counts[name] = dict(sorted(own.items()))
-    return counts
-
-
 def write_table(path: Path, table: pa.Table) -> None:
     """Write an index as parquet, as :func:`write_whole`; the bytes depend on its rows only."""
     data = pa.BufferOutputStream()
@@ -112,25 +103,8 @@ class ShardIndex:
         return cast("list[str]", self.table.column(column).to_pylist())
 
     def rows(self, split: str | None) -> NDArray[np.int64]:
-        """Row numbers of a split, ascending.
-
-        Args:
-            split: ``VALUE`` of column ``split``, ``COLUMN:VALUE``, or None for all rows.
-
-        Raises:
-            UsageError: unknown column, or no sample has the value.
-        """
-        if split is None:
-            return np.arange(len(self), dtype=np.int64)
-        column, _, value = split.rpartition(":")
-        column = column or "split"
-        if column in self.split_columns:
-            found = np.flatnonzero(pc.equal(self.table.column(column), value).to_numpy())
-            if len(found):
-                return found.astype(np.int64)
-        known = split_counts(self.table)
-        has = ", ".join(f"{name}:{value}" for name in known for value in known[name]) or "none"
-        raise UsageError(f"{self.name}: no split '{split}'; it has {has}; no split takes all")
+        """Row numbers of a split, ascending; see :func:`split_rows`."""
+        return split_rows(self.table, self.split_columns, split, self.name)
 
     @property
     def images(self) -> bool:
