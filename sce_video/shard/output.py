@@ -39,8 +39,7 @@ class JournalEntry(NamedTuple):
     """One finished shard; without samples it has no file."""
 
     shard: ShardEntry
-    rejects: tuple[tuple[str, str], ...]
-    """(path, reason)."""
+    rejects: tuple[tuple[str, str], ...]  # (path, reason)
 
 
 @contextmanager

@@ -39,10 +39,8 @@ class Settings:
     dataset: str
     samples_per_shard: int | None = None
     """None = :data:`SAMPLES_PER_SHARD`."""
-    limit: int | None = None
-    """Take the first samples of the plan only."""
-    encoding: Encoding | None = None
-    """None = ``copy``: keep every file's bytes."""
+    limit: int | None = None  # take the first samples of the plan only
+    encoding: Encoding | None = None  # None = ``copy``: keep every file's bytes
     limits: Limits = field(default_factory=Limits)
 
     @property

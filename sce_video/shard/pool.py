@@ -33,8 +33,7 @@ _LOOK_AHEAD = 4
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    number: int = -1
-    """Number of the job it works on; -1 = idle."""
+    number: int = -1  # number of the job it works on; -1 = idle
     since: float = 0.0
 
 
@@ -45,12 +44,9 @@ class Pool(Generic[Job, Result]):
     function: Callable[[Job], Result]
     """Picklable; runs in the workers. Its exceptions end the conversion."""
     _: KW_ONLY
-    workers: int
-    """How many processes."""
-    wall_limit: float
-    """Seconds after which a silent worker counts as hanging."""
-    name: Callable[[Job], str] = str
-    """Job -> what to call it in an error."""
+    workers: int  # how many processes
+    wall_limit: float  # seconds after which a silent worker counts as hanging
+    name: Callable[[Job], str] = str  # job -> what to call it in an error
     on_death: Callable[[Job, int], Result | None] = lambda job, code: None
     """Job, exit code -> the result of a job whose death has a known meaning, else None."""
     _workers: list[_Worker] = field(default_factory=list, init=False)

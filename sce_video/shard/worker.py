@@ -27,10 +27,8 @@ class FileJob:
 
     record: Record
     limits: Limits = field(default_factory=Limits)
-    encoding: Encoding | None = None
-    """None = keep the file's bytes."""
-    copy: Path | None = None
-    """What to read instead of its archive: that one, unzipped."""
+    encoding: Encoding | None = None  # None = keep the file's bytes
+    copy: Path | None = None  # what to read instead of its archive: that one, unzipped
 
     def __str__(self) -> str:
         """What errors call it."""
@@ -42,10 +40,8 @@ class FileJob:
 class Accepted:
     """A file that decodes cleanly."""
 
-    data: bytes
-    """The media member of its sample."""
-    idx: bytes
-    """The packet index; empty = none."""
+    data: bytes  # the media member of its sample
+    idx: bytes  # the packet index; empty = none
     fields: dict[str, Any]
     """What its json says of the media member; transcoded, of the raw file as ``source``, too."""
 

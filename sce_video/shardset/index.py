@@ -77,8 +77,7 @@ class ShardIndex:
 
     folder: Path
     manifest: Manifest
-    digest: str
-    """sha256 of manifest.json: what an epoch's order and a checkpoint are keyed by."""
+    digest: str  # sha256 of manifest.json: what an epoch's order and a checkpoint are keyed by
     table: pa.Table
 
     def __len__(self) -> int:

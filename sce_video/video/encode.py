@@ -49,8 +49,7 @@ _TURNS: dict[int, list[tuple[str, str | None]]] = {
 class Encoding:
     """Settings of one transcoded set."""
 
-    short_side: int = 256
-    """Pixels; smaller videos keep their size."""
+    short_side: int = 256  # pixels; smaller videos keep their size
     quality: Quality = "high"
 
     def describe(self) -> dict[str, str | int | float | bool]:

@@ -52,8 +52,7 @@ class Limits:
 
     bytes: int = 1 << 30
     frames: int = 500_000
-    pixels: int = MAX_PIXELS
-    """Per frame."""
+    pixels: int = MAX_PIXELS  # per frame
     cpu_seconds: int = 1_200
     min_frames: int = 2
 
@@ -63,10 +62,8 @@ class Video:
     """What a clip is drawn by. An image is a video of one frame and no rate."""
 
     frames: int
-    fps: float
-    """Mean rate, frames / duration; 0 for an image."""
-    height: int
-    """As displayed, as ``width``."""
+    fps: float  # mean rate, frames / duration; 0 for an image
+    height: int  # as displayed, as ``width``
     width: int
 
     @property
@@ -79,20 +76,16 @@ class Video:
 class Facts:
     """What a decoded file is."""
 
-    ext: str
-    """By content, not by name."""
+    ext: str  # by content, not by name
     codec: str
     frames: int
-    fps: float
-    """frames / duration; 0 for images."""
+    fps: float  # frames / duration; 0 for images
     width: int
     """As displayed: after rotation. Pixel aspect ratios are not applied (no decoder does)."""
     height: int
-    duration: float
-    """Seconds from the first frame's start to the last one's end; 0 for images."""
+    duration: float  # seconds from the first frame's start to the last one's end; 0 for images
     packets: PacketIndex | None = field(default=None, compare=False)
-    unindexed: str = ""
-    """Why a video has no packet index."""
+    unindexed: str = ""  # why a video has no packet index
 
 
 class Rejected(DecodeError):  # noqa: N818 (a verdict, not an error)

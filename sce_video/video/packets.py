@@ -44,22 +44,17 @@ class PacketIndex:
     codec: str
     codec_tag: str
     extradata: bytes
-    width: int
-    """As decoded: before rotation."""
+    width: int  # as decoded: before rotation
     height: int
-    rotation: int
-    """Degrees counter-clockwise that make frames upright: 0, 90, 180 or 270."""
+    rotation: int  # degrees counter-clockwise that make frames upright: 0, 90, 180 or 270
     colour: tuple[int, ...]
     """:data:`COLOUR` as the container gives it (FFmpeg's numbers)."""
-    time_base: Fraction
-    """Seconds a tick of ``pts``."""
+    time_base: Fraction  # seconds a tick of ``pts``
     pts: NDArray[np.int64]
     """Ticks from the first frame's start to this one's; 0 where a packet gives no frame."""
-    offset: NDArray[np.uint32]
-    """Bytes from the start of the media file."""
+    offset: NDArray[np.uint32]  # bytes from the start of the media file
     size: NDArray[np.uint32]
-    number: NDArray[np.int32]
-    """Place of its frame in display order, from 0; -1 = it gives none."""
+    number: NDArray[np.int32]  # place of its frame in display order, from 0; -1 = it gives none
     kind: NDArray[np.uint8]
     """:data:`KEY` and layer."""
 

@@ -37,20 +37,15 @@ def file_stem(path: str) -> str:
 class Record:
     """One file of a raw data set, on disk or in a tar."""
 
-    path: str
-    """Relative POSIX path below the root: the identity of the sample."""
-    source: Path
-    """The file to read, or the archive it lies in; appears in no output."""
-    size: int
-    """Bytes; -1 = a link to nowhere, a pipe or the like."""
-    label: int = -1
-    """Index into the classes; -1 = none."""
+    path: str  # relative POSIX path below the root: the identity of the sample
+    source: Path  # the file to read, or the archive it lies in; appears in no output
+    size: int  # bytes; -1 = a link to nowhere, a pipe or the like
+    label: int = -1  # index into the classes; -1 = none
     splits: Mapping[str, str] = field(default_factory=dict)
     """Split column -> value; a column may be absent (the sample is in none of its values)."""
     offset: int | None = None
     """None = ``source`` itself; else where its bytes begin in the tar, as stored or unzipped."""
-    key: str = ""
-    """WebDataset key; the plan gives it."""
+    key: str = ""  # WebDataset key; the plan gives it
 
     @property
     def part(self) -> Path | None:
@@ -85,11 +80,9 @@ class Scan:
     """What a source found below its root."""
 
     media: Media
-    records: tuple[Record, ...]
-    """Ordered by path."""
+    records: tuple[Record, ...]  # ordered by path
     classes: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    """Split columns, in the order of the index."""
+    columns: tuple[str, ...] = ()  # split columns, in the order of the index
     rejects: tuple[tuple[str, str], ...] = ()
     """(path, reason) of what is left out; of what is listed twice, the first listing holds."""
 
@@ -98,12 +91,10 @@ class Scan:
 class Options:
     """What a user may ask of a source; each source takes some of it (:class:`Source`)."""
 
-    splits: tuple[str, ...] = ()
-    """Values of column ``split`` to take; empty = all that are present."""
+    splits: tuple[str, ...] = ()  # values of column ``split`` to take; empty = all that are present
     csv: Path | None = None
     unlabelled: bool = False
-    classes: Path | None = None
-    """List of the only classes to take."""
+    classes: Path | None = None  # list of the only classes to take
 
     def given(self) -> set[str]:
         """Names of the command line flags that were used."""
@@ -115,8 +106,7 @@ class Options:
 class Source:
     """A data set the converter knows."""
 
-    module: str
-    """Below ``sce_video.shard.sources``; imported on use."""
+    module: str  # below ``sce_video.shard.sources``; imported on use
     about: str
     flags: frozenset[str] = frozenset()
     """Flags of :class:`Options` it takes."""

@@ -50,8 +50,7 @@ class _Split:
     places: list[Path]
     """Folders of the root or what stands for it; a later one counts before an earlier."""
     listed: dict[str, str]
-    conflicting: list[str]
-    """Stems listed again with another class."""
+    conflicting: list[str]  # stems listed again with another class
 
     @cached_property
     def files(self) -> list[Record]:
