@@ -72,8 +72,16 @@ def make_shards(root: Path, videos: int = 36) -> Path:
     (root / "list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
     out = root / "shards"
     done = sce_video(
-        *("shard", "folder", "--root", str(root / "raw"), "--csv", str(root / "list.csv")),
-        *("--out", str(out), "--workers", "1"),
+        "shard",
+        "folder",
+        "--root",
+        str(root / "raw"),
+        "--csv",
+        str(root / "list.csv"),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
     )
     assert done.returncode == 0, done.stderr
     return out

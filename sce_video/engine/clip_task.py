@@ -100,7 +100,10 @@ def start_from(
     named = ", ".join(fresh[:_NAMED]) + (", ..." if len(fresh) > _NAMED else "")
     log.info(
         "run.init_from=%s: loaded all %d tensors of the trunk; %d others start fresh: %s",
-        *(config.run.init_from, len(tensors), len(fresh), named or "none"),
+        config.run.init_from,
+        len(tensors),
+        len(fresh),
+        named or "none",
     )
     if found.note:
         log.info("%s", found.note)

@@ -25,9 +25,15 @@ def test_train_stop_and_go_on(tmp_path: Path) -> None:
     config = write_config(tmp_path / "tiny.yaml", tmp_path)
     with serving(tmp_path / "served") as server:
         command = (
-            *(sys.executable, TRAIN, "--config", str(config), f"run.dir={tmp_path / 'run'}"),
-            *(f"data.shards={server.url}/{{0..1}}.tar", "data.split=null"),
-            *("data.epoch_samples=12", f"data.cache={tmp_path / 'cache'}"),
+            sys.executable,
+            TRAIN,
+            "--config",
+            str(config),
+            f"run.dir={tmp_path / 'run'}",
+            f"data.shards={server.url}/{{0..1}}.tar",
+            "data.split=null",
+            "data.epoch_samples=12",
+            f"data.cache={tmp_path / 'cache'}",
         )
         done = run(*command, "run.max_steps=1")
         assert done.returncode == 0, done.stderr

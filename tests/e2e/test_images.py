@@ -25,20 +25,33 @@ def test_images_go_the_whole_path(tmp_path: Path) -> None:
         Image.fromarray(pixels).resize((60, 50)).save(tmp_path / f"raw/{i}.jpg")
     (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
     done = sce_video(
-        *("shard", "folder", "--root", str(tmp_path / "raw"), "--csv", str(tmp_path / "list.csv")),
-        *("--out", str(tmp_path / "shards")),
+        "shard",
+        "folder",
+        "--root",
+        str(tmp_path / "raw"),
+        "--csv",
+        str(tmp_path / "list.csv"),
+        "--out",
+        str(tmp_path / "shards"),
     )
     assert done.returncode == 0, done.stderr
     config = write_config(tmp_path / "tiny.yaml", tmp_path / "shards")
     done = run(
-        *(sys.executable, TRAIN, "--config", str(config), f"run.dir={tmp_path / 'run'}"),
-        *("clip=null", "augment.recipe=imagenet_two_view", "augment.size=32", "run.max_steps=2"),
+        sys.executable,
+        TRAIN,
+        "--config",
+        str(config),
+        f"run.dir={tmp_path / 'run'}",
+        "clip=null",
+        "augment.recipe=imagenet_two_view",
+        "augment.size=32",
+        "run.max_steps=2",
     )
     assert done.returncode == 0, done.stderr
     assert "24 images" in done.stdout
     assert "2 crops of an image, 32 px" in done.stdout
     done = sce_video(
-        *("retrieve", "--encoder", str(tmp_path / "run"), "--shards", str(tmp_path / "shards"))
+        "retrieve", "--encoder", str(tmp_path / "run"), "--shards", str(tmp_path / "shards")
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run/retrieval/retrieval.json").read_text())

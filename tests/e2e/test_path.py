@@ -25,7 +25,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("path")
     config = write_config(root / "tiny.yaml", make_shards(root))
     done = run(
-        *(sys.executable, TRAIN, "--config", str(config), f"run.dir={root / 'run'}"),
+        sys.executable,
+        TRAIN,
+        "--config",
+        str(config),
+        f"run.dir={root / 'run'}",
         WANDB_MODE="offline",
     )
     assert done.returncode == 0, done.stderr
@@ -44,8 +48,14 @@ def test_a_run_leaves_what_the_readme_lists(finished: Path) -> None:
     folder = finished / "run"
     names = {p.name for p in folder.iterdir()}
     assert {
-        *("config.yaml", "deepspeed.json", "metrics.jsonl", "checkpoints", "samples"),
-        *("encoder.safetensors", "status.json", "wandb"),
+        "config.yaml",
+        "deepspeed.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "samples",
+        "encoder.safetensors",
+        "status.json",
+        "wandb",
     } <= names
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 9))
@@ -166,14 +176,20 @@ def test_bare_commands_without_data_name_the_next_one(tmp_path: Path) -> None:
 
 def test_a_foreign_encoder_and_a_used_folder_are_refused(finished: Path) -> None:
     again = run(
-        *(sys.executable, TRAIN, "--config", str(finished / "tiny.yaml")),
+        sys.executable,
+        TRAIN,
+        "--config",
+        str(finished / "tiny.yaml"),
         f"run.dir={finished / 'run'}",
     )
     assert again.returncode == 2
     assert "run.resume=true" in again.stderr
     wrong = sce_video(
-        *("retrieve", "--encoder", str(finished / "tiny.yaml")),
-        *("--shards", str(finished / "shards")),
+        "retrieve",
+        "--encoder",
+        str(finished / "tiny.yaml"),
+        "--shards",
+        str(finished / "shards"),
     )
     assert wrong.returncode == 2
     assert "not an encoder" in wrong.stderr
@@ -181,8 +197,15 @@ def test_a_foreign_encoder_and_a_used_folder_are_refused(finished: Path) -> None
 
 def test_bank_and_queries_must_differ(finished: Path) -> None:
     done = sce_video(
-        *("knn", "--encoder", str(finished / "run"), "--shards", str(finished / "shards")),
-        *("--bank", "train", "--queries", "train"),
+        "knn",
+        "--encoder",
+        str(finished / "run"),
+        "--shards",
+        str(finished / "shards"),
+        "--bank",
+        "train",
+        "--queries",
+        "train",
     )
     assert done.returncode == 2
     assert "train and train share 24 samples" in done.stderr
@@ -204,22 +227,43 @@ def test_real_ucf101_and_kinetics_go_the_whole_path(real_data: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     kinetics = run(
         *module,
-        *("kinetics400", "--root", str(real_data / "kinetics400"), "--split", "val"),
-        *("--out", str(tmp_path / "k400")),
+        "kinetics400",
+        "--root",
+        str(real_data / "kinetics400"),
+        "--split",
+        "val",
+        "--out",
+        str(tmp_path / "k400"),
         PYTHONPATH=HERE,
     )
     assert kinetics.returncode == 0, kinetics.stderr
     manifest = json.loads((tmp_path / "k400/manifest.json").read_text())
     assert (manifest["samples"], manifest["rejected"]["missing"]) == (8, 19_898)
     train = run(
-        *(str(BIN / "deepspeed"), "--num_gpus", "2", TRAIN, "--config", "configs/demo.yaml"),
-        *(f"data.shards={shards}", "data.split=split1:train", f"run.dir={tmp_path / 'ucf'}"),
+        str(BIN / "deepspeed"),
+        "--num_gpus",
+        "2",
+        TRAIN,
+        "--config",
+        "configs/demo.yaml",
+        f"data.shards={shards}",
+        "data.split=split1:train",
+        f"run.dir={tmp_path / 'ucf'}",
         "run.max_steps=5",
     )
     assert train.returncode == 0, train.stderr
     found = sce_video(
-        *("retrieve", "--encoder", str(tmp_path / "ucf"), "--shards", str(shards)),
-        *("--split", "1", "--out", str(tmp_path / "retrieval"), "--clips", "2"),
+        "retrieve",
+        "--encoder",
+        str(tmp_path / "ucf"),
+        "--shards",
+        str(shards),
+        "--split",
+        "1",
+        "--out",
+        str(tmp_path / "retrieval"),
+        "--clips",
+        "2",
     )
     assert found.returncode == 0, found.stderr
     result = json.loads((tmp_path / "retrieval/retrieval.json").read_text())

@@ -61,8 +61,21 @@ def test_stages_of_a_pretraining(config: Path, tmp_path: Path) -> None:
     result = measured(config, tmp_path)
     check_sums(result)
     assert result.keys() == {
-        *("machine", "device", "threads", "shards", "trunk", "batch_size", "workers"),
-        *("samples", "steps", "stages", "run", "waiting", "slowest", "bound", "workers_needed"),
+        "machine",
+        "device",
+        "threads",
+        "shards",
+        "trunk",
+        "batch_size",
+        "workers",
+        "samples",
+        "steps",
+        "stages",
+        "run",
+        "waiting",
+        "slowest",
+        "bound",
+        "workers_needed",
     }
     assert (result["batch_size"], result["workers"], result["steps"]) == (12, 1, 2)
     assert result["samples"] == 36  # whole micro-batches, 32 samples at least

@@ -253,7 +253,10 @@ def test_every_command_has_its_test() -> None:
     unused = [p for p in LEFT_OUT if not any(re.search(p, line) for line in lines)]
     assert unused == []
     assert {kind_of(words) for page in PAGES for words in page.commands()} == {
-        *("left out", "launched", "planned", "run")
+        "left out",
+        "launched",
+        "planned",
+        "run",
     }
 
 

@@ -50,7 +50,10 @@ def test_a_config_is_complete_and_its_protocol_the_published_one(path: Path) -> 
     assert {"recipe", "antialias"} <= set(given["augment"])
     assert given["head"].keys() == {"dropout"}
     assert set(type(optim).model_fields) - set(given["optim"]) <= {
-        *("decay_epochs", "warmup_start_lr", "final_lr", "clip_norm")
+        "decay_epochs",
+        "warmup_start_lr",
+        "final_lr",
+        "clip_norm",
     }
     moco = path.stem.endswith("moco")
     protocol = MOCO if moco else PROTOCOLS[config.task, config.clip is None]

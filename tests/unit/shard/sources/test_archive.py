@@ -27,7 +27,11 @@ def test_members_and_where_they_lie(name: str, tmp_path: Path) -> None:
     archive = tar(tmp_path / name, {**files, **skipped, "b//last.mp4": b"end"})
     found = members(archive)
     assert [f.path for f in found] == [
-        *("train/a.mp4", "train/b/c.mp4", f"train/{long}", "train/é'\"日.mp4", "train/b/last.mp4")
+        "train/a.mp4",
+        "train/b/c.mp4",
+        f"train/{long}",
+        "train/é'\"日.mp4",
+        "train/b/last.mp4",
     ]
     data = archive.read_bytes() if name == "a.tar" else gzip.decompress(archive.read_bytes())
     for file, content in zip(found, [*files.values(), b"end"], strict=True):
