@@ -20,6 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name lists of plain values by what they hold, not by their place in the parameters."""
+    if isinstance(val, list | tuple) and all(isinstance(v, str | int | float | None) for v in val):
+        return " ".join(map(str, val))[:60] or "none"
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse names of tests that change from process to process: workers would not agree on them.
 
@@ -27,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         UsageError: the name of a parametrised test holds an address.
     """
     for item in items:
-        if re.search(r"\bat 0x[0-9a-f]+|<[a-z]+ ", item.nodeid):
+        if re.search(r"\bat 0x[0-9a-f]+|<(function|lambda|bound|class|\w+ object)", item.nodeid):
             raise pytest.UsageError(f"{item.nodeid}: give its parameters ids")
 
 

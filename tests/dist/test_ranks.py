@@ -61,6 +61,7 @@ def two_ranks(config: Path) -> Path:
     return train(config, "deepspeed", LAUNCHERS["deepspeed"])
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one(two_ranks: Path, alone: Path) -> None:
     # This small network amplifies a rounding error about a hundredfold a step; a gradient that
     # is not averaged, a norm of half a parameter or a BN that is not synced shows as order one.

@@ -71,7 +71,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
         pytest.param("r2plus1d_18", 0, 2, "fp32", marks=pytest.mark.slow),
         pytest.param("r3d_50", 1, 2, "fp32", marks=pytest.mark.slow),
         pytest.param("resnet18", 2, 2, "fp32", marks=pytest.mark.slow),
-        ("r3d_18", 3, 2, "fp32"),
+        pytest.param("r3d_18", 3, 2, "fp32", marks=pytest.mark.slow),
     ],
 )
 def test_checkpointed_activations(
