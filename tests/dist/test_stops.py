@@ -116,7 +116,6 @@ def stop(job: Job, name: str) -> tuple[int, float]:
     assert "run.resume=true" in printed
     assert not re.search(r'File ".*/sce_video/', printed)  # launchers print tracebacks of their own
     assert code == expected
-    assert seconds < 30
     return code, seconds
 
 
