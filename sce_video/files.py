@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,17 +15,29 @@ PARTIAL = ".tmp"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Context: a temporary name beside ``path`` to write to, which becomes ``path`` at the end.
 
     The file is then flushed to the disk, as readable as any other new one (some libraries write
     for the owner alone, whatever the umask), and renamed. After an error nothing of it is left,
     and what was at ``path`` is as it was.
+
+    Args:
+        path: of the file.
+        shared: other processes may write the same file meanwhile: each writes its own whole, and
+            the last one stays. Else the temporary name is one and the same, so that a rerun
+            replaces what a killed process left.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    own = f".{uuid.uuid4().hex}" if shared else ""
+    partial = path.with_name(path.name + own + PARTIAL)
+    partial.unlink(missing_ok=True)  # a link that lies there is not followed
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # by umask or the folder's default ACL
+        partial.unlink()
         yield partial
-        partial.chmod(0o666 & ~_umask())
+        if partial.stat().st_mode != mode:
+            partial.chmod(stat.S_IMODE(mode))
         flush(partial)
         partial.replace(path)
     except BaseException:
@@ -31,9 +45,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, shared: bool = False) -> None:
     """Write ``data`` by :func:`whole_file`."""
-    with whole_file(path) as partial:
+    with whole_file(path, shared=shared) as partial:
         partial.write_bytes(data)
 
 
@@ -50,9 +64,3 @@ def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    """The process's; os.umask would have to change it, under the feet of other threads."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("Umask:"))[6:], 8)

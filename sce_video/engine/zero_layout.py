@@ -81,7 +81,7 @@ def _partitions(optimizer: Any, names: dict[int, str]) -> Iterator[Segment]:
         if hasattr(optimizer, "round_robin_bit16_offsets"):  # DeepSpeed 0.19.7 and later
             offsets = optimizer.round_robin_bit16_offsets[i]
         else:
-            offsets = accumulate((p.numel() for p in parameters[:-1]), initial=0)
+            offsets = [0, *accumulate(p.numel() for p in parameters)][: len(parameters)]
         for p, offset in zip(parameters, offsets, strict=True):
             low, high = max(offset, begin), min(offset + p.numel(), end)
             if low < high:

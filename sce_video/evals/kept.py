@@ -107,18 +107,17 @@ def _names(index: ShardIndex, rows: NDArray[np.int64]) -> set[str]:
 
 
 def _keep(request: Request, whole: Features) -> None:
-    write_table(request.folder / ROWS_NAME, sample_table(request.index, whole.rows))
+    rows = sample_table(request.index, whole.rows)
+    write_table(request.folder / ROWS_NAME, rows, shared=True)
     about = {**request.protocol(), "split": request.split, "samples": len(whole.rows)}
     _write(request.folder / FEATURES_NAME, whole, about)
 
 
 def _write(path: Path, found: Features, about: dict[str, Any], **more: Tensor) -> None:
     """Write features without their labels; the header has ``about`` and what is missing."""
-    own = path.with_name(uuid.uuid4().hex)  # others may write the same
     tensors = {"features": found.values.contiguous(), "rows": torch.from_numpy(found.rows), **more}
-    with whole_file(own) as partial:
+    with whole_file(path, shared=True) as partial:
         save_file(tensors, partial, {"sce_video": json.dumps({**about, "missing": found.missing})})
-    own.replace(path)
 
 
 def _read(path: Path) -> Features:

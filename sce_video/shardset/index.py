@@ -64,11 +64,11 @@ def index_table(rows: Sequence[IndexRow], split_columns: Sequence[str]) -> pa.Ta
     return pa.Table.from_pylist(list(rows), schema=index_schema(split_columns))
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table, *, shared: bool = False) -> None:
     """Write an index as parquet, as :func:`write_whole`; the bytes depend on its rows only."""
     data = pa.BufferOutputStream()
     pq.write_table(table.combine_chunks(), data, compression="zstd", write_statistics=False)
-    write_whole(path, data.getvalue())
+    write_whole(path, data.getvalue(), shared=shared)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 LABEL_MEMBERS = ("cls", "json")
@@ -24,16 +24,16 @@ def class_name(label: str) -> str | None:
     return None if name in ("", "-1") else name
 
 
-def stated_classes(sample: Mapping[str, bytes]) -> list[str]:
+def stated_classes(sample: Mapping[str, bytes]) -> Iterator[str]:
     """Names that a sample gives its class, the one that counts first; none where it has no class.
 
-    What ``cls`` says counts, else the ``class``, else the ``label`` in ``json``. Numbers are names
-    as they are written.
+    What ``cls`` says counts, else the ``class``, else the ``label`` in ``json``; what comes after
+    the one that is taken is not looked at. Numbers are names as they are written.
 
     Args:
         sample: extension -> bytes of its members, :data:`LABEL_MEMBERS` or more.
 
-    Raises:
+    Raises (while iterating):
         LabelError: a member is not readable, or holds something else than a number or a name.
     """
     try:
@@ -44,8 +44,9 @@ def stated_classes(sample: Mapping[str, bytes]) -> list[str]:
     except (ValueError, RecursionError) as error:
         raise LabelError(str(error)) from error
     fields = fields if isinstance(fields, dict) else {}
-    names = [_json_class(key, fields.get(key)) for key in ("class", "label")]
-    return [name for name in names if name is not None]
+    for key in ("class", "label"):
+        if (name := _json_class(key, fields.get(key))) is not None:
+            yield name
 
 
 def _json_class(key: str, value: Any) -> str | None:
@@ -64,13 +65,16 @@ def class_number(names: Iterable[str]) -> int:
 
     So a sample gets a number of its own, without a list of all classes: a name alone gives none.
     """
-    numbers = (int(name) for name in names if name.isdecimal() and len(name) <= _DIGITS)
-    return next(numbers, -1)
+    return next((int(name) for name in names if _is_number(name)), -1)
 
 
 def number_classes(names: Iterable[str]) -> dict[str, int]:
     """Class name -> label: names that are all whole numbers in their order, others sorted."""
     classes = sorted(set(names))
-    if all(name.removeprefix("-").isdecimal() for name in classes):
+    if all(_is_number(name.removeprefix("-")) for name in classes):
         classes.sort(key=int)
     return {name: label for label, name in enumerate(classes)}
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) <= _DIGITS

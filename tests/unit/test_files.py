@@ -49,3 +49,33 @@ def test_the_umask_holds(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"theirs")
+    (tmp_path / f"a{PARTIAL}").symlink_to(tmp_path / "other")
+    write_whole(tmp_path / "a", b"ours")
+    assert (tmp_path / "other").read_bytes() == b"theirs"
+    assert not (tmp_path / "a").is_symlink()
+    assert (tmp_path / "a").read_bytes() == b"ours"
+
+
+def test_several_may_write_a_shared_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with whole_file(path, shared=True) as first, whole_file(path, shared=True) as second:
+        assert first != second
+        first.write_bytes(b"first")
+        second.write_bytes(b"second")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert path.read_bytes() == b"first"  # the one that ended last
+
+
+def test_modes_are_left_alone_where_they_are_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("this file system has no modes")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    write_whole(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x"

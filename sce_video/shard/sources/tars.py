@@ -50,7 +50,7 @@ def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
                 if field in LABEL_MEMBERS and raw.seek(file.offset or 0) >= 0
             }
             try:
-                label = next(iter(stated_classes(texts)), "")
+                label = next(stated_classes(texts), "")
             except LabelError as error:
                 what = f"{tar.source}: {key}: its label is not readable ({error})"
                 raise UsageError(what) from error

@@ -6,6 +6,7 @@ Resume is by shard: a run that goes on starts with a fresh order of all tars.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import random
 import time
@@ -31,6 +32,8 @@ from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
 from sce_video.video.decode import DecodeError
 from sce_video.video.facts import peek
 
+log = logging.getLogger("sce_video")
+
 VIDEOS = ("mp4", "mov", "mkv", "webm", "avi", "mpg")
 IMAGES = ("jpg", "jpeg", "png")
 _SHUFFLE = 64  # samples of a reader that are mixed, undecoded
@@ -45,6 +48,7 @@ class TarSample:
     name: str  # shard/key; the shard alone where it is damaged
     data: bytes = b""
     label: int = -1  # a number that the sample itself gives its class
+    unlabelled: str = ""  # why its label is not read
     problem: str = ""
 
     @property
@@ -63,12 +67,15 @@ class ForeignClips(IterableDataset[ClipBatch]):
         self.plan, self.sampler, self.consumed = plan, sampler, consumed
         self.antialias = antialias
         self.media = IMAGES if plan.images else VIDEOS
+        self._tells = False  # of the first label that is not readable
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """In a worker, every n-th micro-batch of the rank, as the loader takes them in turn."""
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        stream = self._stream(self.plan.rank * workers + worker, self.plan.ranks * workers)
+        reader = self.plan.rank * workers + worker
+        self._tells = reader == 0
+        stream = self._stream(reader, self.plan.ranks * workers)
         for _ in range(worker, self.plan.micro_batches_left(self.consumed), workers):
             yield self._batch(stream)
 
@@ -84,6 +91,9 @@ class ForeignClips(IterableDataset[ClipBatch]):
                 specs = self.sampler(peek(sample.data), number, sample.number)
                 clips = make_clips(sample.data, specs, antialias=self.antialias)
                 made.append((number, sample, clips))
+                if sample.unlabelled and self._tells:  # pretraining needs none: it is said once
+                    self._tells = False
+                    log.warning("%s: %s; it counts as none", sample.name, sample.unlabelled)
             except DecodeError as error:
                 bad.append((sample.name, str(error)))
                 if len(bad) > _MOST_BAD:
@@ -184,7 +194,8 @@ def _sample(
         try:  # a name alone gives no class number: -1, as without a class
             return TarSample(name, fields[found[0]], class_number(stated_classes(fields)))
         except LabelError as error:
-            return TarSample(name, problem=f"its label is not readable ({error})")
+            why = f"its label is not readable ({error})"
+            return TarSample(name, fields[found[0]], unlabelled=why)
     problem = "no video or image"
     if found:
         problem = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"

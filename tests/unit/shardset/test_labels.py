@@ -27,8 +27,8 @@ from sce_video.stream.foreign.clips import VIDEOS, tar_samples
 )
 def test_a_text(text: str, expected: str | None) -> None:
     assert class_name(text) == expected
-    assert stated_classes({"cls": text.encode()}) == ([] if expected is None else [expected])
-    assert stated_classes({"json": json.dumps({"label": text}).encode()}) == (
+    assert list(stated_classes({"cls": text.encode()})) == ([] if expected is None else [expected])
+    assert list(stated_classes({"json": json.dumps({"label": text}).encode()})) == (
         [] if expected is None else [expected]
     )
 
@@ -52,15 +52,15 @@ def test_a_text(text: str, expected: str | None) -> None:
     ids=json.dumps,
 )
 def test_a_json(fields: object, expected: list[str], number: int) -> None:
-    found = stated_classes({"json": json.dumps(fields).encode(), "mp4": b"x"})
+    found = list(stated_classes({"json": json.dumps(fields).encode(), "mp4": b"x"}))
     assert found == expected
     assert class_number(found) == number
 
 
 def test_cls_counts_before_json() -> None:
-    assert stated_classes({"cls": b"-1", "json": b'{"label": 3}'}) == []
-    assert stated_classes({"cls": b"2", "json": b"{"}) == ["2"]
-    assert stated_classes({}) == []
+    assert list(stated_classes({"cls": b"-1", "json": b'{"label": 3}'})) == []
+    assert list(stated_classes({"cls": b"2", "json": b"{"})) == ["2"]
+    assert list(stated_classes({})) == []
 
 
 REFUSED = [([1, 2], "[1, 2]"), ({"a": 1}, '{"a": 1}'), (True, "true"), (False, "false")]
@@ -71,20 +71,30 @@ REFUSED += [(1.5, "1.5"), (float("nan"), "NaN"), (float("inf"), "Infinity")]
 @pytest.mark.parametrize("key", ["class", "label"])
 def test_what_is_no_label_is_refused_by_name(key: str, value: Any, shown: str) -> None:
     with pytest.raises(LabelError) as caught:
-        stated_classes({"json": json.dumps({key: value}).encode()})
+        next(stated_classes({"json": json.dumps({key: value}).encode()}))
     assert str(caught.value) == f"'{key}' in its json is {shown}, neither a whole number nor a name"
 
 
 def test_what_cannot_be_read_is_refused() -> None:
     for sample in ({"json": b"{"}, {"cls": b"\xff"}, {"json": b"[" * 100_000}):
         with pytest.raises(LabelError):
-            stated_classes(sample)
+            next(stated_classes(sample))
     with pytest.raises(LabelError) as caught:
-        stated_classes({"json": json.dumps({"class": ["x"] * 999}).encode()})
+        next(stated_classes({"json": json.dumps({"class": ["x"] * 999}).encode()}))
     assert len(str(caught.value)) < 120
 
 
+@pytest.mark.parametrize("label", [[1, 2], True, 3.5, {"a": 1}], ids=json.dumps)
+def test_a_label_behind_a_class_is_not_judged(label: object) -> None:
+    named = {"json": json.dumps({"class": "dog", "label": label}).encode()}
+    assert next(stated_classes(named)) == "dog"
+    numbered = {"json": json.dumps({"class": 7, "label": label}).encode()}
+    assert class_number(stated_classes(numbered)) == 7
+
+
 def test_numbers_are_sorted_as_numbers() -> None:
+    assert number_classes(["9" * 5000, "3"]) == {"3": 0, "9" * 5000: 1}  # too long for a number
+    assert number_classes(["10", "\u0663"]) == {"10": 0, "\u0663": 1}  # a digit, but not ours
     assert number_classes(["10", "2", "0", "2"]) == {"0": 0, "2": 1, "10": 2}
     assert number_classes(["10", "-5", "2"]) == {"-5": 0, "2": 1, "10": 2}
     assert number_classes(["07", "7", "10"]) == {"07": 0, "7": 1, "10": 2}
@@ -114,7 +124,7 @@ def test_sharding_and_streaming_agree(tmp_path: Path) -> None:
     assert scan.classes == ("0", "2", "10")
 
 
-def test_a_refused_label_names_the_file_and_makes_a_bad_sample(tmp_path: Path) -> None:
+def test_a_refused_label_names_the_file_and_streams_as_none(tmp_path: Path) -> None:
     path = tmp_path / "t.tar"
     with webdataset.TarWriter(str(path)) as tar:
         tar.write({"__key__": "a", "mp4": b"x", "json": {"label": [3]}})
@@ -127,5 +137,6 @@ def test_a_refused_label_names_the_file_and_makes_a_bad_sample(tmp_path: Path) -
     assert str(caught.value) == f"{path}: t.tar/a: {what}"
     with path.open("rb") as stream:
         bad, good = tar_samples(stream, "t", VIDEOS)
-    assert (bad.name, bad.problem) == ("t/a", what)
+    assert (bad.name, bad.data, bad.label, bad.problem) == ("t/a", b"x", -1, "")
+    assert bad.unlabelled == what
     assert (good.data, good.label, good.problem) == (b"y", -1, "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -255,3 +257,21 @@ def test_images_of_tars_without_an_index(tmp_path: Path) -> None:
     [[name, reason]] = {bad for batch in batches for bad in batch.bad}
     assert name.endswith("t.tar/8")
     assert reason == "does not decode: damaged image"
+
+
+def test_the_first_label_that_is_not_readable_is_named_once(
+    video: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        logging.getLogger("sce_video"), "propagate", True
+    )  # a run's own log ends it
+    members = [("mp4", video), ("json", b'{"label": [1]}')]
+    tar = write_tar(
+        tmp_path / "t.tar", [(f"{k}.{ext}", data) for k in "abcd" for ext, data in members]
+    )
+    batches = [*islice(ForeignClips(plan([tar]), SAMPLER, 0), 2)]
+    assert [batch.labels.tolist() for batch in batches] == [[-1] * 4] * 2
+    assert [batch.bad for batch in batches] == [[], []]
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "its label is not readable ('label' in its json is [1]" in told
+    assert told.endswith("it counts as none")
