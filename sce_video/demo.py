@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from sce_video.evals.features import Features
 
-_MARKER = ".sce-video-demo"
-"""A folder with this file is the demo's own, and may be replaced."""
+_MARKER = ".sce-video-demo"  # a folder with this file is the demo's own, and may be replaced
 
 _VIDEOS = len(CLASSES) * (TRAIN_PER_CLASS + TEST_PER_CLASS)
 _CLIPS = 3  # evaluation clips a video, one centre crop each

@@ -88,8 +88,8 @@ def _check_library(spec: EncoderSpec, library: str) -> None:
     known = TRUNKS[spec.trunk]
     if spec.colour == "lab":
         why = "the encoder is two trunks, of lightness and of colour"
-    elif not known.same or known.library != library:
-        why = f"{spec.trunk} is {known.library if known.same else 'no other library'}'s"
+    elif not known.same or known.whose != library:
+        why = f"{spec.trunk} is {known.whose if known.same else 'no other library'}'s"
     elif spec.width != 64:
         why = (
             f"its {spec.trunk} has width 64, not {spec.width}; the names of the layers are the same"

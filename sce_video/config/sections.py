@@ -227,7 +227,9 @@ class TrainConfig(Section):
     compile: bool = key(False, "trunks by torch.compile; ZeRO stages 0 to 2")
     save_every: Count = key(1, "epochs between checkpoints; the last is always saved")
     keep: Count = key(3, "newest checkpoints that are kept")
-    keep_every: Count | None = key(None, "epochs between checkpoints that are kept for good")
+    keep_every: Count | None = key(
+        None, "a multiple of `save_every`: epochs between checkpoints kept for good"
+    )
 
     @model_validator(mode="after")
     def _saves_what_it_keeps(self) -> TrainConfig:

@@ -25,8 +25,8 @@ class Trunk:
     features: int  # width of its output, at width 64
     parameters: int  # without a classifier, at width 64
     module: str  # below sce_video.model.trunks, which holds a builder of the trunk's name
-    library: Literal["torchvision", "pytorchvideo"]  # whose layers, and names of layers, it has
-    same: bool  # the library has the very same network, at width 64
+    whose: Literal["torchvision", "pytorchvideo"]  # the layers, and their names, that it has
+    same: bool  # they have the very same network, at width 64
     input: Input | None = None  # None: weights of others are not known
     images: bool = False  # 2-D: takes a clip frame by frame, and averages over the frames
 

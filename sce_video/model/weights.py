@@ -61,7 +61,7 @@ def encoder_file(location: str | Path) -> tuple[str, Path | None]:
     text = str(location)
     if text.startswith(_LIBRARY):
         name, _, weights = text.removeprefix(_LIBRARY).partition("=")
-        known = [name for name, t in TRUNKS.items() if t.same and t.library == "torchvision"]
+        known = [name for name, t in TRUNKS.items() if t.same and t.whose == "torchvision"]
         if name not in known:
             raise UsageError(f"{text}: no such network; there are {', '.join(known)}")
         return name, Path(weights) if weights else None
@@ -134,7 +134,7 @@ def _spec(name: str, *, torchvisions: bool) -> EncoderSpec:
     known = TRUNKS[name]
     frames, seconds, size, recipe = cast(Input, known.input)  # recognise finds no others
     mean, std = RECIPES[recipe].stats
-    if torchvisions and known.library == "torchvision" and not known.images:
+    if torchvisions and known.whose == "torchvision" and not known.images:
         mean, std = _TORCHVISION_VIDEO
     return EncoderSpec(
         trunk=name, width=64, frames=frames, seconds=seconds, size=size, mean=mean, std=std

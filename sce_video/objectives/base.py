@@ -36,14 +36,11 @@ class Embeddings:
 class Objective(nn.Module):
     """A loss and its memory, for the trainer."""
 
-    momentum = True
-    """Whether keys come from a momentum encoder."""
+    momentum = True  # whether keys come from a momentum encoder
 
-    key_views = 2
-    """Views, the first ones, that are embedded as keys: the global ones of multi-crop."""
+    key_views = 2  # views, the first ones, that are embedded as keys: the global ones of multi-crop
 
-    symmetric = True
-    """Whether every view is a query; else all but the first."""
+    symmetric = True  # whether every view is a query; else all but the first
 
     def start_step(self, step: int) -> None:
         """Before optimizer step ``step`` (0-based): move what follows a schedule."""

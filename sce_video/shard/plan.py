@@ -37,8 +37,7 @@ class Settings:
     """What decides the content of a shard set besides the data."""
 
     dataset: str
-    samples_per_shard: int | None = None
-    """None = :data:`SAMPLES_PER_SHARD`."""
+    samples_per_shard: int | None = None  # None = ``SAMPLES_PER_SHARD``
     limit: int | None = None  # take the first samples of the plan only
     encoding: Encoding | None = None  # None = ``copy``: keep every file's bytes
     limits: Limits = field(default_factory=Limits)

@@ -25,8 +25,7 @@ Result = TypeVar("Result")
 
 _LAST_STEPS = 60.0
 """Seconds that a process which closed its pipe has to end (it may be writing a core file)."""
-_LOOK_AHEAD = 4
-"""Jobs a worker may be ahead of the oldest unfinished one; bounds the memory."""
+_LOOK_AHEAD = 4  # jobs a worker may be ahead of the oldest unfinished one; bounds the memory
 
 
 @dataclass

@@ -17,8 +17,7 @@ from typing import Any
 from sce_video.errors import SceVideoError, UsageError, first_line
 from sce_video.shard.pool import Job, Pool, Result
 
-_TRIES = 4
-"""How often a job may lose its actor."""
+_TRIES = 4  # how often a job may lose its actor
 
 
 def _import_ray() -> Any:

@@ -82,8 +82,7 @@ class Signals:
     The second one, and SIGTERM, which schedulers send, raise KeyboardInterrupt.
     """
 
-    writing = ""
-    """What a first Ctrl-C waits for; "" = nothing, it stops at once."""
+    writing = ""  # what a first Ctrl-C waits for; "" = nothing, it stops at once
     stopping = False
 
     def __enter__(self) -> Signals:

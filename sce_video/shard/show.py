@@ -18,10 +18,8 @@ from sce_video.shardset.manifest import REJECTS_NAME
 
 _ENCODE = ("mode", "quality", "short_side")
 """Of the encode settings, what people are told; the rest follows from it."""
-_JSON = 1024
-"""Bytes of a json member, padded."""
-_IDX = 7 * 1024
-"""Bytes of a packet index of some ten seconds, padded."""
+_JSON = 1024  # bytes of a json member, padded
+_IDX = 7 * 1024  # bytes of a packet index of some ten seconds, padded
 
 
 def human_bytes(count: int) -> str:

@@ -17,8 +17,7 @@ from sce_video.shard.sources import Record
 from sce_video.video.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.video.facts import Facts, Limits, Rejected, examine_image, examine_video
 
-_GRACE = 30
-"""CPU seconds over the limit after which the kernel ends a decoder that never returns."""
+_GRACE = 30  # CPU seconds over the limit after which the kernel ends a decoder that never returns
 
 
 @dataclass(frozen=True, slots=True)

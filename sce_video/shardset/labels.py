@@ -8,10 +8,8 @@ from typing import Any
 
 LABEL_MEMBERS = ("cls", "json")
 """Members of a tar in which a sample's class may be."""
-_DIGITS = 18
-"""Of a class number that is read as one: as many as 64 bits hold."""
-_SHOWN = 40
-"""Characters of a wrong label in a message."""
+_DIGITS = 18  # of a class number that is read as one: as many as 64 bits hold
+_SHOWN = 40  # characters of a wrong label in a message
 
 
 class LabelError(ValueError):

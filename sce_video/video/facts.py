@@ -38,10 +38,8 @@ from sce_video.video.indexer import Indexer, Unindexable
 from sce_video.video.packets import PacketIndex
 from sce_video.video.truncation import is_cut
 
-_CLOCK_EVERY = 16
-"""Packets between two looks at the CPU time."""
-_EMPTY_VOP = 19
-"""Bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own."""
+_CLOCK_EVERY = 16  # packets between two looks at the CPU time
+_EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own
 _IMAGES = {"JPEG": ("jpg", "jpeg"), "MPO": ("jpg", "jpeg"), "PNG": ("png", "png")}
 """Pillow's names -> extension and codec; MPO is a JPEG with a second picture behind it."""
 

@@ -12,8 +12,7 @@ from av.video.stream import VideoStream
 from sce_video.video.bitstream import NEEDED, Role, reader
 from sce_video.video.packets import COLOUR, KEY, LAYER_SHIFT, PacketIndex
 
-_SEARCH = 64
-"""Bytes behind a packet's position in which its data may begin (block headers)."""
+_SEARCH = 64  # bytes behind a packet's position in which its data may begin (block headers)
 _SILENT = ("mpeg4",)
 """Codecs in which a packet without a frame is harmless (the empty twin of a packed picture)."""
 

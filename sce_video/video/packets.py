@@ -47,16 +47,14 @@ class PacketIndex:
     width: int  # as decoded: before rotation
     height: int
     rotation: int  # degrees counter-clockwise that make frames upright: 0, 90, 180 or 270
-    colour: tuple[int, ...]
-    """:data:`COLOUR` as the container gives it (FFmpeg's numbers)."""
+    colour: tuple[int, ...]  # ``COLOUR`` as the container gives it (FFmpeg's numbers)
     time_base: Fraction  # seconds a tick of ``pts``
     pts: NDArray[np.int64]
     """Ticks from the first frame's start to this one's; 0 where a packet gives no frame."""
     offset: NDArray[np.uint32]  # bytes from the start of the media file
     size: NDArray[np.uint32]
     number: NDArray[np.int32]  # place of its frame in display order, from 0; -1 = it gives none
-    kind: NDArray[np.uint8]
-    """:data:`KEY` and layer."""
+    kind: NDArray[np.uint8]  # ``KEY`` and layer
 
     @property
     def frames(self) -> int:

@@ -84,7 +84,7 @@ def test_their_networks_load_both_files_strictly_and_give_the_same(
     trunk: str, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", trunk, 64, "simclr", 1)
-    library = TRUNKS[trunk].library
+    library = TRUNKS[trunk].whose
     encoder = export_encoder(run)
     plain = export_encoder(run, library=library)
     assert (encoder.name, plain.name) == ("encoder.safetensors", "encoder.pth")

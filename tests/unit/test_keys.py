@@ -116,7 +116,7 @@ def test_the_page_has_a_row_for_every_trunk_objective_and_recipe() -> None:
     page = PAGE.read_text()
     for name, known in TRUNKS.items():
         [row] = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
-        assert f"| {known.features} | {known.parameters:,} | {known.library}" in row
+        assert f"| {known.features} | {known.parameters:,} | {known.whose}" in row
         assert ("ours" in row) == (not known.same)
     for name in OBJECTIVES:
         assert re.search(rf"^\| `{name}` \|", page, re.MULTILINE), name

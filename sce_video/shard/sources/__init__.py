@@ -108,8 +108,7 @@ class Source:
 
     module: str  # below ``sce_video.shard.sources``; imported on use
     about: str
-    flags: frozenset[str] = frozenset()
-    """Flags of :class:`Options` it takes."""
+    flags: frozenset[str] = frozenset()  # flags of ``Options`` it takes
 
     def scan(self, name: str, root: Path, options: Options) -> Scan:
         """List the data set below ``root``.

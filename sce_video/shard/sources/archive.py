@@ -20,8 +20,7 @@ from sce_video.shard.sources.listing import utf8
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
-_WALL_LIMIT = 86_400.0
-"""Seconds for one archive; a zipped one has to be read to its end."""
+_WALL_LIMIT = 86_400.0  # seconds for one archive; a zipped one has to be read to its end
 
 
 class _Header(tarfile.TarInfo):
