@@ -143,7 +143,11 @@ def test_clips_cut_on_a_device_are_those_of_the_cpu(
     backend: Backend, samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What data.decode=cuda does, with torchcodec on the CPU: at most a level of rounding apart."""
-    monkeypatch.setattr(cut, "decode_tensor", lambda *args: decode_tensor(*args[:3], "cpu"))
+    monkeypatch.setattr(
+        cut,
+        "decode_tensor",
+        lambda data, needed, packets, _: decode_tensor(data, needed, packets, "cpu"),
+    )
     data, index, truth = samples["b-frames"]
     video = Video(len(truth), 25.0, *truth.shape[1:3])
     crops = ((RandomResizedCrop((0.2, 0.766)), 24), (RandomCrop(), 32))
