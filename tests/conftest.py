@@ -78,3 +78,14 @@ def for_the_group() -> Iterator[int]:
     before = os.umask(0o027)
     yield 0o640
     os.umask(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes in one thread meanwhile."""
+    import torch  # only where it is asked for: most tests of the converter run without
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -47,5 +47,5 @@ def split_rows(
         if len(found):
             return found.astype(np.int64)
     known = split_counts(table, columns)
-    has = ", ".join(f"{name}:{value}" for name in known for value in known[name]) or "none"
+    has = ", ".join(f"{own}:{value}" for own in known for value in known[own]) or "none"
     raise UsageError(f"{name}: no split '{split}'; it has {has}; no split takes all")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from tests.dist.pool import RankPool
 
@@ -17,9 +16,5 @@ def pool() -> Iterator[RankPool]:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def as_the_ranks(one_thread: None) -> None:
     """As the ranks have: for tensors this small threads cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
