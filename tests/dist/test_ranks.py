@@ -93,7 +93,10 @@ def test_plain_python_from_another_folder_and_resume_is_bit_exact(
     part = train(config, "part", plain, "run.max_steps=3", cwd=tmp_path)
     again = run(
         *plain,
-        "--config", str(config), f"run.dir={part}", "run.resume=true",
+        "--config",
+        str(config),
+        f"run.dir={part}",
+        "run.resume=true",
         cwd=tmp_path,
     )
     assert again.returncode == 0, again.stderr
@@ -140,7 +143,11 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
         stream.seek(2000)
         stream.write(b"\xff\xff\xff\xff")
     done = run(
-        sys.executable, TRAIN, "--config", str(config), f"run.dir={folder}",
+        sys.executable,
+        TRAIN,
+        "--config",
+        str(config),
+        f"run.dir={folder}",
         "run.resume=true",
     )
     assert done.returncode == 0, done.stderr
@@ -151,8 +158,13 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
 def test_a_non_finite_loss_stops_before_the_step(config: Path) -> None:
     folder = config.parent / "nan"
     done = run(
-        sys.executable, TRAIN, "--config", str(config), f"run.dir={folder}",
-        "optim.lr=1.0e+38", "train.save_every=1",
+        sys.executable,
+        TRAIN,
+        "--config",
+        str(config),
+        f"run.dir={folder}",
+        "optim.lr=1.0e+38",
+        "train.save_every=1",
     )
     assert done.returncode == 1, done.stderr[-3000:]
     assert "is not finite: see" in done.stderr.strip().splitlines()[-1]
@@ -173,8 +185,16 @@ def test_many_bad_samples_end_the_run_with_a_summary(config: Path, tmp_path: Pat
             file.seek(int(index.numbers("idx_offset")[row]))
             file.write(b"lost")
     done = run(
-        str(BIN / "deepspeed"), "--num_gpus", "2", "--master_port", free_port(), TRAIN,
-        "--config", str(config), f"data.shards={tmp_path}/shards", f"run.dir={tmp_path}/run",
+        str(BIN / "deepspeed"),
+        "--num_gpus",
+        "2",
+        "--master_port",
+        free_port(),
+        TRAIN,
+        "--config",
+        str(config),
+        f"data.shards={tmp_path}/shards",
+        f"run.dir={tmp_path}/run",
     )
     assert done.returncode == 1, done.stderr[-3000:]
     [line] = [line for line in done.stderr.splitlines() if "samples were bad" in line]

@@ -238,7 +238,9 @@ def test_two_machines_make_one_run(config: Path, tmp_path: Path, launcher: str) 
         Job(
             [str(BIN / launcher), *(word.format(node) for word in ways[launcher]), *meet, TRAIN],
             tmp_path / "run",
-            "--config", str(config), "run.max_steps=3",
+            "--config",
+            str(config),
+            "run.max_steps=3",
         )
         for node in range(2)
     ]

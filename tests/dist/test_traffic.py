@@ -26,9 +26,16 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_planned_bytes_are_sent(config: Path, stage: int, more: str) -> None:
     done = run(
-        str(BIN / "torchrun"), "--standalone", "--nproc_per_node", "2",
-        str(REPOSITORY / "tests/dist/traffic.py"), str(config), more, "run.max_steps=2",
-        f"deepspeed.zero_optimization.stage={stage}", "data.workers=0",
+        str(BIN / "torchrun"),
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(REPOSITORY / "tests/dist/traffic.py"),
+        str(config),
+        more,
+        "run.max_steps=2",
+        f"deepspeed.zero_optimization.stage={stage}",
+        "data.workers=0",
         f"run.dir={config.parent / f'run-{stage}'}",
         PYTHONPATH=str(REPOSITORY),
     )
