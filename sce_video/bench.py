@@ -30,6 +30,7 @@ from sce_video.engine.track import read_metrics
 from sce_video.errors import Interrupted, SceVideoError
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.cut import all_needed, cut_clips, decode_pixels
+from sce_video.stream.feed import Ready
 from sce_video.stream.loader import ClipBatch, ClipDataset
 from sce_video.stream.order import BatchPlan, Position
 from sce_video.video.decode import DecodeError
@@ -141,14 +142,14 @@ def _device_stages(task: ClipTask, engine: Any, batch: ClipBatch, steps: int) ->
     for _ in range(_WARM + steps):
         began = _now(device)
         for _ in range(task.config.train.accumulate):
-            task.augment(batch.views, batch.epochs, batch.rows)
+            ready = Ready(batch, task.views(batch), batch.labels.to(device))
         augmented = _now(device)
         for _ in range(task.config.train.accumulate):
-            engine.backward(task.loss(engine, batch, 0).loss)  # augments, too
+            engine.backward(task.loss(engine, ready, 0).loss)
             engine.step()
         task.end_step(0)
         spent["augment"].append(augmented - began)
-        spent["step"].append(_now(device) - augmented - spent["augment"][-1])
+        spent["step"].append(_now(device) - augmented)
     return {name: seconds[_WARM:] for name, seconds in spent.items()}
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -30,17 +30,18 @@ class StepLoss(NamedTuple):
     parts: dict[str, Tensor]  # detached scalars to log
     bad: list[tuple[str, str]]  # (shard/key, reason) of samples that were replaced
     keys: list[str]  # shard/key of the samples
-    cpu: float  # seconds of CPU that making the batch took in a worker
+    counted: dict[str, tuple[Tensor, Tensor]]  # to log: sum over some samples, and their number
 
 
 class Reason(Enum):
     """Why training ends, with what a rank says that has no error of its own.
 
-    Of several the first counts. For the first two the step in hand is not taken, for the others it
-    is the last. A launcher ends what feeds us, too: STOPPED comes before STARVED.
+    Of several the first counts. For the first three the step in hand is not taken, for the others
+    it is the last. A launcher ends what feeds us, too: STOPPED comes before STARVED.
     """
 
     INFINITE = "the loss of step {step} is not finite: see {log}"
+    GRADIENT = "the gradient of step {step} is not finite: see {log}"
     UNWRITTEN = "no checkpoint was written: see {log}"
     STOPPED = (
         "stopped by a signal after step {step}; continue with the same command and run.resume=true"
@@ -55,15 +56,15 @@ class Reason(Enum):
 Given = BaseException | bool | None
 """Whether a rank has a reason to end, or the error that it would raise."""
 
-NOT_TAKEN = (Reason.INFINITE, Reason.UNWRITTEN)
+NOT_TAKEN = (Reason.INFINITE, Reason.GRADIENT, Reason.UNWRITTEN)
 """Reasons for which the step in hand is not taken."""
 
 
-def decide(told: Mapping[Reason, int], bad: int, allowed: int) -> Reason | None:
+def decide(told: Mapping[Reason, float], bad: int, allowed: int) -> Reason | None:
     """Why training ends; the same on all ranks. None = it goes on.
 
     Args:
-        told: how many ranks gave each reason.
+        told: how many ranks gave each reason, or whether all know it.
         bad: samples that all ranks had to replace so far, this step's included.
         allowed: such samples that are tolerated.
     """
@@ -81,8 +82,18 @@ def name_samples(outcomes: list[StepLoss]) -> None:
     log.error("not finite: samples %s", ", ".join(key for o in outcomes for key in o.keys))
 
 
+def read(values: Tensor) -> list[float]:
+    """What is in ``values``: the step's one wait for the device."""
+    found: list[float] = values.tolist()
+    return found
+
+
 class Agreement:
-    """One exchange a step: all ranks get the same figures and the same reason to end."""
+    """One exchange a step: all ranks get the same figures and the same reason to end.
+
+    All that the host must know travels in one tensor, behind the backward pass and before the
+    optimizer: with what the feed has queued beside it, the device has work meanwhile.
+    """
 
     def __init__(self, config: Config, runtime: Runtime, epoch_steps: int, log_file: Path) -> None:
         """``log_file``: where messages send the reader."""
@@ -94,14 +105,15 @@ class Agreement:
         self._reasons: Counter[str] = Counter()  # of this rank's bad samples
 
     def reach(
-        self, step: int, outcomes: list[StepLoss], own: Mapping[Reason, Given]
-    ) -> tuple[dict[str, Any], BaseException | None]:
+        self, step: int, outcomes: list[StepLoss], square: Tensor, own: Mapping[Reason, Given]
+    ) -> tuple[dict[str, float], BaseException | None]:
         """Average the scalars of a step over micro-batches and ranks; a collective call.
 
         Args:
             step: 1-based.
             outcomes: of this rank's micro-batches.
-            own: what this rank gives for each reason.
+            square: what this rank adds to the gradient's squared norm, a float64 scalar.
+            own: what this rank gives for each other reason.
 
         Returns:
             Scalars to log, and what to raise after this step, if it is the last.
@@ -109,29 +121,51 @@ class Agreement:
         Raises:
             SceVideoError: on all ranks, where this step must not be taken.
         """
-        parts = [{"loss": o.loss, **o.parts} for o in outcomes]
-        row = {name: torch.stack([p[name].float() for p in parts]).mean() for name in parts[0]}
         bad = self._note([sample for o in outcomes for sample in o.bad])
-        finite = bool(torch.isfinite(row["loss"]))
-        own = {Reason.INFINITE: not finite, **own}
-        flags = torch.tensor([*map(bool, own.values()), bad], device=row["loss"].device)
-        values = torch.cat([torch.stack(list(row.values())), flags.to(row["loss"].dtype)])
-        dist.all_reduce(values)
-        *told, new_bad = values[len(row) :].int().tolist()
+        row, (infinite, *told, new_bad), infinite_here = self._exchange(
+            outcomes, square, [*map(bool, own.values()), bad]
+        )
         self._steps += 1
-        self._bad += new_bad
+        self._bad += int(new_bad)
         steps = min(self._steps, self._epoch_steps)  # after an epoch the samples recur
         seen = steps * self._config.train.batch_size
         allowed = allowed_bad(seen, self._config.data.max_bad_fraction)
-        why = decide(dict(zip(own, told, strict=True)), self._bad, allowed)
-        if why is Reason.INFINITE and not finite:  # the rank that has them names them
+        reasons = dict(zip(own, told, strict=True)) | {
+            Reason.INFINITE: infinite,
+            Reason.GRADIENT: not math.isfinite(row["grad_norm"]),
+        }
+        why = decide(reasons, self._bad, allowed)
+        # The rank that has them names them; of a gradient that is a sum, all do.
+        if (why is Reason.INFINITE and infinite_here) or why is Reason.GRADIENT:
             name_samples(outcomes)
         facts = {"step": step, "seen": seen, "allowed": allowed}
         error = self._error(why, own.get(why), facts) if why else None
         if error and why in NOT_TAKEN:
             raise error
-        mean = dict(zip(row, values[: len(row)] / self._runtime.ranks, strict=True))
-        return {**mean, "bad_samples": float(self._bad)}, error
+        return {**row, "bad_samples": float(self._bad)}, error
+
+    def _exchange(
+        self, outcomes: list[StepLoss], square: Tensor, told: list[bool | int]
+    ) -> tuple[dict[str, float], list[float], bool]:
+        """The row to log; infinite losses and ``told``, summed over ranks; whether ours is one."""
+        names, counted = ["loss", *outcomes[0].parts], list(outcomes[0].counted)
+        figures = [torch.stack([o.loss, *o.parts.values()]) for o in outcomes]
+        means = torch.stack(figures).double().mean(0)
+        pairs = [x for o in outcomes for pair in o.counted.values() for x in pair]
+        sums = torch.stack(pairs).double() if pairs else means.new_zeros(0)
+        sums = sums.view(len(outcomes), -1).sum(0)
+        infinite = (~means[:1].isfinite()).double()
+        flags = torch.tensor(told, dtype=means.dtype).to(means.device, non_blocking=True)
+        sent = torch.cat([means, sums, square[None], infinite, flags])
+        dist.all_reduce(sent)
+        *values, infinite_here = read(torch.cat([sent, infinite]))
+        found = iter(values)
+        row = {name: next(found) / self._runtime.ranks for name in names}
+        for name in counted:
+            total, count = next(found), next(found)
+            row |= {name: total / count} if count else {}
+        row["grad_norm"] = math.sqrt(next(found))
+        return row, list(found), bool(infinite_here)
 
     def _note(self, bad: list[tuple[str, str]]) -> int:
         """Log the bad samples that this rank had not met before; how many they are."""

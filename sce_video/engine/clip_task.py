@@ -26,6 +26,7 @@ from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.weights import OpenedEncoder, open_encoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
+from sce_video.stream.feed import DeviceFeed, Ready
 from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch, ClipDataset, load
 from sce_video.stream.order import BatchPlan
@@ -204,10 +205,16 @@ class ClipTask:
             seed=self.config.run.seed,
         )
 
-    def _views(self, batch: ClipBatch) -> list[Tensor]:
+    def feed(self, consumed: int) -> DeviceFeed:
+        """This rank's micro-batches on the device after ``consumed`` global samples."""
+        batches, count = self.batches(consumed), self.config.train.accumulate
+        return DeviceFeed(batches, count, self.views, self.runtime.device)
+
+    def views(self, batch: ClipBatch) -> list[Tensor]:
+        """The augmented views of a micro-batch, on the device."""
         return self.augment(batch.views, batch.epochs, batch.rows)
 
-    def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
+    def loss(self, engine: Callable[..., Any], ready: Ready, step: int) -> StepLoss:
         """Forward a micro-batch of optimizer step ``step`` (0-based) through ``engine``."""
         raise NotImplementedError
 
@@ -215,9 +222,9 @@ class ClipTask:
         """After optimizer step ``step`` (0-based): move what it does not; scalars to log."""
         return {}
 
-    def picture(self, batch: ClipBatch) -> Tensor:
-        """What the net sees of a micro-batch: all views of its first clips, uint8 ``[3,H,W]``."""
-        return view_grid(self._views(batch), *self.augment.recipe.stats)
+    def picture(self, views: list[Tensor]) -> Tensor:
+        """What the net sees: all views of a micro-batch's first clips, uint8 ``[3,H,W]``."""
+        return view_grid(views, *self.augment.recipe.stats)
 
     def trunk(self) -> nn.Module:
         """The part of the network that sees the views, and becomes the encoder."""

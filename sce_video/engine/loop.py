@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from sce_video.engine import checkpoint
-from sce_video.engine.agreement import Agreement, Reason, StepLoss, name_samples
+from sce_video.engine.agreement import Agreement, Reason
 from sce_video.engine.checkpoint_saver import CheckpointSaver
 from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.ds_config import build_engine, deepspeed_config
+from sce_video.engine.gradients import Gradients
 from sce_video.engine.optim.schedules import learning_rate
 from sce_video.engine.pictures import save_picture
 from sce_video.engine.precision import check_bf16
@@ -27,6 +26,7 @@ from sce_video.engine.signals import StopFlag
 from sce_video.engine.track import Tracker
 from sce_video.errors import Interrupted, SceVideoError, first_line
 from sce_video.progress import Progress
+from sce_video.stream.feed import DeviceFeed
 
 log = logging.getLogger("sce_video")
 
@@ -38,30 +38,6 @@ class Evaluation(Protocol):
 
     def __call__(self) -> dict[str, float]:
         """Scalars to log; a collective call."""
-
-
-class Feed:
-    """The micro-batches of the next step, and what it costs to get them.
-
-    They are fetched a step ahead: one rank alone cannot leave the others in the middle of a step.
-    """
-
-    def __init__(self, batches: Iterator[Any], count: int) -> None:
-        """``count``: micro-batches a step."""
-        self._batches, self._count = batches, count
-        self.next: list[Any] = []
-        self.error: SceVideoError | None = None  # why there are none
-        self.waited = 0.0  # seconds, since this was last set to 0
-        self.cpu = 0.0  # seconds of this rank's workers
-
-    def fetch(self) -> None:
-        """Take the next step's; the other ranks hear of a failure by the :class:`Agreement`."""
-        start = time.perf_counter()
-        try:
-            self.next = [next(self._batches) for _ in range(self._count)]
-        except SceVideoError as error:
-            self.error = error
-        self.waited += time.perf_counter() - start
 
 
 class Trainer:
@@ -87,6 +63,7 @@ class Trainer:
             milestones=(config.train.keep_every or 0) * task.steps_per_epoch,
         )
         self._saver = CheckpointSaver(self.engine, self._segments, write)
+        self._gradients = Gradients(self.engine, self._segments)
         self._agreement = Agreement(config, runtime, task.steps_per_epoch, self._folder.log)
         self._tracker: Tracker | None = None
         self.step = 0
@@ -103,7 +80,7 @@ class Trainer:
         config, train = self.config, self.config.train
         if config.run.resume:
             self._restore()
-        batches = self.task.batches(self.step * train.batch_size)  # starts the workers
+        feed = self.task.feed(self.step * train.batch_size)  # starts the workers
         if self.runtime.main:
             self._folder.begin(config, deepspeed_config(config, self.runtime.ranks), self.step)
             self._tracker = Tracker(self._folder.path, config, str(self._identity["run_id"]))
@@ -112,7 +89,7 @@ class Trainer:
             try:
                 shown = self.runtime.main
                 with Progress(self.last_step, "step", start=self.step, shown=shown) as bar:
-                    self._loop(Feed(batches, train.accumulate), stop, bar)
+                    self._loop(feed, stop, bar)
                 self.task.save(self._folder.path)
                 self._status("done")
             except Interrupted as stopped:
@@ -139,7 +116,7 @@ class Trainer:
                 f"above or in {self._folder.log}; continue with run.resume=true"
             ) from error
 
-    def _loop(self, feed: Feed, stop: StopFlag, bar: Progress) -> None:
+    def _loop(self, feed: DeviceFeed, stop: StopFlag, bar: Progress) -> None:
         clock, since, every = time.perf_counter(), self.step, self.config.track.every
         if self.step < self.last_step:
             feed.fetch()
@@ -150,7 +127,7 @@ class Trainer:
             self.step += 1
             finished = self.step == self.last_step
             if self._tracker and (self.step % every == 0 or self.step == 1 or finished):
-                values = {f"train/{name}": float(value) for name, value in row.items()}
+                values = {f"train/{name}": value for name, value in row.items()}
                 now, steps = time.perf_counter(), self.step - since
                 values["time/step"] = (now - clock) / steps  # means since the last row
                 values["time/data"] = feed.waited / steps
@@ -184,22 +161,24 @@ class Trainer:
         )
 
     def _train_step(
-        self, feed: Feed, stop: StopFlag
-    ) -> tuple[dict[str, Any], BaseException | None]:
-        """One optimizer step; scalars to log (averaged over ranks), and what ends training."""
+        self, feed: DeviceFeed, stop: StopFlag
+    ) -> tuple[dict[str, float], BaseException | None]:
+        """One optimizer step; scalars to log (averaged over ranks), and what ends training.
+
+        The host waits for the device once, where all ranks agree.
+        """
         config, task, runtime = self.config, self.task, self.runtime
         # What torch draws is a function of the step, too, so that resuming needs no state of it.
         number = config.run.seed * task.total_steps + self.step
         torch.manual_seed(number * runtime.ranks + runtime.rank)
         if self._tracker and self.step == 0:
-            save_picture(task.picture(feed.next[0]), self._folder.picture)
+            save_picture(task.picture(feed.first()), self._folder.picture)
             self._tracker.image(0, "samples/views", self._folder.picture)
         outcomes = []
-        for micro, batch in enumerate(feed.next, 1):
-            outcome = task.loss(self.engine, batch, self.step)
+        for micro, ready in enumerate(feed.step(), 1):
+            outcome = task.loss(self.engine, ready, self.step)
             self.engine.backward(outcome.loss)
             outcomes.append(outcome._replace(loss=outcome.loss.detach()))
-            feed.cpu += outcome.cpu
             if micro < config.train.accumulate:
                 self.engine.step()
         if self.step + 1 < self.last_step and not stop.raised:
@@ -209,30 +188,14 @@ class Trainer:
             Reason.STOPPED: stop.raised,
             Reason.STARVED: feed.error,
         }
-        row, end = self._agreement.reach(self.step + 1, outcomes, own)
+        square = self._gradients.square(runtime.ranks)
+        row, end = self._agreement.reach(self.step + 1, outcomes, square, own)
+        self._gradients.set_norm(row["grad_norm"])
         lr = learning_rate(config, self.step, task.steps_per_epoch)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
-        self._update(outcomes)
+        self.engine.step()
         return {**row, **task.end_step(self.step), "lr": lr}, end
-
-    def _update(self, outcomes: list[StepLoss]) -> None:
-        """The optimizer's step; an infinite gradient under a finite loss changes nothing.
-
-        Raises:
-            SceVideoError: on all ranks, for such a gradient.
-        """
-        finite = True
-        if self.engine.zero_optimization_stage() == 0:  # the others leave it out by themselves
-            gradients = [p.grad for p in self.task.module.parameters() if p.grad is not None]
-            finite = bool(nn.utils.get_total_norm(gradients).isfinite())
-        if finite:
-            self.engine.step()
-        if not finite or not self.engine.was_step_applied():
-            name_samples(outcomes)
-            raise SceVideoError(
-                f"the gradient of step {self.step + 1} is not finite: see {self._folder.log}"
-            )
 
     def _restore(self) -> None:
         folder, main = self._folder.checkpoints, self.runtime.main

@@ -21,7 +21,7 @@ from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks.lab import LabTrunk
 from sce_video.model.weights import OpenedEncoder
 from sce_video.objectives.build import build_objective
-from sce_video.stream.loader import ClipBatch
+from sce_video.stream.feed import Ready
 
 
 def build_siamese(
@@ -101,17 +101,17 @@ class PretrainTask(ClipTask):
             start=start,
         )
 
-    def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
-        """Augment on the device, forward; keys wait for :meth:`end_step`."""
+    def loss(self, engine: Callable[..., Any], ready: Ready, step: int) -> StepLoss:
+        """Forward; keys wait for :meth:`end_step`."""
         self.module.objective.start_step(step)
-        output: SiameseOutput = engine(self._views(batch), batch.rows, batch.epochs)
+        batch, probe = ready.batch, self.module.probe
+        output: SiameseOutput = engine(ready.views, batch.rows, batch.epochs)
         self._outputs.append(output._replace(loss=output.loss.detach()))
-        if self.module.probe:
-            self.module.probe.learn(output.features, batch.labels)
-        return StepLoss(output.loss, output.parts, batch.bad, batch.names, batch.cpu)
+        counted = probe.learn(output.features, ready.labels) if probe else {}
+        return StepLoss(output.loss, output.parts, batch.bad, batch.names, counted)
 
     def end_step(self, step: int) -> dict[str, float]:
-        """Move momentum encoder and queue, once per optimizer step and after it."""
+        """Move momentum encoder, queue and probe, once per optimizer step and after it."""
         m = self.config.model.momentum
         if self.config.model.momentum_schedule == "cosine":
             m = cosine_momentum(step, self.total_steps, m)
@@ -119,8 +119,9 @@ class PretrainTask(ClipTask):
         rows = torch.cat([output.rows for output in self._outputs])
         self._outputs.clear()
         self.module.end_step(remembered, rows, m)
-        logged = {"momentum": m} if self.module.momentum else {}
-        return logged | (self.module.probe.end_step() if self.module.probe else {})
+        if self.module.probe:
+            self.module.probe.end_step()
+        return {"momentum": m} if self.module.momentum else {}
 
     def trunk(self) -> nn.Module:
         """The online branch's trunk, ``[B,3,T,H,W]`` to ``[B,F]``."""

@@ -17,7 +17,7 @@ from sce_video.engine.zero_layout import gathered
 from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, save_classifier
 from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.weights import OpenedEncoder
-from sce_video.stream.loader import ClipBatch
+from sce_video.stream.feed import Ready
 
 
 def build_classifier(
@@ -51,14 +51,13 @@ class SupervisedTask(ClipTask):
         switch_on(config, net.trunk)
         return net
 
-    def loss(self, engine: Callable[..., Any], batch: ClipBatch, step: int) -> StepLoss:
+    def loss(self, engine: Callable[..., Any], ready: Ready, step: int) -> StepLoss:
         """Cross-entropy of a micro-batch, a clip a video."""
-        [clip] = self._views(batch)
+        [clip] = ready.views
         logits: Tensor = engine(clip)
-        labels = batch.labels.to(logits.device)
-        top1 = (logits.argmax(1) == labels).float().mean()
-        loss = F.cross_entropy(logits, labels)
-        return StepLoss(loss, {"top1": top1}, batch.bad, batch.names, batch.cpu)
+        top1 = (logits.argmax(1) == ready.labels).float().mean()
+        loss = F.cross_entropy(logits, ready.labels)
+        return StepLoss(loss, {"top1": top1}, ready.batch.bad, ready.batch.names, {})
 
     def trunk(self) -> nn.Module:
         """The trunk below the linear layer, ``[B,3,T,H,W]`` to ``[B,F]``."""

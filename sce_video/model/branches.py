@@ -110,7 +110,7 @@ class Siamese(nn.Module):
         parts["embedding_std"] = first.std(0).mean()
         views_of_all = list(embeddings.remembered.values())
         remembered = torch.stack(views_of_all) if views_of_all else first.new_zeros(0, 0, 0)
-        rows_of_all = gather(torch.from_numpy(rows).to(first.device))
+        rows_of_all = gather(torch.from_numpy(rows).to(first.device, non_blocking=True))
         return SiameseOutput(loss, parts, remembered, rows_of_all, features.detach())
 
     @torch.no_grad()

@@ -40,43 +40,43 @@ class LinearProbe(nn.Module):
         return F.linear(features.float(), self.weight[:, :-1], self.weight[:, -1])
 
     @torch.no_grad()
-    def learn(self, features: Tensor, labels: Tensor) -> None:
+    def learn(self, features: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Take in a micro-batch.
 
         Args:
             features: ``[B,F]``.
-            labels: ``[B]`` int64; -1 = unlabelled, skipped.
-        """
-        known = labels.to(features.device) >= 0
-        x, y = features.float()[known], labels.to(features.device)[known]
-        logits = self.logits(x)
-        # The gradient of the summed cross-entropy, in closed form.
-        residual = logits.softmax(1) - F.one_hot(y, logits.shape[1])
-        gradient = residual.T @ torch.cat([x, x.new_ones(len(x), 1)], 1)
-        loss = F.cross_entropy(logits, y, reduction="sum")
-        right = (logits.argmax(1) == y).sum()
-        counts = torch.stack([known.sum().float(), loss, right.float()])
-        self._sums.append(torch.cat([gradient.flatten(), counts]))
-
-    @torch.no_grad()
-    def end_step(self) -> dict[str, float]:
-        """One step of Adam on the mean over all ranks; a collective call.
+            labels: ``[B]`` int64 on the same device; -1 = unlabelled, skipped.
 
         Returns:
-            Loss and top-1 of the batch before the step; nothing if no sample had a label.
+            Summed loss and right answers before the step, each with the number of labelled samples.
+        """
+        x, known = features.float(), (labels >= 0).float()
+        logits, classes = self.logits(x), labels.clamp(min=0)[:, None]
+        # The gradient of the summed cross-entropy, in closed form.
+        residual = logits.softmax(1) * known[:, None]
+        residual.scatter_add_(1, classes, -known[:, None])
+        gradient = residual.T @ torch.cat([x, x.new_ones(len(x), 1)], 1)
+        loss = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+        right = ((logits.argmax(1) == labels) * known).sum()
+        count = known.sum()
+        self._sums.append(torch.cat([gradient.flatten(), count[None]]))
+        return {"probe_loss": (loss, count), "probe_top1": (right, count)}
+
+    @torch.no_grad()
+    def end_step(self) -> None:
+        """One step of Adam on the mean over all ranks, none without a label; a collective call.
+
+        Whether there was a label is never asked: the host would have to wait for it.
         """
         sums = torch.stack(self._sums).sum(0)
         self._sums.clear()
         dist.all_reduce(sums)
-        samples, loss, right = sums[-3:].tolist()
-        if samples == 0:
-            return {}
-        gradient = sums[:-3].view_as(self.weight) / samples
-        self.steps += 1
-        self.first.lerp_(gradient, 1 - _BETAS[0])
-        self.second.lerp_(gradient.square(), 1 - _BETAS[1])
-        count = int(self.steps)
+        samples, any_known = sums[-1], sums[-1].sign()
+        gradient = sums[:-1].view_as(self.weight) / samples.clamp(min=1)
+        self.steps += any_known.long()
+        count = self.steps.clamp(min=1).double()
+        self.first.lerp_(gradient, any_known * (1 - _BETAS[0]))
+        self.second.lerp_(gradient.square(), any_known * (1 - _BETAS[1]))
         mean = self.first / (1 - _BETAS[0] ** count)
         spread = (self.second / (1 - _BETAS[1] ** count)).sqrt() + _EPS
-        self.weight.sub_(_LR * mean / spread)
-        return {"probe_loss": loss / samples, "probe_top1": right / samples}
+        self.weight.sub_(_LR * any_known * mean / spread)

@@ -91,8 +91,8 @@ class InstanceContrast(Objective):
         losses, parts = [], []
         for stream, q in embeddings.queries.items():
             bank = self.banks[len(self.banks) - 1 - stream].get_buffer("vectors")
-            rows = torch.from_numpy(embeddings.rows).to(q.device)
-            draws = self._draws(embeddings, stream).to(q.device)
+            rows = torch.from_numpy(embeddings.rows).to(q.device, non_blocking=True)
+            draws = self._draws(embeddings, stream).to(q.device, non_blocking=True)
             loss, found = self.loss(q, bank, rows, draws)
             losses.append(loss)
             parts.append(found)

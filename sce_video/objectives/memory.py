@@ -42,14 +42,15 @@ class Queue(nn.Module):
         n, size = len(new_ND), self.keys.shape[1]
         if n > size:
             raise ValueError(f"{n} keys a step do not fit a queue of {size}")
+        # By columns, not slices: where the pointer is, the host would have to wait for.
         columns_DN = new_ND.to(self.keys.dtype).T
-        start = int(self.pointer)
-        first = min(n, size - start)
-        self.keys[:, start : start + first] = columns_DN[:, :first]
+        places = self.pointer + torch.arange(n, device=self.keys.device)
+        end = self.pointer + n
         if self.overflow == "drop":
-            n = first
-        self.keys[:, : n - first] = columns_DN[:, first:n]
-        self.pointer.fill_((start + n) % size)
+            columns_DN = torch.where(places < size, columns_DN, self.keys[:, places % size])
+            end = end.clamp(max=size)
+        self.keys.index_copy_(1, places % size, columns_DN)
+        self.pointer.copy_(end % size)
 
 
 class Bank(nn.Module):
@@ -67,9 +68,7 @@ class Bank(nn.Module):
     def update(self, rows: Tensor, new_ND: Tensor) -> None:
         """``v <- normalize(momentum * v + (1 - momentum) * new)`` for the ``rows [N]``."""
         # A row given twice takes the last: writing both would leave the order to the device.
-        order = rows.argsort(stable=True)
-        last = torch.ones_like(rows, dtype=torch.bool)
-        last[:-1] = rows[order][1:] != rows[order][:-1]
-        rows, new_ND = rows[order][last], new_ND[order][last]
-        mixed = torch.lerp(new_ND.to(self.vectors.dtype), self.vectors[rows], self.momentum)
+        ordered, order = rows.sort(stable=True)
+        last = order[torch.searchsorted(ordered, rows, right=True) - 1]
+        mixed = torch.lerp(new_ND[last].to(self.vectors.dtype), self.vectors[rows], self.momentum)
         self.vectors[rows] = F.normalize(mixed, dim=1)

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -45,6 +45,12 @@ class ClipBatch:
     names: list[str] = field(default_factory=list)  # [B] shard/key
     bad: list[tuple[str, str]] = field(default_factory=list)  # (shard/key, reason)
     cpu: float = 0.0  # seconds of CPU it took to make
+
+    def pin_memory(self) -> ClipBatch:
+        """The same in memory that a GPU reads while the host goes on; the loader calls it."""
+        return replace(
+            self, views=[v.pin_memory() for v in self.views], labels=self.labels.pin_memory()
+        )
 
 
 def stack_clips(clips: Sequence[Tensor]) -> Tensor:

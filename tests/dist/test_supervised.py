@@ -165,10 +165,10 @@ def probe(config: Any) -> None:
                 rows = np.array([p.row for p in positions])
                 yield ClipBatch([features[rows]], rows, 0 * rows, labels[rows])
 
-        def _views(self, batch: ClipBatch) -> list[Tensor]:
+        def views(self, batch: ClipBatch) -> list[Tensor]:
             return batch.views
 
-        def picture(self, batch: ClipBatch) -> Tensor:
+        def picture(self, views: list[Tensor]) -> Tensor:
             return torch.zeros(3, 1, 1, dtype=torch.uint8)
 
     patch("sce_video.model.encoder.build_trunk", lambda name, width: Trunk()).start()

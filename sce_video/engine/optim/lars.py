@@ -37,6 +37,7 @@ class LARS(torch.optim.Optimizer):
         self._segments: dict[int, list[Segment]] = {}  # by id of the buffer
         self._slots: dict[str, int] = {}
         self._device = torch.device("cpu")
+        self._index: dict[int, Tensor] = {}  # slots of a buffer's pieces, where the buffer is
 
     def bind(
         self, segments: Iterable[Segment], slots: dict[str, int], device: torch.device
@@ -51,6 +52,9 @@ class LARS(torch.optim.Optimizer):
         self._slots, self._device = slots, device
         for segment in segments:
             self._segments.setdefault(id(segment.buffer), []).append(segment)
+        for pieces in self._segments.values():  # made once: each time would wait for the device
+            index = torch.tensor([slots[s.name] for s in pieces], device=pieces[0].buffer.device)
+            self._index[id(pieces[0].buffer)] = index
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -82,14 +86,14 @@ class LARS(torch.optim.Optimizer):
             ratios = _ratio(weight, update, trust)
             torch._foreach_mul_(updates, list(ratios.unbind()))
             return
-        weights, pieces, slots = [], [], []
+        weights, pieces, slots = [], [], [tensors[0].new_zeros(0, dtype=torch.long)]
         for p, update in zip(tensors, updates, strict=True):
             for segment in self._segments.get(id(p), []):
                 weights.append(segment.buffer_part(p))
                 pieces.append(segment.buffer_part(update))
-                slots.append(self._slots[segment.name])
+            slots += [self._index[id(p)]] if id(p) in self._index else []
         squares = tensors[0].new_zeros(2, len(self._slots))
-        index = torch.tensor(slots, device=squares.device, dtype=torch.long)
+        index = torch.cat(slots)
         for row, part in zip(squares, (weights, pieces), strict=True):
             if part:
                 row.index_copy_(0, index, torch.stack(torch._foreach_norm(part)).square())

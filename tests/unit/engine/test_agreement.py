@@ -6,17 +6,19 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from sce_video.config.tasks import PretrainConfig
+from sce_video.engine import agreement as agreed
 from sce_video.engine.agreement import NOT_TAKEN, Agreement, Reason, StepLoss, allowed_bad, decide
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import Interrupted, SceVideoError
 
-INFINITE, UNWRITTEN, STOPPED, STARVED, BAD = Reason
+INFINITE, GRADIENT, UNWRITTEN, STOPPED, STARVED, BAD = Reason
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,8 @@ INFINITE, UNWRITTEN, STOPPED, STARVED, BAD = Reason
         ([STOPPED], 0, STOPPED),
         ([STOPPED, STARVED], 11, STOPPED),
         ([UNWRITTEN, STOPPED, STARVED], 11, UNWRITTEN),
-        ([INFINITE, UNWRITTEN, STOPPED, STARVED], 11, INFINITE),
+        ([INFINITE, GRADIENT, UNWRITTEN, STOPPED, STARVED], 11, INFINITE),
+        ([GRADIENT, UNWRITTEN, STOPPED, STARVED], 11, GRADIENT),
         ([INFINITE, STOPPED], 0, INFINITE),
     ],
     ids=lambda value: (
@@ -66,36 +69,65 @@ def agreement(folder: Path, ranks: int = 1) -> Agreement:
     return Agreement(config, Runtime(0, ranks, torch.device("cpu")), 4, folder / "run.log")
 
 
-def outcome(loss: float, bad: tuple[str, ...] = (), **parts: float) -> StepLoss:
+def outcome(
+    loss: float, bad: tuple[str, ...] = (), counted: tuple[float, float] = (0, 0), **parts: float
+) -> StepLoss:
     tensors = {name: torch.tensor(value) for name, value in parts.items()}
-    return StepLoss(torch.tensor(loss), tensors, [(b, "torn") for b in bad], ["a/1", "a/2"], 0.0)
+    some = {"probe": (torch.tensor(counted[0]), torch.tensor(counted[1]))}
+    return StepLoss(torch.tensor(loss), tensors, [(b, "torn") for b in bad], ["a/1", "a/2"], some)
+
+
+SQUARE = torch.tensor(16.0, dtype=torch.float64)  # of the gradient's norm
 
 
 def other_rank(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
-    """A second rank that adds ``values`` to what this one sends."""
+    """A second rank that adds ``values`` to what this one sends.
+
+    They are the figures; sum and number of what some samples have; the squared norm; ranks of an
+    infinite loss, of UNWRITTEN, STOPPED and STARVED; bad samples.
+    """
     monkeypatch.setattr(dist, "all_reduce", lambda sent: sent.add_(torch.tensor(values)))
 
 
 def test_figures_are_means_over_micro_batches_and_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other_rank(monkeypatch, 5.0, 0.5, 0, 0, 0, 0, 2)
-    outcomes = [outcome(1.0, top1=0.25), outcome(2.0, ("a/1",), top1=0.75)]
-    own = {Reason.UNWRITTEN: None, Reason.STOPPED: False, Reason.STARVED: None}
-    row, end = agreement(tmp_path, ranks=2).reach(1, outcomes, own)
-    assert {name: float(value) for name, value in row.items()} == {
+    other_rank(monkeypatch, 5.0, 0.5, 6.0, 2, 9.0, 0, 0, 0, 0, 2)
+    outcomes = [
+        outcome(1.0, (), (1.0, 1), top1=0.25),
+        outcome(2.0, ("a/1",), (2.0, 3), top1=0.75),
+    ]
+    row, end = agreement(tmp_path, ranks=2).reach(1, outcomes, SQUARE, NOTHING)
+    assert row == {
         "loss": (1.5 + 5.0) / 2,
         "top1": 0.5,
+        "probe": 9.0 / 6,
+        "grad_norm": 5.0,
         "bad_samples": 3.0,
     }
     assert end is None
 
 
+def test_what_no_sample_has_is_not_logged(group: None, tmp_path: Path) -> None:
+    row, _ = agreement(tmp_path).reach(1, [outcome(1.0)], SQUARE, NOTHING)
+    assert "probe" not in row
+
+
+def test_the_host_reads_once(group: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mock(side_effect=agreed.read)
+    monkeypatch.setattr(agreed, "read", read)
+    agreement(tmp_path).reach(1, [outcome(1.0, counted=(1, 1)), outcome(2.0)], SQUARE, NOTHING)
+    assert read.call_count == 1
+
+
+NOTHING: dict[Reason, Any] = {UNWRITTEN: None, STOPPED: False, STARVED: None}
+
+
 def reach(
     made: Agreement, step: int = 1, *bad: str, **own: Any
 ) -> tuple[Any, BaseException | None]:
-    given = {UNWRITTEN: None, STOPPED: False, STARVED: None}
-    return made.reach(step, [outcome(1.0, bad)], given | {Reason[k]: v for k, v in own.items()})
+    given = NOTHING | {Reason[k]: v for k, v in own.items()}
+    return made.reach(step, [outcome(1.0, bad)], SQUARE, given)
 
 
 MINE = SceVideoError("mine")
@@ -130,7 +162,7 @@ def test_all_ranks_end_for_the_same_reason(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other_rank(monkeypatch, 0.0, *theirs, 0)
+    other_rank(monkeypatch, 0.0, 0, 0, 0.0, *theirs, 0)
     made = agreement(tmp_path, ranks=2)
     taken = not (theirs[0] or theirs[1] or "UNWRITTEN" in own)
     if taken:
@@ -146,11 +178,29 @@ def test_all_ranks_end_for_the_same_reason(
 def test_the_rank_that_has_it_names_the_samples(
     group: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    own = {UNWRITTEN: None, STOPPED: False, STARVED: None}
+    outcomes = [outcome(1.0), outcome(float("nan"))]
     with pytest.raises(SceVideoError, match="the loss of step 3 is not finite"):
-        agreement(tmp_path).reach(3, [outcome(1.0), outcome(float("nan"))], own)
+        agreement(tmp_path).reach(3, outcomes, SQUARE * torch.nan, NOTHING)
     assert caplog.messages == ["not finite: samples a/1, a/2, a/1, a/2"]
-    assert set(NOT_TAKEN) == {INFINITE, UNWRITTEN}
+    assert set(NOT_TAKEN) == {INFINITE, GRADIENT, UNWRITTEN}
+
+
+@pytest.mark.parametrize("square", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_ends_under_a_finite_loss(
+    square: float, group: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SceVideoError, match="the gradient of step 3 is not finite"):
+        agreement(tmp_path).reach(3, [outcome(1.0)], SQUARE * square, NOTHING)
+    assert caplog.messages == ["not finite: samples a/1, a/2"]
+
+
+def test_a_rank_names_none_of_its_samples_for_the_loss_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other_rank(monkeypatch, torch.inf, 0, 0, 0.0, 1, 0, 0, 0, 0)
+    with pytest.raises(SceVideoError, match="the loss of step 3 is not finite"):
+        reach(agreement(tmp_path, ranks=2), 3)
+    assert not caplog.messages
 
 
 def test_bad_samples_count_once_and_end_with_a_summary(

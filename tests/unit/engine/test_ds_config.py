@@ -76,6 +76,7 @@ def test_the_rest_is_passed_on_and_ours_is_written() -> None:
     assert made["zero_optimization"] == {**zero, "memory_efficient_linear": False}
     assert made["wall_clock_breakdown"] is True
     assert made["gradient_clipping"] == 0.5
+    assert made["timers"] == {"throughput": {"enabled": False}}
     assert made["train_batch_size"] == 24
     assert made["train_micro_batch_size_per_gpu"] == 4
     assert made["gradient_accumulation_steps"] == 2

@@ -15,6 +15,7 @@ from sce_video.engine.cost import cost
 from sce_video.engine.preview import describe
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.supervised import SupervisedTask, build_classifier
+from sce_video.stream.feed import Ready
 from sce_video.stream.loader import ClipBatch
 from sce_video.stream.order import BatchPlan
 
@@ -54,12 +55,13 @@ def test_the_loss_is_the_cross_entropy_of_a_batch(task: str) -> None:
     clips = torch.randint(256, (4, 4, 3, 32, 32), dtype=torch.uint8)
     rows, labels = np.arange(4), torch.tensor([0, 1, 2, 1])
     batch = ClipBatch([clips], rows, rows * 0, labels, names=["x"] * 4)
-    assert made.picture(batch) is not None
+    views = made.views(batch)
+    assert made.picture(views) is not None
     torch.manual_seed(3)
-    outcome = made.loss(made.module, batch, 0)
+    outcome = made.loss(made.module, Ready(batch, views, labels), 0)
     outcome.loss.backward()  # type: ignore[no-untyped-call]
     torch.manual_seed(3)
-    logits = made.module(*made._views(batch)).detach().double().numpy()
+    logits = made.module(*views).detach().double().numpy()
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert outcome.loss.item() == pytest.approx(-np.log(shares[rows, labels]).mean(), rel=1e-5)
     right = (logits.argmax(1) == labels.numpy()).mean()

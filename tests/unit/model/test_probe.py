@@ -33,11 +33,12 @@ def test_equals_autograd_and_adam() -> None:
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
-        for part in (slice(0, 3), slice(3, 10)):  # micro-batches
-            probe.learn(x[part], y[part])
-        told = probe.end_step()
-        assert told["probe_loss"] == pytest.approx(loss.item(), rel=1e-5)
-        assert told["probe_top1"] == pytest.approx(right.item())
+        told = [probe.learn(x[part], y[part]) for part in (slice(0, 3), slice(3, 10))]
+        probe.end_step()
+        for name, expected in (("probe_loss", loss), ("probe_top1", right)):
+            sums, counts = zip(*(t[name] for t in told), strict=True)
+            assert sum(counts) == (y >= 0).sum()
+            assert float(sum(sums) / sum(counts)) == pytest.approx(expected.item(), rel=1e-5)
     torch.testing.assert_close(probe.weight[:, :-1], linear.weight.data)
     torch.testing.assert_close(probe.weight[:, -1], linear.bias.data)
     x = torch.randn(2, 6)
@@ -46,11 +47,15 @@ def test_equals_autograd_and_adam() -> None:
 
 def test_a_batch_without_labels_is_no_step() -> None:
     probe = LinearProbe(6, 4, seed=3)
-    before = probe.weight.clone()
-    probe.learn(torch.randn(3, 6), torch.full((3,), -1))
-    assert probe.end_step() == {}
-    assert torch.equal(probe.weight, before)
-    assert int(probe.steps) == 0
+    for step in range(3):  # before the first step, and after some
+        before = {name: x.clone() for name, x in probe.named_buffers()}
+        told = probe.learn(torch.randn(3, 6), torch.full((3,), -1))
+        probe.end_step()
+        assert all(sums == 0 and count == 0 for sums, count in told.values())
+        assert all(torch.equal(x, before[name]) for name, x in probe.named_buffers())
+        probe.learn(torch.randn(3, 6), torch.tensor([-1, 2, 1]))
+        probe.end_step()
+        assert int(probe.steps) == step + 1
 
 
 def test_the_network_meets_none_of_it() -> None:
