@@ -29,7 +29,8 @@ class Gradients:
         self._engine, self._optimizer = engine, engine.optimizer
         self._stage: int = engine.zero_optimization_stage()
         self._buffers = list({id(s.buffer): s.buffer for s in segments}.values())
-        self._offloaded = any(b.device != engine.device for b in self._buffers)
+        flags = ("cpu_offload", "offload_optimizer")  # of stages 1 and 2, of stage 3
+        self._offloaded = any(getattr(self._optimizer, flag, False) for flag in flags)
         self._norm = torch.zeros(())
         if self._stage:
             self._optimizer.has_overflow = lambda *_, **__: False

@@ -149,7 +149,7 @@ def supervised_config(folder: Path, task: str, **sections: dict[str, Any]) -> An
     return SupervisedConfig.model_validate(tree)
 
 
-def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
+def pretrain(config: Any, change: Callable[[Any], None] | None = None, index: Any = None) -> None:
     """The real trainer and task on made clips and a small network, after a ``change`` to it."""
     from sce_video.engine.pretrain import PretrainTask
 
@@ -157,9 +157,10 @@ def pretrain(config: Any, change: Callable[[Any], None] | None = None) -> None:
         condition(module)
         if change:
             change(module)
-        module.momentum.load_state_dict(module.online.state_dict())
+        if module.momentum:
+            module.momentum.load_state_dict(module.online.state_dict())
 
-    _train(config, PretrainTask, None, prepare)
+    _train(config, PretrainTask, index, prepare)
 
 
 def supervise(config: Any, change: Callable[[Any], None] | None = None) -> None:

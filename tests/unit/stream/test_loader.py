@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from sce_video.errors import SceVideoError
 from sce_video.shardset.index import ShardIndex
@@ -40,6 +41,21 @@ def test_a_damaged_packet_index_is_a_bad_sample(
     [(name, reason)] = batch.bad
     assert name == ShardReader(index).name(0)
     assert reason == "packet index damaged"
+
+
+def test_the_loader_pins_a_batch(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else copies to a GPU would wait; layout and the rest stay."""
+    pinned = []
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda x: pinned.append(x.stride()) or x.clone()
+    )
+    batch = ClipDataset(ShardReader(index), SAMPLER).__getitems__([Position(0, 0), Position(0, 1)])
+    same = pin_memory(batch)
+    assert isinstance(same, ClipBatch)
+    assert pinned == [*(view.stride() for view in batch.views), batch.labels.stride()]
+    assert all(map(torch.equal, same.views, batch.views))
+    assert (same.names, same.cpu) == (batch.names, batch.cpu)
+    assert same.rows is batch.rows
 
 
 def batches(index: ShardIndex, workers: int) -> list[ClipBatch]:
