@@ -369,3 +369,25 @@ def test_an_infinite_gradient_ends_the_run(stage: int, pool: RankPool, tmp_path:
         pool.run(2, pretrain, cell.config(tmp_path), spoil)
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "failed"
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(stage, 2, 2, True, False, offload, "sgd")
+        for stage in (0, 1, 2, 3)
+        for offload in (False, True)[: 1 + bool(stage)]
+    ],
+    ids=str,
+)
+@pytest.mark.slow
+def test_the_gradient_s_norm_is_the_same_in_all_stages(
+    cell: Cell, runs: Runs, record_property: Any
+) -> None:
+    """Before clipping, as it is logged."""
+    norms = []
+    for each in (cell.reference(), cell):
+        rows = (runs.folder(each, 4) / "metrics.jsonl").read_text().splitlines()
+        norms.append([json.loads(row)["train/grad_norm"] for row in rows])
+    assert min(norms[0]) > CLIP
+    assert norms[1] == pytest.approx(norms[0], rel=1e-5)

@@ -50,7 +50,7 @@ def test_the_loader_pins_a_batch(index: ShardIndex, monkeypatch: pytest.MonkeyPa
         torch.Tensor, "pin_memory", lambda x: pinned.append(x.stride()) or x.clone()
     )
     batch = ClipDataset(ShardReader(index), SAMPLER).__getitems__([Position(0, 0), Position(0, 1)])
-    same = pin_memory(batch)
+    same = pin_memory(batch)  # type: ignore[no-untyped-call]
     assert isinstance(same, ClipBatch)
     assert pinned == [*(view.stride() for view in batch.views), batch.labels.stride()]
     assert all(map(torch.equal, same.views, batch.views))
