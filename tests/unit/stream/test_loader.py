@@ -45,10 +45,13 @@ def test_a_damaged_packet_index_is_a_bad_sample(
 
 def test_the_loader_pins_a_batch(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else copies to a GPU would wait; layout and the rest stay."""
-    pinned = []
-    monkeypatch.setattr(
-        torch.Tensor, "pin_memory", lambda x: pinned.append(x.stride()) or x.clone()
-    )
+    pinned: list[tuple[int, ...]] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.stride())
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     batch = ClipDataset(ShardReader(index), SAMPLER).__getitems__([Position(0, 0), Position(0, 1)])
     same = pin_memory(batch)  # type: ignore[no-untyped-call]
     assert isinstance(same, ClipBatch)
