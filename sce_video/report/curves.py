@@ -25,6 +25,7 @@ _SERIES = {
     "train/neighbour": ("Similarity to neighbours", "mean cosine to the key's nearest"),
     "train/top1": ("Top-1 in the batch", "clips nearest to their other view, or classed right"),
     "train/embedding_std": ("Embedding spread", "near 0 means collapse"),
+    "train/grad_norm": ("Gradient norm", "of all weights, before clipping"),
     "train/lr": ("Learning rate", "of the optimizer"),
     "train/momentum": ("Momentum", "of the target network"),
     "train/bad_samples": ("Bad samples", "so far, replaced by the next"),
