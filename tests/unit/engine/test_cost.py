@@ -73,7 +73,7 @@ def test_memory_is_what_a_gpu_held(name: str, measured: float) -> None:
 
 
 def test_pooling_keeps_a_copy_on_a_cpu_alone() -> None:
-    """Under autocast max pooling in fp32 is the CPU's; its input, kept twice, is R3D-50's widest."""
+    """The CPU's autocast pools in fp32: R3D-50's widest activation is kept twice."""
     config = load_pretraining("demo.yaml", [*SMALL, "model.trunk=r3d_50"])
     plan, _ = planned_data(config, 64, 1)
     cpu, gpu = (
