@@ -66,10 +66,12 @@ class Bare:
         _lap(self._module, self._clock)
 
     def take(self, steps: int) -> list[dict[str, float]]:
-        """Seconds of each part of ``steps`` steps."""
-        return [self._take() for _ in range(steps)]
+        """Seconds of each part of ``steps`` steps; a GPU is waited for after the last."""
+        for _ in range(steps):
+            self._take()
+        return self._clock.read()
 
-    def _take(self) -> dict[str, float]:
+    def _take(self) -> None:
         task, clock, micro_batches = self._task, self._clock, self._task.config.train.accumulate
         clock.start()
         for micro in range(micro_batches):
@@ -86,7 +88,6 @@ class Bare:
         task.end_step(self._step)
         clock.lap(MEMORY)
         self._step += 1
-        return clock.read()
 
     def _engine(self, *inputs: Any) -> Any:
         self._clock.lap(AUGMENT)

@@ -10,7 +10,7 @@ import torch
 
 
 class Clock:
-    """What lies between two laps is a part's time.
+    """What lies between two laps of a step is a part's time.
 
     On CUDA laps are events in the current stream: the device is not waited for before :meth:`read`,
     and what it idles counts to the part whose kernels it waits for.
@@ -18,22 +18,26 @@ class Clock:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._laps: list[tuple[str, Any]] = []
+        self._steps: list[list[tuple[str, Any]]] = []  # laps
 
     def start(self) -> None:
         """Begin a step."""
-        self._laps = [("", self._now())]
+        self._steps.append([("", self._now())])
 
     def lap(self, part: str) -> None:
         """What was done since the last lap, or the start, was ``part``; it may come again."""
-        self._laps.append((part, self._now()))
+        self._steps[-1].append((part, self._now()))
 
-    def read(self) -> dict[str, float]:
-        """Seconds of each part since the start, in the order in which they first came."""
-        if self._cuda:
-            self._laps[-1][1].synchronize()
+    def read(self) -> list[dict[str, float]]:
+        """Seconds of each part of each step since the last reading."""
+        if self._cuda and self._steps:
+            self._steps[-1][-1][1].synchronize()
+        steps, self._steps = self._steps, []
+        return [self._parts(laps) for laps in steps]
+
+    def _parts(self, laps: list[tuple[str, Any]]) -> dict[str, float]:
         spent: dict[str, float] = {}
-        for (_, before), (part, after) in pairwise(self._laps):
+        for (_, before), (part, after) in pairwise(laps):
             seconds = before.elapsed_time(after) / 1000 if self._cuda else after - before
             spent[part] = spent.get(part, 0.0) + seconds
         return spent
