@@ -6,14 +6,15 @@ The networks are built and run on torch's fake tensors.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sce_video.config.tasks import AnyConfig, PretrainConfig, SupervisedConfig
@@ -25,8 +26,9 @@ from sce_video.objectives.base import Embeddings, Objective
 from sce_video.objectives.build import build_objective
 from sce_video.stream.order import TrainingPlan
 
-GPU = 62e12
-"""FLOP a second that costs count with: a fifth of an A100's peak in bf16, 312e12."""
+REACHED = {"r2plus1d_18": 91e12, "r3d_50": 79e12}
+"""FLOP a second of a trunk's pretraining as trained: measured on one H200, bf16, 64 videos a step,
+16 frames of 112 pixels and 8 of 224. Other trunks count with the lower."""
 
 _BUCKET = 500_000_000  # elements: DeepSpeed's default reduce_bucket_size
 
@@ -69,9 +71,26 @@ def _saved(own: list[Tensor]) -> Iterator[dict[int, int]]:
         yield sizes
 
 
-def _passes(config: AnyConfig, plan: TrainingPlan, *, bf16: bool) -> _Passes:
+class _PoolingOfCuda(TorchFunctionMode):
+    """Pooling takes what it gets: the CPU's autocast keeps an fp32 copy for it, CUDA's does not."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        with contextlib.ExitStack() as stack:
+            if "pool" in getattr(func, "__name__", ""):
+                stack.enter_context(torch.autocast("cpu", enabled=False))
+            return func(*args, **(kwargs or {}))
+
+
+def _passes(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> _Passes:
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=bf16)
-    with FakeTensorMode(), torch.random.fork_rng(devices=[]), autocast:
+    pooling = _PoolingOfCuda() if cuda else contextlib.nullcontext()
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]), autocast, pooling:
         if isinstance(config, PretrainConfig):
             return _pretraining(config, plan)
         return _with_labels(config, plan)
@@ -189,9 +208,10 @@ def cost(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Co
         config: of the run.
         plan: of one rank.
         bf16: whether the trunk runs under bf16 autocast.
-        cuda: whether buffers that DeepSpeed reserves take memory before they are used.
+        cuda: whether it runs on GPUs: there pooling keeps no copy, and buffers that DeepSpeed
+            reserves take memory before they are used.
     """
-    own, n = _passes(config, plan, bf16=bf16), plan.ranks
+    own, n = _passes(config, plan, bf16=bf16, cuda=cuda), plan.ranks
     zero = config.deepspeed.zero_optimization.model_dump()
     stage, micro = int(zero["stage"]), config.train.accumulate
     P, share, states = 4 * own.weights, n if stage else 1, 2 if config.optim.name == "adamw" else 1
@@ -217,11 +237,32 @@ def cost(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Co
     return Cost(own.weights, own.flops * micro * n, memory, sent)
 
 
-def gpu_hours(step: Cost, steps: int, *, bf16: bool) -> float:
-    """Hours of one GPU at :data:`GPU` for ``steps`` optimizer steps; fp32 takes twice as long."""
-    return step.flops * steps / speed(bf16) / 3600
+class Hours(NamedTuple):
+    """Hours of one H200, and what they are computed with."""
+
+    hours: float
+    rate: str
+
+    def __str__(self) -> str:
+        return f"{self.rounded} H200-hours, computed at {self.rate}"
+
+    @property
+    def rounded(self) -> str:
+        """Two digits: more are not known."""
+        figure = float(f"{self.hours:.2g}")
+        return f"{figure:,.0f}" if figure >= 10 else f"{figure:g}"
 
 
-def speed(bf16: bool) -> float:
-    """FLOP a second that costs count with."""
-    return GPU if bf16 else GPU / 2  # TF32, in which torch convolves fp32
+def gpu_hours(config: AnyConfig, step: Cost, steps: int, *, bf16: bool) -> Hours:
+    """What ``steps`` optimizer steps take at :data:`REACHED`.
+
+    fp32, whose convolutions are TF32's, counts with half of that, as the peaks have it: it was not
+    measured.
+    """
+    trunk = config.model.trunk
+    known = trunk if trunk in REACHED else min(REACHED, key=REACHED.__getitem__)
+    rate = f"the {REACHED[known] / 1e12:.0f} TFLOP/s that one H200 reached"
+    rate += "" if known == trunk else f" with {known}"
+    if bf16:
+        return Hours(step.flops * steps / REACHED[known] / 3600, rate)
+    return Hours(2 * step.flops * steps / REACHED[known] / 3600, f"half {rate} in bf16")

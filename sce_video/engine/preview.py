@@ -10,7 +10,7 @@ from sce_video.config.objectives import Objective as Section
 from sce_video.config.objectives import RingKeys
 from sce_video.config.tasks import AnyConfig, Config, PretrainConfig
 from sce_video.engine.clip_task import runs_bf16, view_recipe
-from sce_video.engine.cost import cost, gpu_hours, speed
+from sce_video.engine.cost import cost, gpu_hours
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.ranks import place
 from sce_video.stream.data import open_held_out, planned_data
@@ -38,7 +38,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
     steps = f"{total:,} = {plan.epochs} epochs x {plan.steps_per_epoch:,}"
     if config.run.max_steps and config.run.max_steps < total:
         steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
-    run, hours = step.flops * total, gpu_hours(step, total, bf16=bf16)
+    run, hours = step.flops * total, gpu_hours(config, step, total, bf16=bf16)
     lr = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
     lines = [
         f"model      {config.model.trunk} width {config.model.width}, {step.trained:,} parameters, "
@@ -56,8 +56,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
         f"memory     a rank: {_sum(step.memory, 2**30, 'GiB')}",
         *([f"network    a rank and step: {_sum(step.sent, 1e6, 'MB')}"] if plan.ranks > 1 else []),
         f"work       {step.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
-        f"all: {f'{hours:.2g}' if hours < 10 else f'{hours:,.0f}'} GPU-hours at "
-        f"{speed(bf16) / 1e12:.0f} TFLOP/s",
+        f"all: about {hours}",
     ]
     return "\n".join([*lines, *(f"warning    {text}" for text in _warnings(config, plan))])
 

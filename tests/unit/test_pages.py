@@ -271,7 +271,7 @@ def test_training_commands_have_a_plan(
         verb, arguments = program(words) or ("", [])
         if verb == "train":
             assert main(["train", *arguments, "--dry-run", "--samples", "100000"]) == 0, words
-            assert "GPU-hours" in capsys.readouterr().out
+            assert "H200-hours" in capsys.readouterr().out
 
 
 @each_page

@@ -99,13 +99,11 @@ def test_the_plan_needs_no_shards_and_the_cost_is_its(path: Path) -> None:
     assert int(each[1]) == plan.micro_batch
     text = describe(config, plan, cuda=True, note=note)
     memory = re.search(r"a rank: ([\d.]+) GiB", text)
-    hours = re.search(r"all: ([\d.]+) GPU-hours at 31 TFLOP/s", text)
-    cost = re.match(r"about ([\d.]+) GPU-hours, computed .*; not run here\.", head["Cost"])
+    hours = re.search(r"FLOP in all: (.*)", text)
     assert memory
     assert hours
-    assert cost
     assert float(memory[1]) * 2**30 < float(gib[1]) * 1e9
-    assert float(cost[1]) == pytest.approx(float(hours[1]), rel=0.06)
+    assert head["Cost"] == f"{hours[1]}; not run here."
     assert f"head       linear layer of {PUBLISHED[name].classes} classes, dropout " in text
     assert f"start      {config.run.init_from}" in text
 

@@ -10,7 +10,7 @@ import torch
 
 from sce_video.config.load import load_pretraining
 from sce_video.engine import cost as costs
-from sce_video.engine.cost import cost
+from sce_video.engine.cost import REACHED, cost, gpu_hours
 from sce_video.engine.pretrain import build_siamese
 from sce_video.stream.data import planned_data
 
@@ -58,6 +58,53 @@ def test_parameters_and_activations_are_those_of_real_tensors(overrides: tuple[s
     assert need.memory["activations"] == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [("sce_k400_r2plus1d_18", 31.2), ("sce_k400_r3d_50_8frames", 44.0)],
+)
+def test_memory_is_what_a_gpu_held(name: str, measured: float) -> None:
+    """GiB at the peak of one NVIDIA H200, bf16, 64 videos a step, plain torch (as ZeRO-0)."""
+    config = load_pretraining(
+        f"pretrain/{name}.yaml",
+        ["train.batch_size=64", "deepspeed.zero_optimization.stage=0"],
+    )
+    need = cost(config, planned_data(config, 240_000, 1)[0], bf16=True, cuda=True)
+    assert sum(need.memory.values()) / 2**30 == pytest.approx(measured, rel=0.15)
+
+
+def test_pooling_keeps_a_copy_on_a_cpu_alone() -> None:
+    """The CPU's autocast pools in fp32: R3D-50's widest activation is kept twice."""
+    config = load_pretraining("demo.yaml", [*SMALL, "model.trunk=r3d_50"])
+    plan, _ = planned_data(config, 64, 1)
+    cpu, gpu = (
+        cost(config, plan, bf16=True, cuda=cuda).memory["activations"] for cuda in (False, True)
+    )
+    widest, pooled = (8 * 8 * 4 * side**2 for side in (16, 8))  # of a view, elements
+    # The copy in fp32, and what comes out of it cast back to bf16 for the convolutions.
+    assert cpu - gpu == pytest.approx(2 * (4 * widest + 2 * pooled), rel=0.01)
+
+
+def test_hours_of_a_gpu_and_what_they_are_computed_with() -> None:
+    """Two digits, at the rate that was measured with the trunk, else the lowest one."""
+    hours = {}
+    for trunk in ("r2plus1d_18", "r3d_50", "resnet18"):
+        config = load_pretraining("demo.yaml", [*SMALL, f"model.trunk={trunk}"])
+        step = cost(config, planned_data(config, 64, 1)[0], bf16=True, cuda=True)
+        for bf16 in (True, False):
+            steps = round(1234 * 3600 * REACHED["r3d_50"] / step.flops)
+            hours[trunk, bf16] = gpu_hours(config, step, steps, bf16=bf16)
+    assert str(hours["r3d_50", True]) == (
+        "1,200 H200-hours, computed at the 79 TFLOP/s that one H200 reached"
+    )
+    assert hours["resnet18", True].rate == "the 79 TFLOP/s that one H200 reached with r3d_50"
+    assert hours["resnet18", False].hours == pytest.approx(2 * 1234)
+    assert hours["resnet18", False].rate == (
+        "half the 79 TFLOP/s that one H200 reached with r3d_50 in bf16"
+    )
+    assert hours["r2plus1d_18", True].hours == pytest.approx(1234 * 79 / 91)
+    assert hours["r2plus1d_18", True].rate == "the 91 TFLOP/s that one H200 reached"
+
+
 def test_what_checkpointing_saves_and_costs() -> None:
     """Inputs of 8 blocks are kept instead of all that is in them; the forward pass runs again."""
     config = load_pretraining("demo.yaml", SMALL)
@@ -100,7 +147,7 @@ def test_memory_and_traffic_by_stage_ranks_and_accumulation(
 ) -> None:
     """Whatever the networks are."""
     passes = costs._Passes(saved=1000, flops=1, weights=100, remembered=5)
-    monkeypatch.setattr(costs, "_passes", lambda *_, bf16: passes)
+    monkeypatch.setattr(costs, "_passes", lambda *_, bf16, cuda: passes)
 
     def of(ranks: int, *overrides: str) -> tuple[dict[str, float], dict[str, float]]:
         config = load_pretraining("demo.yaml", [*SMALL, *overrides])

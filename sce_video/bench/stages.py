@@ -9,6 +9,7 @@ written goes into a temporary folder.
 from __future__ import annotations
 
 import math
+import os
 import platform
 import tempfile
 import time
@@ -59,7 +60,7 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
     """
     warm = 1 + 2 * config.data.workers  # batches that are there before the first step is over
     with tempfile.TemporaryDirectory(prefix="sce-video-bench-") as folder:
-        config = _only_steps(config, folder, warm + steps)
+        config = short_run(config, folder, warm + steps, 1)
         runtime = start_runtime(config.data.workers)
         try:
             kind: type[ClipTask] = PretrainTask if config.task == "pretrain" else SupervisedTask
@@ -81,20 +82,24 @@ def measure(config: AnyConfig, index: ShardIndex, plan: BatchPlan, steps: int) -
     taken = [(row["time/step"], row["time/data"]) for row in rows[min(warm, len(rows) - 1) :]]
     workers = 0 if dataset.on_gpu else config.data.workers
     return {
-        "machine": f"{_processor()}; {runtime.environment()}",
+        "machine": f"{processor()}; {runtime.environment()}",
         "device": runtime.device.type,
         "threads": threads,
+        "cores": len(os.sched_getaffinity(0)),
         "shards": f"{index.name} {config.data.split or 'all'}",
         "trunk": config.model.trunk,
         **summary(spent, taken, batch_size=config.train.batch_size, workers=workers),
     }
 
 
-def _only_steps(config: AnyConfig, folder: str, steps: int) -> AnyConfig:
-    """The config of a run in ``folder`` that ends after ``steps`` and does nothing besides."""
+def short_run(config: AnyConfig, folder: str, steps: int, every: int) -> AnyConfig:
+    """The config of a run in ``folder`` that ends after ``steps`` and does nothing besides.
+
+    ``every``: steps between its rows.
+    """
     run = {"dir": folder, "resume": False, "max_steps": steps}
     train = {"save_every": 10**9, "keep_every": None}
-    track = {"wandb": "off", "every": 1}
+    track = {"wandb": "off", "every": every}
     changes = {"run": run, "train": train, "track": track}
     return config.model_copy(
         update={name: getattr(config, name).model_copy(update=new) for name, new in changes.items()}
@@ -176,7 +181,8 @@ def summary(
         ``stages``, a row each (``ms`` a sample, ``spread`` of it: the middle half over the median,
         ``samples_per_s``, ``ms_per_step``: of clip stages, shared by the workers); ``run``, such a
         row; ``waiting``, a share of its time; ``slowest``, a stage; ``bound``, ``clips`` or
-        ``device``; ``workers_needed`` for clips as fast as the device takes them.
+        ``device``; ``workers_needed`` for clips as fast as the device takes them; ``between``, ms
+        of a step of the run that are neither waiting nor the device's stages.
     """
     hands = max(workers, 1)
     stages = [_row(name, spent[name], 1, batch_size / hands) for name in CLIP_STAGES]
@@ -184,14 +190,17 @@ def summary(
     per_step = {stage["name"]: stage["ms_per_step"] for stage in stages}
     clips, device = (sum(per_step[n] for n in names) for names in (CLIP_STAGES, DEVICE_STAGES))
     run = np.array(steps)
+    whole, waiting = _row("run", run[:, 0], batch_size, batch_size), run[:, 1].sum()
+    share = float(waiting / run[:, 0].sum())
     return {
         "batch_size": batch_size,
         "workers": workers,
         "samples": len(spent["read"]),
         "steps": len(steps),
         "stages": stages,
-        "run": _row("run", run[:, 0], batch_size, batch_size),
-        "waiting": float(run[:, 1].sum() / run[:, 0].sum()),
+        "run": whole,
+        "waiting": share,
+        "between": whole["ms_per_step"] * (1 - share) - device,
         "slowest": max(per_step, key=per_step.__getitem__),
         "bound": "clips" if clips > device else "device",
         "workers_needed": math.ceil(clips * hands / device),
@@ -227,16 +236,28 @@ def table(result: Mapping[str, Any]) -> str:
             f"{row['name']:<8}{where:<10}{row['ms']:>12.3f}{row['spread']:>8.0%}"
             f"{row['samples_per_s']:>11,.1f}{row['ms_per_step']:>11,.1f}"
         )
-    lines += [
-        "",
-        f"waiting for clips: {result['waiting']:.0%} of the run",
-        f"bound by the {result['bound']}; the slowest is {result['slowest']}; "
-        f"{result['workers_needed']} workers feed the device",
+    return "\n".join([*lines, "", *_conclusions(result)])
+
+
+def _conclusions(result: Mapping[str, Any]) -> list[str]:
+    """What holds the run back and how many workers would do, in sentences."""
+    workers, needed, cores = result["workers"], result["workers_needed"], result["cores"]
+    run, waiting = result["run"]["ms_per_step"], result["waiting"]
+    who = f"the loader with {workers} workers" if workers else "making clips in the trainer"
+    held, other = (who, "the step") if result["bound"] == "clips" else ("the step", who)
+    few = f" (this machine has {cores} cores)" if needed > cores else ""
+    do = "1 worker" if needed == 1 else f"{needed} workers"
+    return [
+        f"{held[0].upper()}{held[1:]} holds this run back, not {other}: the slowest stage is "
+        f"{result['slowest']}, and {do} would make clips as fast as the device takes them{few}.",
+        f"Of a step of the run, {run:,.1f} ms, {waiting:.0%} is waiting for clips, and "
+        f"{result['between']:,.1f} ms are neither that nor the device's stages: engine and loop, "
+        "and what workers take of the cores that they share with the step.",
     ]
-    return "\n".join(lines)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
     return next(models, platform.machine())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sce_video.bench import CLIP_STAGES, DEVICE_STAGES, summary, table
+from sce_video.bench.stages import CLIP_STAGES, DEVICE_STAGES, summary, table
 from sce_video.cli import main
 from tests.runs import make_shards, sce_video, write_config
 
@@ -55,6 +55,8 @@ def check_sums(result: dict[str, Any]) -> None:
     assert result["workers_needed"] == math.ceil(clips * hands / device) >= 1
     assert rows[result["slowest"]]["ms_per_step"] == max(r["ms_per_step"] for r in rows.values())
     assert 0 <= result["waiting"] < 1
+    working = result["run"]["ms_per_step"] * (1 - result["waiting"])
+    assert result["between"] == pytest.approx(working - device)
 
 
 def test_stages_of_a_pretraining(config: Path, tmp_path: Path) -> None:
@@ -64,6 +66,7 @@ def test_stages_of_a_pretraining(config: Path, tmp_path: Path) -> None:
         "machine",
         "device",
         "threads",
+        "cores",
         "shards",
         "trunk",
         "batch_size",
@@ -73,6 +76,7 @@ def test_stages_of_a_pretraining(config: Path, tmp_path: Path) -> None:
         "stages",
         "run",
         "waiting",
+        "between",
         "slowest",
         "bound",
         "workers_needed",
@@ -114,10 +118,33 @@ def test_what_bounds_a_run() -> None:
     assert found["waiting"] == pytest.approx(0.5)
     assert (found["bound"], found["slowest"]) == ("clips", "decode")
     assert found["workers_needed"] == 4  # 8 x 14 ms of clips in 28 ms
+    assert found["between"] == pytest.approx(70 - 35 - 28)
     found = summary(spent, steps, batch_size=8, workers=8)
     assert (found["bound"], found["slowest"], found["workers_needed"]) == ("device", "step", 4)
     alone = summary(spent, steps, batch_size=8, workers=0)
     assert alone["stages"] == summary(spent, steps, batch_size=8, workers=1)["stages"]
+
+
+def test_what_is_said_of_a_run() -> None:
+    spent = {"read": [0.001], "decode": [0.010], "cut": [0.003], "augment": [0.008]}
+    spent["step"] = [0.020]
+    about = {"machine": "m", "device": "cpu", "threads": 1, "cores": 3, "shards": "s", "trunk": "t"}
+
+    def said(workers: int) -> list[str]:
+        found = summary(spent, [(0.070, 0.035)], batch_size=8, workers=workers)
+        return table({**about, **found}).splitlines()[-2:]
+
+    held, between = said(2)
+    assert held == (
+        "The loader with 2 workers holds this run back, not the step: the slowest stage is decode, "
+        "and 4 workers would make clips as fast as the device takes them (this machine has 3 "
+        "cores)."
+    )
+    assert between.startswith(
+        "Of a step of the run, 70.0 ms, 50% is waiting for clips, and 7.0 ms are neither"
+    )
+    assert said(8)[0].startswith("The step holds this run back, not the loader with 8 workers: ")
+    assert said(0)[0].startswith("Making clips in the trainer holds this run back, not the step: ")
 
 
 @pytest.mark.parametrize(
