@@ -9,6 +9,7 @@ from torch import nn
 from sce_video.bench.clock import Clock
 from sce_video.bench.made import MadeClips
 from sce_video.engine.optim.build import build_optimizer
+from sce_video.stream.feed import Ready
 
 COPY, AUGMENT = "copy to the device", "augmentation"
 MOMENTUM, TRUNK, HEADS = "momentum branch, forward", "trunk, forward", "heads, forward"
@@ -78,7 +79,8 @@ class Bare:
             batch = task.made(self._step * micro_batches + micro)
             batch.views = [view.to(self._device, non_blocking=True) for view in batch.views]
             clock.lap(COPY)
-            loss = task.loss(self._engine, batch, self._step).loss
+            ready = Ready(batch, task.views(batch), batch.labels.to(self._device))
+            loss = task.loss(self._engine, ready, self._step).loss
             clock.lap(LOSS)
             (loss / micro_batches).backward()  # type: ignore[no-untyped-call]
             clock.lap(BACKWARD)
