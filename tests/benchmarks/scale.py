@@ -7,6 +7,7 @@ overlaps, as in the engine at its defaults. ``--write`` remakes the tables of th
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -96,7 +97,7 @@ def simulate(ranks: int, group: int, pieces: int, *, steps: int = 100, seed: int
 def latency(ranks: int) -> float:
     """Seconds of a small all-reduce: those of a node, and as much more for each doubling."""
     near, far = LATENCY
-    return near + (far - near) * np.log2(max(ranks / NODE, 1)) / np.log2(64)
+    return near + (far - near) * math.log2(max(ranks / NODE, 1)) / math.log2(64)
 
 
 @cache
@@ -124,6 +125,7 @@ def row(name: str, gpus: int, group: int) -> Row:
     config, work = load_pretraining(f"pretrain/{name}.yaml"), STEPS[name]
     gradients, keys, pieces = added(name)
     speed, clip = IN_NODE if gpus <= NODE else NETWORK, config.shape
+    queue: int = config.objective.queue  # type: ignore[union-attr,assignment]
     found = Row(
         gpus,
         work,
@@ -131,7 +133,7 @@ def row(name: str, gpus: int, group: int) -> Row:
         bn=1000 * pieces * latency(group),
         keys=1000 * keys * (gpus - 1) / speed,
         waiting=work * (simulate(gpus, group, pieces) - 1),
-        lives=config.objective.queue / (config.objective.queued * VIDEOS * gpus),
+        lives=queue / (config.objective.queued * VIDEOS * gpus),
         cores={},
     )
     clips = config.views * VIDEOS / found.step * 1000  # a second

@@ -94,7 +94,7 @@ def test_a_config_is_complete_and_its_cost_is_the_plan_s(path: Path) -> None:
 
 
 def test_the_table_of_configs_has_the_hours_of_their_heads() -> None:
-    folder, found = configs_folder(), {}
+    folder, found = configs_folder(), dict[str, str]()
     for line in (folder / "README.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         names = re.findall(r"`(\w+(?:/\w+)?)`", cells[0]) if len(cells) == 4 else []
