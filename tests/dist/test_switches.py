@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,9 +14,17 @@ import torch.distributed as dist
 from tests.dist.pool import RankPool, small_config
 
 SWITCH = "checkpoint_activations"
+COMPILE = "compile"
 
 
-def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> None:
+def train(
+    folder: Path,
+    trunk: str,
+    stage: int,
+    precision: str,
+    switches: list[str],
+    sides: tuple[int, ...] = (32, 32),
+) -> None:
     """Two steps; writes losses, gradients, state and all collectives of both passes."""
     from sce_video.engine.ds_config import build_engine
     from sce_video.engine.pretrain import build_siamese
@@ -26,7 +35,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
         folder,
         model={"trunk": trunk, "width": 4},
         optim={"name": "sgd", "lr": 0.1},
-        train={"batch_size": 4, **({switch: True} if switch else {})},
+        train={"batch_size": 4, **dict.fromkeys(switches, True)},
         deepspeed={"zero_optimization": {"stage": stage}},
     )
     runtime = start_runtime(workers=0)
@@ -46,7 +55,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
     generator = torch.Generator().manual_seed(runtime.rank)
     rows = torch.arange(4 // runtime.ranks).numpy()
     for _ in range(2):
-        clips = [torch.randn(len(rows), 3, 4, 32, 32, generator=generator) for _ in range(2)]
+        clips = [torch.randn(len(rows), 3, 4, n, n, generator=generator) for n in sides]
         output = engine(clips, rows, rows)
         engine.backward(output.loss)
         for name, p in siamese.named_parameters():
@@ -59,7 +68,7 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
     with gathered(siamese):
         result["state"] = {k: t.clone() for k, t in siamese.state_dict().items()}
     result["reduced"] = reduced
-    torch.save(result, folder / f"{switch}-{runtime.rank}.pt")
+    torch.save(result, folder / f"{'+'.join(switches)}-{runtime.rank}.pt")
     stop_runtime()
 
 
@@ -77,8 +86,8 @@ def train(folder: Path, trunk: str, stage: int, precision: str, switch: str) -> 
 def test_checkpointed_activations(
     trunk: str, stage: int, ranks: int, precision: str, pool: RankPool, tmp_path: Path
 ) -> None:
-    for switch in ("", SWITCH):
-        pool.run(ranks, train, tmp_path, trunk, stage, precision, switch)
+    for switches in ([], [SWITCH]):
+        pool.run(ranks, train, tmp_path, trunk, stage, precision, switches)
     for rank in range(ranks):
         once, twice = (torch.load(tmp_path / f"{switch}-{rank}.pt") for switch in ("", SWITCH))
         assert once["losses"] == twice["losses"]
@@ -96,13 +105,25 @@ def test_checkpointed_activations(
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize(
-    ("trunk", "stage", "ranks"),
-    [("r2plus1d_18", 1, 1), ("r3d_18", 0, 2), ("resnet18", 2, 1)],
+    ("trunk", "stage", "ranks", "sides", "switches"),
+    [
+        ("r2plus1d_18", 1, 1, (32, 32), [COMPILE]),
+        ("r3d_18", 0, 2, (32, 32), [COMPILE]),
+        ("resnet18", 2, 2, (32, 32, 24), [COMPILE, SWITCH]),
+    ],
 )
-def test_compiled(trunk: str, stage: int, ranks: int, pool: RankPool, tmp_path: Path) -> None:
-    for switch in ("", "compile"):
-        pool.run(ranks, train, tmp_path, trunk, stage, "fp32", switch)
-    plain, fused = (torch.load(tmp_path / f"{switch}-0.pt") for switch in ("", "compile"))
+def test_compiled(
+    trunk: str,
+    stage: int,
+    ranks: int,
+    sides: tuple[int, ...],
+    switches: list[str],
+    pool: RankPool,
+    tmp_path: Path,
+) -> None:
+    for each in ([], switches):
+        pool.run(ranks, train, tmp_path, trunk, stage, "fp32", each, sides)
+    plain, fused = (torch.load(tmp_path / f"{'+'.join(each)}-0.pt") for each in ([], switches))
     torch.testing.assert_close(fused["losses"], plain["losses"], rtol=1e-4, atol=0)
     assert fused["state"].keys() == plain["state"].keys()
     assert any(not torch.equal(fused["state"][k], t) for k, t in plain["state"].items())  # it ran
@@ -111,3 +132,30 @@ def test_compiled(trunk: str, stage: int, ranks: int, pool: RankPool, tmp_path: 
         for name, tensor in plain[kind].items():
             difference = (fused[kind][name] - tensor).double().norm()
             assert difference <= 5e-2 * tensor.double().norm() + 1e-6, (kind, name)
+
+
+def decide(folder: Path) -> None:
+    """The second rank lacks a compiler; writes what this one does of a wish and of a must."""
+    from sce_video.engine.runtime import start_runtime, stop_runtime
+    from sce_video.errors import UsageError
+    from sce_video.model import compiled
+    from sce_video.model.trunks import build_trunk
+
+    runtime = start_runtime(workers=0)
+    trunk = build_trunk("resnet18_small", 4)
+    with patch.object(compiled, "why_not", lambda _: "no g++" if runtime.rank else None):
+        compiled.compile_trunks([trunk], runtime.device, 1, must=False)
+        with pytest.raises(UsageError) as refused:
+            compiled.compile_trunks([trunk], runtime.device, 1, must=True)
+    eager = not any(module._compiled_call_impl for module in trunk.modules())
+    torch.save((eager, str(refused.value)), folder / f"{runtime.rank}.pt")
+    stop_runtime()
+
+
+def test_ranks_decide_alike_on_compiling(pool: RankPool, tmp_path: Path) -> None:
+    pool.run(2, decide, tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first == second
+    eager, refusal = first
+    assert eager
+    assert "cannot compile here (rank 1: no g++)" in refusal
