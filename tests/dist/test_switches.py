@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,6 +25,7 @@ def train(
     precision: str,
     switches: list[str],
     sides: tuple[int, ...] = (32, 32),
+    backend: str = "inductor",
 ) -> None:
     """Two steps; writes losses, gradients, state and all collectives of both passes."""
     from sce_video.engine.ds_config import build_engine
@@ -40,6 +42,7 @@ def train(
     )
     runtime = start_runtime(workers=0)
     torch.set_num_threads(1)
+    patch("torch.compile", partial(torch.compile, backend=backend)).start()
     autocast = torch.bfloat16 if precision == "bf16" else None
     siamese = build_siamese(config, autocast, samples=4, epoch_steps=1)
     engine, _ = build_engine(siamese, config, runtime.ranks)
@@ -105,11 +108,11 @@ def test_checkpointed_activations(
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize(
-    ("trunk", "stage", "ranks", "sides", "switches"),
+    ("trunk", "stage", "ranks", "sides", "switches", "backend"),
     [
-        ("r2plus1d_18", 1, 1, (32, 32), [COMPILE]),
-        ("r3d_18", 0, 2, (32, 32), [COMPILE]),
-        ("resnet18", 2, 2, (32, 32, 24), [COMPILE, SWITCH]),
+        ("r2plus1d_18", 1, 1, (32, 32), [COMPILE], "inductor"),
+        ("r3d_18", 0, 2, (32, 32), [COMPILE], "inductor"),
+        ("resnet18", 2, 2, (32, 32, 24), [COMPILE, SWITCH], "aot_eager"),
     ],
 )
 def test_compiled(
@@ -118,11 +121,12 @@ def test_compiled(
     ranks: int,
     sides: tuple[int, ...],
     switches: list[str],
+    backend: str,
     pool: RankPool,
     tmp_path: Path,
 ) -> None:
     for each in ([], switches):
-        pool.run(ranks, train, tmp_path, trunk, stage, "fp32", each, sides)
+        pool.run(ranks, train, tmp_path, trunk, stage, "fp32", each, sides, backend)
     plain, fused = (torch.load(tmp_path / f"{'+'.join(each)}-0.pt") for each in ([], switches))
     torch.testing.assert_close(fused["losses"], plain["losses"], rtol=1e-4, atol=0)
     assert fused["state"].keys() == plain["state"].keys()
