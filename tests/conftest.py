@@ -19,10 +19,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide GPUs from all tests but those of ``-m gpu``, and from the processes that they start."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    # torch takes compiled code of other vector instructions from its cache, and computes garbage.
-    if capability := os.environ.get("ATEN_CPU_CAPABILITY"):
-        folder = Path(tempfile.gettempdir()) / f"torchinductor-{capability}"
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    # Not in the user's home. torch takes compiled code of other vector instructions from its cache,
+    # and computes garbage.
+    capability = os.environ.get("ATEN_CPU_CAPABILITY", "all")
+    folder = Path(tempfile.gettempdir()) / f"torchinductor-{os.getuid()}-{capability}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sce_video.augment import ops
-from sce_video.augment.kernels import EAGER, Kernels
+from sce_video.augment.kernels import EAGER, NOT_COMPILED, Kernels
 from sce_video.augment.parameters import Flags, ViewParams, draw
+from sce_video.compiler import FAILURES
 from sce_video.config.recipes import Recipe, ViewRecipe
+from sce_video.errors import first_line
+
+log = logging.getLogger("sce_video")
 
 
 class Augmenter:
@@ -47,6 +52,14 @@ class Augmenter:
     @torch.no_grad()
     def apply(self, clips: Tensor, params: ViewParams, view: ViewRecipe) -> Tensor:
         """One view with given parameters; shapes as above."""
+        if self.kernels.view:
+            try:
+                return self.kernels.view(clips, params, view, self.recipe.stats)
+            except torch.OutOfMemoryError:
+                raise
+            except FAILURES as error:
+                log.warning(NOT_COMPILED, first_line(error))
+                self.kernels = EAGER
         b, t, c, h, w = clips.shape
         layout = torch.channels_last_3d
         out = torch.empty(b, c, t, h, w, device=clips.device, memory_format=layout)

@@ -66,7 +66,7 @@ def _words(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " | ".join(map(_words, schema["anyOf"]))
     if "enum" in schema:
-        return " | ".join(map(str, schema["enum"]))
+        return " | ".join(x if isinstance(x, str) else json.dumps(x) for x in schema["enum"])
     if "items" in schema:
         return f"[{_words(schema['items'])}, ...]"
     if "prefixItems" in schema:

@@ -224,7 +224,9 @@ class TrainConfig(Section):
         "auto", "of the networks' arithmetic; auto = bf16 autocast on CUDA, else fp32"
     )
     checkpoint_activations: bool = key(False, "trunk in less memory for a third more arithmetic")
-    compile: bool = key(False, "trunks by torch.compile; ZeRO stages 0 to 2")
+    compile: Literal["auto", True, False] = key(
+        "auto", "trunks by torch.compile; auto = on CUDA, with ZeRO 0 to 2, where it works"
+    )
     save_every: Count = key(1, "epochs between checkpoints; the last is always saved")
     keep: Count = key(3, "newest checkpoints that are kept")
     keep_every: Count | None = key(

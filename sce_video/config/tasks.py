@@ -46,13 +46,18 @@ class Config(Section):
         """What the trunk sees; lab: a trunk for lightness, one for colour."""
         return "rgb"
 
+    def compiles(self, *, cuda: bool) -> bool:
+        """Whether the trunks are to be compiled."""
+        choice = self.train.compile
+        return choice is True or (choice == "auto" and cuda)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
         if self.clip and self.augment.size:
             raise ValueError("augment.size is for images; the size of clips is clip.size")
         if self.shape.frames == 1 and self.augment.temporal_difference:
             raise ValueError("augment.temporal_difference needs clips of more than one frame")
-        if self.train.compile and self.deepspeed.zero_optimization.stage == 3:
+        if self.train.compile is True and self.deepspeed.zero_optimization.stage == 3:
             raise ValueError("train.compile needs ZeRO stage 0, 1 or 2: 3 takes weights away")
         return self
 

@@ -20,7 +20,7 @@ from sce_video.engine.pictures import view_grid
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
-from sce_video.model.compiled import compile_trunk
+from sce_video.model.compiled import compile_trunks
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
 from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.weights import OpenedEncoder, open_encoder
@@ -114,12 +114,13 @@ def start_from(
 
 
 def switch_on(config: Config, trunk: nn.Module, *others: nn.Module) -> None:
-    """Checkpoint the activations of the trained ``trunk``, compile it and others; where asked."""
+    """Compile the trained ``trunk`` and others, and checkpoint its activations; where asked."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.compiles(cuda=device.type == "cuda"):
+        must, stage = config.train.compile is True, config.deepspeed.zero_optimization.stage
+        compile_trunks((trunk, *others), device, stage, must=must)
     if config.train.checkpoint_activations:
         checkpoint_activations(trunk)
-    if config.train.compile:
-        for each in (trunk, *others):
-            compile_trunk(each)
 
 
 def view_recipe(config: Config) -> Recipe:

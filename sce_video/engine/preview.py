@@ -48,6 +48,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
         f"views      {_views(config)}",
         f"start      {config.run.init_from or 'random weights'}",
         *_task_lines(config, plan),
+        *_compiled_line(config, cuda=cuda),
         f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
         f"micro-batch(es) of {plan.micro_batch}",
         f"steps      {steps}",
@@ -91,6 +92,14 @@ def _task_lines(config: AnyConfig, plan: TrainingPlan) -> list[str]:
         f"head       linear layer of {plan.classes} classes, dropout {config.head.dropout:g}, "
         f"on the {trunk} trunk"
     ]
+
+
+def _compiled_line(config: AnyConfig, *, cuda: bool) -> list[str]:
+    """What will be compiled, if a compiler works."""
+    if not config.compiles(cuda=cuda) or config.deepspeed.zero_optimization.stage == 3:
+        return []
+    of = " of each branch" if isinstance(config, PretrainConfig) else ""
+    return [f"compile    the trunk{of}, block by block"]
 
 
 def _sum(parts: dict[str, float], unit: float, name: str) -> str:

@@ -14,21 +14,29 @@ from torchvision.models.video.resnet import BasicBlock as VideoBlock
 from sce_video.model.trunks.r3d import ResBlock
 
 
+def residual_blocks(trunk: nn.Module) -> list[nn.Module]:
+    """The residual blocks of ``trunk``, in order."""
+    kinds = BasicBlock | Bottleneck | VideoBlock | ResBlock
+    return [module for module in trunk.modules() if isinstance(module, kinds)]
+
+
 def checkpoint_activations(trunk: nn.Module) -> list[nn.Module]:
     """Keep the inputs of the residual blocks alone; the backward pass computes the rest again.
 
-    In place; parameters and buffers keep their names, results are the same bit for bit. SyncBN
-    asks the other ranks again, in the order of the backward pass, which is that of all ranks.
+    In place; parameters and buffers keep their names, results are the same bit for bit. What is
+    compiled stays so: the second pass runs the same code. A deep copy keeps everything. SyncBN asks
+    the other ranks again, in the order of the backward pass, which is that of all ranks.
 
     Returns:
         The blocks.
     """
-    kinds = BasicBlock | Bottleneck | VideoBlock | ResBlock
-    blocks = [module for module in trunk.modules() if isinstance(module, kinds)]
+    blocks = residual_blocks(trunk)
     for block in blocks:
+        call = block._compiled_call_impl or block._call_impl
         contexts = partial(_contexts, block)
-        again = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
-        setattr(block, "forward", again)  # noqa: B010  mypy: a method
+        # Where torch puts compiled code, and around it: within it would be traced.
+        again = partial(checkpoint, call, use_reentrant=False, context_fn=contexts)
+        block._compiled_call_impl = again
     return blocks
 
 

@@ -21,7 +21,7 @@ PACKAGE = REPOSITORY / "sce_video"
 # A module may import from its own floor and those above it in this list.
 FLOORS = [
     {"errors", "progress", "files"},
-    {"arguments"},
+    {"arguments", "compiler"},
     {"config"},
     {"video"},
     {"shardset"},

@@ -11,6 +11,7 @@ import torch
 from torch._inductor import config as inductor
 
 from sce_video.augment.apply import Augmenter
+from sce_video.augment.fused import FusedView
 from sce_video.augment.kernels import EAGER, ENOUGH_CLIPS, choose_kernels, compile_kernels
 from sce_video.config.recipes import RECIPES
 from tests.unit.augment.test_apply import some_clips
@@ -46,12 +47,16 @@ def test_a_missing_compiler_is_one_line_and_eager(
     assert "\n" not in line
 
 
-def test_only_a_long_run_with_colours_on_the_cpu_is_compiled(
+def test_only_a_long_run_with_colours_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = object()
     monkeypatch.setattr("sce_video.augment.kernels.compile_kernels", lambda *_: made)
-    assert choose_kernels(KINETICS, 8, 112, CPU, ENOUGH_CLIPS) is made
-    assert choose_kernels(KINETICS, 8, 112, CPU, ENOUGH_CLIPS - 1) is EAGER
-    assert choose_kernels(KINETICS, 8, 112, torch.device("cuda"), ENOUGH_CLIPS) is EAGER
-    assert choose_kernels(RECIPES["crop_flip"], 8, 112, CPU, ENOUGH_CLIPS) is EAGER
+    enough = ENOUGH_CLIPS["cpu"]
+    assert choose_kernels(KINETICS, 8, 112, CPU, enough) is made
+    assert choose_kernels(KINETICS, 8, 112, CPU, enough - 1) is EAGER
+    assert choose_kernels(RECIPES["crop_flip"], 8, 112, CPU, enough) is EAGER
+    gpu, enough = torch.device("cuda"), ENOUGH_CLIPS["cuda"]
+    assert isinstance(choose_kernels(KINETICS, 8, 112, gpu, enough).view, FusedView)
+    assert choose_kernels(KINETICS, 8, 112, gpu, enough - 1) is EAGER
+    assert choose_kernels(RECIPES["crop_flip"], 8, 112, gpu, enough) is EAGER

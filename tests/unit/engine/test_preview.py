@@ -25,10 +25,12 @@ def test_the_plan_says_what_the_run_will_do() -> None:
     assert "93,800 = 200 epochs x 469\n" in text
     assert "lars lr 2.4, 4.8 after scaling (linear), warm-up 16,415 steps, cosine to 0" in text
     assert "queue or bank 0.0625" in text
+    assert "compile    the trunk of each branch, block by block" in text
     short = load_pretraining(K400, ["run.max_steps=20", "optim.decay_epochs=[120, 160]", *SMALL])
     text = describe(short, planned_data(short, 9_000, 1)[0], cuda=False)
     assert "steps      20 (run.max_steps), on the schedules of 225,000 = 200 epochs" in text
     assert "x 0.1 at epochs [120.0, 160.0]" in text
+    assert "compile " not in text
     assert "the queue of 65,536 holds more than a quarter of the set's 18,000 keys" in text
 
 
@@ -52,6 +54,25 @@ def test_a_dry_run_needs_no_shards_and_leaves_nothing(tmp_path: Path) -> None:
     assert code == 2
     assert "--gpus and --samples go with --dry-run" in text
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("choice", "stage", "cuda", "compiles"),
+    [
+        ("auto", 2, True, True),
+        ("auto", 3, True, False),
+        ("auto", 1, False, False),
+        ("true", 1, False, True),
+        ("false", 1, True, False),
+    ],
+)
+def test_the_plan_says_whether_trunks_are_compiled(
+    choice: str, stage: int, cuda: bool, compiles: bool
+) -> None:
+    keys = [f"train.compile={choice}", f"deepspeed.zero_optimization.stage={stage}"]
+    config = load_pretraining(K400, [*SMALL, *keys])
+    told = describe(config, planned_data(config, 64, 1)[0], cuda=cuda)
+    assert ("\ncompile    the trunk" in told) == compiles
 
 
 def test_a_warm_up_beyond_the_end_is_a_warning() -> None:
