@@ -44,18 +44,31 @@ class SyncBatchNorm(_BatchNorm):
         # an fp32 copy first. (Of one sample a view loses the stride by which convolutions know the
         # layout; compilers write kernels of their own.)
         if input.dim() == 5 and len(input) > 1 and not torch.compiler.is_compiling():
-            y: Tensor = _Frames.apply(self._normalise(input.flatten(2, 3)), input.shape)
+            y: Tensor = _Frames.apply(self.normalise(input.flatten(2, 3)), input.shape)
             return y
-        return self._normalise(input)
+        return self.normalise(input)
 
-    def _normalise(self, x: Tensor) -> Tensor:
-        if not (self.training and dist.is_initialized() and dist.get_world_size(self.group) > 1):
+    def normalise(self, x: Tensor) -> Tensor:
+        """``[B,C,...]`` -> the same shape, by kernels that know four dimensions best."""
+        if self.ranks == 1:
             return super().forward(x)
         self._check_input_dim(x)
-        y, mean_C, var_C, total = normalise(x, self.weight, self.bias, self.eps, self.group)
-        # No rank may lack samples of a channel: the total is at least 2.
-        track(self, mean_C, var_C * (total / (total - 1)).to(var_C.dtype))
+        y, mean_C, var_C = self.over_ranks(x, self.weight, self.bias)
+        track(self, mean_C, var_C)
         return y
+
+    @property
+    def ranks(self) -> int:
+        """That share statistics now: 1 in eval mode."""
+        return dist.get_world_size(self.group) if self.training and dist.is_initialized() else 1
+
+    def over_ranks(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``x`` normalised; mean and unbiased variance of all these ranks, ``[C]``."""
+        y, mean_C, var_C, total = normalise(x, weight, bias, self.eps, self.group)
+        # No rank may lack samples of a channel: the total is at least 2.
+        return y, mean_C, var_C * (total / (total - 1)).to(var_C.dtype)
 
 
 class _Frames(torch.autograd.Function):
@@ -119,8 +132,10 @@ def convert_sync_bn(module: nn.Module, group: dist.ProcessGroup | None = None) -
         if isinstance(child, _BatchNorm) and type(child) in PLAIN:
             synced = SyncBatchNorm(child.num_features)
             adopt(synced, child)
-            synced.group = group
             setattr(module, name, synced)
+            child = synced
+        if isinstance(child, SyncBatchNorm):
+            child.group = group
         else:
             convert_sync_bn(child, group)
     return module

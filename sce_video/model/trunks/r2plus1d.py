@@ -7,6 +7,8 @@ from functools import partial
 from torch import nn
 from torchvision.models.video import resnet as tv
 
+from sce_video.model.padded import pad_channels
+
 
 class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     """R(2+1)D-18, every stage ``width / 64`` as wide, without its classifier.
@@ -57,6 +59,7 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
         for module in self.modules():
             if isinstance(module, tv.BasicBlock):
                 nn.init.zeros_(module.conv2[1].weight)
+        pad_channels(self)
         self.fc = nn.Identity()
         self.features = 8 * width
 
