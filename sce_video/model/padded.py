@@ -43,6 +43,8 @@ class PaddedConv3d(nn.Conv3d):
 class PaddedBatchNorm(SyncBatchNorm):
     """``SyncBatchNorm`` whose input may have channels of zeros behind its own; they stay zeros."""
 
+    shares = False  # until :func:`convert_sync_bn`: a trunk's other BN does not, either
+
     def normalise(self, x: Tensor) -> Tensor:
         """``[B,C,...]``, C its own channels or more -> the same shape."""
         zeros = x.shape[1] - self.num_features

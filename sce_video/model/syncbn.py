@@ -26,6 +26,7 @@ class SyncBatchNorm(_BatchNorm):
     every other parameter: the engine averages them.
     """
 
+    shares = True  # False: alone among any number of ranks
     group: dist.ProcessGroup | None = None  # of the ranks that share statistics; None = all
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SyncBatchNorm:
@@ -60,7 +61,8 @@ class SyncBatchNorm(_BatchNorm):
     @property
     def ranks(self) -> int:
         """That share statistics now: 1 in eval mode."""
-        return dist.get_world_size(self.group) if self.training and dist.is_initialized() else 1
+        together = self.training and self.shares and dist.is_initialized()
+        return dist.get_world_size(self.group) if together else 1
 
     def over_ranks(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None
@@ -135,7 +137,7 @@ def convert_sync_bn(module: nn.Module, group: dist.ProcessGroup | None = None) -
             setattr(module, name, synced)
             child = synced
         if isinstance(child, SyncBatchNorm):
-            child.group = group
+            child.shares, child.group = True, group
         else:
             convert_sync_bn(child, group)
     return module

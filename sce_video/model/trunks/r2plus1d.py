@@ -18,7 +18,8 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     At ``width=64`` the layers and the state dict are torchvision's own (``r2plus1d_18`` with
     ``fc = Identity()`` loads it strictly). Initialised as SCE's video trunks: Kaiming-normal
     convolutions, and zero for the scale of the last BN of each residual branch, without which an
-    untrained trunk loses most of what tells two videos apart.
+    untrained trunk loses most of what tells two videos apart. On CUDA it runs on multiples of eight
+    channels: see :mod:`sce_video.model.padded`.
 
     Args:
         width: channels after the stem.

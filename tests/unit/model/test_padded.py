@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sce_video.model.padded import PaddedConv3d
+from sce_video.model.padded import PaddedBatchNorm, PaddedConv3d
 from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.syncbn import convert_sync_bn
 from sce_video.model.trunks import build_trunk
@@ -83,3 +83,15 @@ def test_of_the_published_network_four_widths_are_padded() -> None:
     padded = [m for m in net.modules() if isinstance(m, PaddedConv3d)]
     assert {m.out_channels for m in padded if m.widens} == {45, 230, 460, 921}
     assert {m.in_channels for m in padded if not m.widens} == {45, 230, 460, 921}
+
+
+def test_before_it_is_converted_a_trunk_asks_no_other_rank() -> None:
+    net = trunk()
+    norms = [m for m in net.modules() if isinstance(m, PaddedBatchNorm)]
+    with (
+        patch("torch.distributed.is_initialized", lambda: True),
+        patch("torch.distributed.get_world_size", lambda group: 2),
+    ):
+        assert {norm.ranks for norm in norms} == {1}
+        convert_sync_bn(net)
+        assert {norm.ranks for norm in norms} == {2}
