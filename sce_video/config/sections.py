@@ -173,6 +173,7 @@ class TrunkConfig(Section):
 
     trunk: TrunkName = key("r2plus1d_18", "the network: see Trunks")
     width: Count = key(64, "channels after the stem; 64 = the published trunk")
+    bn_group: Count | None = key(None, "ranks whose batches share BN statistics; null = all")
 
 
 class ModelConfig(TrunkConfig):

@@ -131,6 +131,8 @@ class SupervisedConfig(Config):
             raise ValueError("clip.max_gap: a run with labels takes one clip of a video")
         if self.frozen and self.train.checkpoint_activations:
             raise ValueError("train.checkpoint_activations: a frozen trunk keeps no activations")
+        if self.frozen and self.model.bn_group:
+            raise ValueError("model.bn_group: a frozen trunk takes no statistics of a batch")
         return self
 
 

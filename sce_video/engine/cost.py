@@ -202,7 +202,7 @@ def cost(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Co
     as rings: an all-reduce of S bytes over n ranks sends 2 S (n - 1) / n, gathering or scattering
     them half of it. DeepSpeed's ZeRO-1 and 2 all-reduce the gradients, and gather the weights after
     the step. Of a frozen trunk nothing is kept; what passes through it is workspace. LARS's norms,
-    SNCLR's neighbours and SimCLR's gradients are left out.
+    SNCLR's neighbours, SimCLR's gradients and the averages of BN groups are left out.
 
     Args:
         config: of the run.
@@ -225,12 +225,12 @@ def cost(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Co
         "ZeRO's buffer": 4 * bucket * (1 + bool(zero.get("overlap_comm"))) * (stage > 0),
         "queue or bank": own.memory,
     }
-    around = (n - 1) / n
+    around, group = (n - 1) / n, config.model.bn_group or n
     # ZeRO-3 gathers weights for every forward and backward pass of a view.
     units = {0: 2, 1: 3, 2: 2 * micro + 1}.get(stage, micro * (2 * config.views + 1))
     sent = {
         "gradients and weights": P * units * around,
-        "SyncBN": micro * 2 * own.statistics * around,
+        "SyncBN": micro * 2 * own.statistics * (group - 1) / group,
         "linear probe": 2 * own.probe * around,
         "embeddings": micro * own.remembered * (n - 1.0),
     }

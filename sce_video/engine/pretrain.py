@@ -17,7 +17,7 @@ from sce_video.model.branches import Branch, LabBranch, Siamese, SiameseOutput
 from sce_video.model.heads import mlp_head
 from sce_video.model.probe import LinearProbe
 from sce_video.model.splitbn import convert_split_bn
-from sce_video.model.syncbn import convert_sync_bn
+from sce_video.model.syncbn import average_statistics, convert_sync_bn, rank_group
 from sce_video.model.trunks.lab import LabTrunk
 from sce_video.model.weights import OpenedEncoder
 from sce_video.objectives.build import build_objective
@@ -57,7 +57,7 @@ def build_siamese(
     siamese = Siamese(online, predictor, objective, autocast, probe)
     if model.split_bn and siamese.momentum:
         convert_split_bn(siamese.momentum, model.split_bn)
-    convert_sync_bn(siamese)
+    convert_sync_bn(siamese, rank_group(model.bn_group))
     switch_on(config, online.trunk, *([siamese.momentum.trunk] if siamese.momentum else []))
     return siamese
 
@@ -121,6 +121,8 @@ class PretrainTask(ClipTask):
         self.module.end_step(remembered, rows, m)
         if self.module.probe:
             self.module.probe.end_step()
+        if self.config.model.bn_group:
+            average_statistics(self.module)
         return {"momentum": m} if self.module.momentum else {}
 
     def trunk(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Batch normalisation over the batches of all ranks, on any device and backend.
+"""Batch normalisation over the batches of all ranks, or of groups of them, on any device.
 
 torch's own SyncBatchNorm refuses CPU tensors, and gathers from every rank; this one all-reduces
 ``2C + 1`` numbers a layer.
@@ -6,74 +6,34 @@ torch's own SyncBatchNorm refuses CPU tensors, and gathers from every rank; this
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from sce_video.model.normalise import normalise
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class _Normalise(torch.autograd.Function):
-    """BN with statistics over all ranks. C channels; the count may differ between ranks."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        dims = [d for d in range(x.dim()) if d != 1]
-        wide = torch.promote_types(x.dtype, torch.float32)
-        # Local mean and variance are exact for large means; of their squares in float64 the
-        # cancellation stays below the rounding of fp32 inputs, in fp32 it would not.
-        var_C, mean_C = torch.var_mean(x.to(wide), dims, correction=0)
-        var_C, mean_C = var_C.double(), mean_C.double()
-        count = x.numel() // x.shape[1]
-        square_C = var_C + mean_C.square()
-        moments = torch.cat([mean_C * count, square_C * count, mean_C.new_tensor([float(count)])])
-        dist.all_reduce(moments)
-        total = moments[-1]
-        mean_C, square_C = (moments[:-1] / total).chunk(2)
-        var_C = (square_C - mean_C.square()).clamp_(min=0)
-        mean_C, var_C = mean_C.to(wide), var_C.to(wide)
-        ctx.save_for_backward(x, weight, mean_C, (var_C + eps).rsqrt(), total)
-        y = F.batch_norm(x, mean_C, var_C, weight, bias, training=False, eps=eps)
-        ctx.mark_non_differentiable(mean_C, var_C, total)
-        return y, mean_C, var_C, total
-
-    @staticmethod
-    def backward(
-        ctx: Any, grad: Tensor, *_: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        x, weight, mean_C, invstd_C, total = ctx.saved_tensors
-        dims = [d for d in range(x.dim()) if d != 1]
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        normal = (x.to(mean_C.dtype) - mean_C.view(shape)) * invstd_C.view(shape)
-        grad = grad.to(mean_C.dtype)
-        sums = torch.cat([grad.sum(dims), (grad * normal).sum(dims)])
-        local_bias, local_weight = sums.clone().chunk(2)
-        dist.all_reduce(sums)
-        mean_grad, mean_grad_normal = (sums / total.to(sums.dtype)).chunk(2)
-        scale = invstd_C if weight is None else invstd_C * weight
-        grad_x = grad - mean_grad.view(shape) - normal * mean_grad_normal.view(shape)
-        grad_x = (grad_x * scale.view(shape)).to(x.dtype)
-        _, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        return (
-            grad_x,
-            local_weight if needs_weight else None,
-            local_bias if needs_bias else None,
-            None,
-        )
-
-
 class SyncBatchNorm(_BatchNorm):
-    """``nn.BatchNorm`` for 1 to 3 dimensions with statistics over all ranks; same state dict.
+    """``nn.BatchNorm`` for 1 to 3 dimensions with statistics over ranks; same state dict.
 
     Alone, or in eval mode, it is plain BN. Gradients of weight and bias stay local, like those of
     every other parameter: the engine averages them.
     """
+
+    shares = True  # False: alone among any number of ranks
+    group: dist.ProcessGroup | None = None  # of the ranks that share statistics; None = all
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SyncBatchNorm:
+        memo[id(self.group)] = self.group  # is not copied, nor can it be
+        new = memo[id(self)] = type(self).__new__(type(self))
+        new.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return new
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -81,14 +41,51 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """``[B,C,...]`` -> the same shape."""
-        if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
-            return super().forward(input)
-        self._check_input_dim(input)
-        y, mean_C, var_C, total = _Normalise.apply(input, self.weight, self.bias, self.eps)
+        # torch's BN kernels for CUDA know channels last in four dimensions only; of five they make
+        # an fp32 copy first. (Of one sample a view loses the stride by which convolutions know the
+        # layout; compilers write kernels of their own.)
+        if input.dim() == 5 and len(input) > 1 and not torch.compiler.is_compiling():
+            y: Tensor = _Frames.apply(self.normalise(input.flatten(2, 3)), input.shape)
+            return y
+        return self.normalise(input)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """``[B,C,...]`` -> the same shape, by kernels that know four dimensions best."""
+        if self.ranks == 1:
+            return super().forward(x)
+        self._check_input_dim(x)
+        y, mean_C, var_C = self.over_ranks(x, self.weight, self.bias)
+        track(self, mean_C, var_C)
+        return y
+
+    @property
+    def ranks(self) -> int:
+        """That share statistics now: 1 in eval mode."""
+        together = self.training and self.shares and dist.is_initialized()
+        return dist.get_world_size(self.group) if together else 1
+
+    def over_ranks(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``x`` normalised; mean and unbiased variance of all these ranks, ``[C]``."""
+        y, mean_C, var_C, total = normalise(x, weight, bias, self.eps, self.group)
         # No rank may lack samples of a channel: the total is at least 2.
-        track(self, mean_C, var_C * (total / (total - 1)).to(var_C.dtype))
-        normalised: Tensor = y
-        return normalised
+        return y, mean_C, var_C * (total / (total - 1)).to(var_C.dtype)
+
+
+class _Frames(torch.autograd.Function):
+    """``[B,C,TH,W]`` -> ``[B,C,T,H,W]``: a view of which autograd does not know.
+
+    Of one that it knows an operation in place, as ReLU, copies the gradient three times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, shape: torch.Size) -> Tensor:
+        return y.view(shape).detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.flatten(2, 3), None
 
 
 @torch.no_grad()
@@ -98,8 +95,9 @@ def track(bn: _BatchNorm, mean_C: Tensor, variance_C: Tensor) -> None:
         return
     running_mean, running_var = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
     tracked = bn.get_buffer("num_batches_tracked").add_(1)
-    # torch: momentum None means a cumulative average
-    share = 1 / float(tracked) if bn.momentum is None else bn.momentum
+    share: Any = bn.momentum
+    if share is None:  # torch: a cumulative average
+        share = tracked.to(running_mean.dtype).reciprocal()
     running_mean.lerp_(mean_C.to(running_mean.dtype), share)
     running_var.lerp_(variance_C.to(running_var.dtype), share)
 
@@ -112,16 +110,48 @@ def adopt(new: _BatchNorm, old: _BatchNorm) -> None:
         setattr(new, name, getattr(old, name))
 
 
-def convert_sync_bn(module: nn.Module) -> nn.Module:
+def rank_group(ranks: int | None) -> dist.ProcessGroup | None:
+    """The group of ``ranks`` ranks that this one is in: 0 to ``ranks - 1``, and so on.
+
+    None for None (all of them), and where no process group is up. A collective call.
+    """
+    if ranks is None or not dist.is_initialized():
+        return None
+    group: dist.ProcessGroup = dist.new_subgroups(ranks)[0]
+    return group
+
+
+def convert_sync_bn(module: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
     """Replace every BatchNorm of torch below ``module`` in place; parameters, buffers are kept.
 
     Subclasses have a meaning of their own (split-BN) and stay.
+
+    Args:
+        module: of networks.
+        group: of :func:`rank_group`: the ranks that share statistics; None = all.
     """
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm) and type(child) in PLAIN:
             synced = SyncBatchNorm(child.num_features)
             adopt(synced, child)
             setattr(module, name, synced)
+            child = synced
+        if isinstance(child, SyncBatchNorm):
+            child.shares, child.group = True, group
         else:
-            convert_sync_bn(child)
+            convert_sync_bn(child, group)
     return module
+
+
+@torch.no_grad()
+def average_statistics(module: nn.Module) -> None:
+    """Give all ranks the mean of their groups' running statistics; a collective call.
+
+    What is saved and evaluated is then the same on every rank.
+    """
+    norms = [m for m in module.modules() if isinstance(m, SyncBatchNorm) and m.track_running_stats]
+    buffers = [m.get_buffer(name) for m in norms for name in ("running_mean", "running_var")]
+    everyone = torch.cat(buffers)
+    dist.all_reduce(everyone)
+    everyone /= dist.get_world_size()
+    torch._foreach_copy_(buffers, torch.split(everyone, [len(buffer) for buffer in buffers]))

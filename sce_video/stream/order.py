@@ -100,7 +100,13 @@ class TrainingPlan(ABC):
 
 
 def schedule(config: Config, rank: int, ranks: int) -> dict[str, int]:
-    """What every :class:`TrainingPlan` takes of a run's configuration and ranks."""
+    """What every :class:`TrainingPlan` takes of a run's configuration and ranks.
+
+    Raises:
+        UsageError: groups of ranks for BN that do not divide them.
+    """
+    if ranks % (config.model.bn_group or 1):
+        raise UsageError(f"model.bn_group {config.model.bn_group} does not divide {ranks} ranks")
     return {
         "seed": config.run.seed,
         "epochs": config.train.epochs,

@@ -7,6 +7,8 @@ from functools import partial
 from torch import nn
 from torchvision.models.video import resnet as tv
 
+from sce_video.model.padded import pad_channels
+
 
 class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     """R(2+1)D-18, every stage ``width / 64`` as wide, without its classifier.
@@ -16,7 +18,8 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
     At ``width=64`` the layers and the state dict are torchvision's own (``r2plus1d_18`` with
     ``fc = Identity()`` loads it strictly). Initialised as SCE's video trunks: Kaiming-normal
     convolutions, and zero for the scale of the last BN of each residual branch, without which an
-    untrained trunk loses most of what tells two videos apart.
+    untrained trunk loses most of what tells two videos apart. On CUDA it runs on multiples of eight
+    channels: see :mod:`sce_video.model.padded`.
 
     Args:
         width: channels after the stem.
@@ -57,6 +60,7 @@ class R2Plus1D18(tv.VideoResNet):  # type: ignore[misc]
         for module in self.modules():
             if isinstance(module, tv.BasicBlock):
                 nn.init.zeros_(module.conv2[1].weight)
+        pad_channels(self)
         self.fc = nn.Identity()
         self.features = 8 * width
 

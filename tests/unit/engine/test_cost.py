@@ -170,3 +170,15 @@ def test_memory_and_traffic_by_stage_ranks_and_accumulation(
     assert sent["gradients and weights"] == 5 * 3 / 4
     assert of(4, "train.accumulate=2")[1]["gradients and weights"] == 3 * 3 / 4
     assert of(3, "train.batch_size=12")[1]["embeddings"] == 2 * 5 / 400
+
+
+def test_bn_groups_send_among_themselves() -> None:
+    def sent(group: str) -> float:
+        config = load_pretraining("demo.yaml", [*SMALL, f"model.bn_group={group}"])
+        plan, _ = planned_data(config, 64, 8)
+        return cost(config, plan, bf16=False, cuda=False).sent["SyncBN"]
+
+    everyone = sent("null")
+    assert sent("8") == everyone
+    assert sent("2") == pytest.approx(everyone * (1 / 2) / (7 / 8))
+    assert sent("1") == 0
