@@ -15,9 +15,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--device=cpu``: a rehearsal of the tests on a GPU, where there is none."""
+    about = "of the tests on a GPU (-m gpu); cpu rehearses them"
+    parser.addoption("--device", choices=("cuda", "cpu"), default="cuda", help=about)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Hide GPUs from all tests but those of ``-m gpu``, and from the processes that they start."""
-    if config.option.markexpr != "gpu":
+    if config.option.markexpr != "gpu" or config.option.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # Not in the user's home. torch takes compiled code of other vector instructions from its cache,
     # and computes garbage.
