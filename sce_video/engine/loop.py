@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 import torch.distributed as dist
 
+from sce_video.compiler import compiled_so_far
 from sce_video.engine import checkpoint
 from sce_video.engine.agreement import Agreement, Reason
 from sce_video.engine.checkpoint_saver import CheckpointSaver
@@ -118,12 +119,15 @@ class Trainer:
 
     def _loop(self, feed: DeviceFeed, stop: StopFlag, bar: Progress) -> None:
         clock, since, every = time.perf_counter(), self.step, self.config.track.every
+        first = self.step
         if self.step < self.last_step:
             feed.fetch()
             if feed.error:
                 raise feed.error
         while self.step < self.last_step:
             row, end = self._train_step(feed, stop)
+            if self.step == first and (compiled := compiled_so_far()):
+                log.info("%s", compiled)
             self.step += 1
             finished = self.step == self.last_step
             if self._tracker and (self.step % every == 0 or self.step == 1 or finished):
