@@ -1,7 +1,7 @@
 """Convolutions on a multiple of eight channels, as tensor cores take them, from published weights.
 
 cuDNN pads other numbers by copying whole activations: of R(2+1)D-18's 45, 230, 460 and 921 channels
-that was 8 of 131 ms of a view's pass on an H200, and its stem on 3 channels took 7 more without
+that was 8 of 131 ms of a view's pass on an H200, and its stem on 3 channels took 7.5 more without
 tensor cores. Here zeros are appended to the small weights, each time they are used; zero channels
 come out of convolution, BN and ReLU as zeros, and meet zeros in the next convolution. Parameters,
 buffers and gradients stay as published.

@@ -45,8 +45,9 @@ class SyncBatchNorm(_BatchNorm):
         # an fp32 copy first. (Of one sample a view loses the stride by which convolutions know the
         # layout; compilers write kernels of their own.)
         if input.dim() == 5 and len(input) > 1 and not torch.compiler.is_compiling():
-            y: Tensor = _Frames.apply(self.normalise(input.flatten(2, 3)), input.shape)
-            return y
+            y = self.normalise(input.flatten(2, 3))
+            frames: Tensor = _Frames.apply(y, input.shape) if self.training else y.view(input.shape)
+            return frames
         return self.normalise(input)
 
     def normalise(self, x: Tensor) -> Tensor:
@@ -76,7 +77,8 @@ class SyncBatchNorm(_BatchNorm):
 class _Frames(torch.autograd.Function):
     """``[B,C,TH,W]`` -> ``[B,C,T,H,W]``: a view of which autograd does not know.
 
-    Of one that it knows an operation in place, as ReLU, copies the gradient three times.
+    Of one that it knows an operation in place, as ReLU, copies the gradient three times. Only for
+    training: ``torch.jit.trace`` does not take it.
     """
 
     @staticmethod

@@ -95,3 +95,11 @@ def test_before_it_is_converted_a_trunk_asks_no_other_rank() -> None:
         assert {norm.ranks for norm in norms} == {1}
         convert_sync_bn(net)
         assert {norm.ranks for norm in norms} == {2}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_in_eval_mode_it_can_be_traced() -> None:
+    net, x = trunk().eval(), torch.randn(2, 3, 4, 16, 16, dtype=torch.float64)
+    traced = torch.jit.trace(net, x)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(traced(x), net(x))
