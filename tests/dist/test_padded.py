@@ -19,7 +19,7 @@ def padded_train(folder: Path, stage: int, cuda: bool) -> None:
         kernels_for_cpus()
         patch("sce_video.model.normalise.uses_kernels", lambda x: True).start()
         patch("sce_video.model.padded.pads", lambda x: True).start()
-    train(folder, "r2plus1d_18", stage, "fp32", "")
+    train(folder, "r2plus1d_18", stage, "fp32", [])
 
 
 @pytest.mark.parametrize("stage", [3, pytest.param(1, marks=pytest.mark.slow)])

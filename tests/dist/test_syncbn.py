@@ -59,13 +59,14 @@ def compiled_job(backend: str) -> None:
     torch.manual_seed(0)
     convolution = partial(nn.Conv3d, kernel_size=3, padding=1, bias=False)
     first, then = nn.BatchNorm3d(8), nn.BatchNorm3d(4, momentum=None)
-    net = nn.Sequential(convolution(3, 8), first, nn.ReLU(inplace=True), convolution(8, 4), then)
-    convert_sync_bn(net.double(), rank_group(2))
+    layers = convolution(3, 8), first, nn.ReLU(inplace=True), convolution(8, 4), then
+    net: Any = convert_sync_bn(nn.Sequential(*layers).double(), rank_group(2))
     net[1].group = None
-    eager = copy.deepcopy(net)
+    eager: Any = copy.deepcopy(net)
     assert eager[4].group is net[4].group
     found = []
-    for kind in (eager, torch.compile(net, fullgraph=True, dynamic=False, backend=backend)):
+    whole: Any = torch.compile(net, fullgraph=True, dynamic=False, backend=backend)
+    for kind in (eager, whole):
         torch.manual_seed(10 + dist.get_rank())
         for _ in range(2):
             x = torch.randn(3, 3, 4, 8, 8, dtype=torch.float64)
@@ -104,7 +105,7 @@ def average_job() -> None:
     """Statistics of two groups become their mean."""
     start_runtime(workers=0)
     rank = dist.get_rank()
-    net = nn.Sequential(SyncBatchNorm(3), SyncBatchNorm(2, track_running_stats=False))
+    net: Any = nn.Sequential(SyncBatchNorm(3), SyncBatchNorm(2, track_running_stats=False))
     net[0].running_mean.fill_(rank)
     average_statistics(net)
     assert net[0].running_mean.tolist() == [0.5] * 3

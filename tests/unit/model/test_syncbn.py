@@ -41,7 +41,7 @@ def test_frames_as_rows_are_the_same_bits_in_the_same_layout(
     x = torch.randn(shape).to(dtype).contiguous(memory_format=layout)
     plain: Any = nn.BatchNorm3d(shape[1]).to(torch.promote_types(dtype, torch.float32))
     nn.init.uniform_(plain.weight)
-    net: Any = convert_sync_bn(nn.Sequential(copy.deepcopy(plain)))[0]
+    net = next(convert_sync_bn(nn.Sequential(copy.deepcopy(plain))).children())
     with patch.object(nn.functional, "batch_norm", wraps=nn.functional.batch_norm) as seen:
         found = gradients(net, x.requires_grad_())
     inputs = [call.args[0] for call in seen.call_args_list]
