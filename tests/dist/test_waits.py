@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,12 +25,13 @@ class Labelled:
 
 
 def watched(job: Any, config: Any, out: Path) -> None:
-    """Train; write down the waits of each step."""
+    """Train; rank 0 writes down the waits of each step."""
     from sce_video.engine.loop import Trainer
 
     with waits_of(Trainer, "_train_step") as steps:
         job(config, *([None, Labelled()] if job is pretrain else []))
-    out.write_text(json.dumps(steps))
+    if os.environ["RANK"] == "0":
+        out.write_text(json.dumps(steps))
 
 
 OBJECTIVES: list[dict[str, Any]] = [

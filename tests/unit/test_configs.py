@@ -111,7 +111,7 @@ def test_the_table_of_configs_has_the_hours_of_their_heads() -> None:
 def _written_out(given: dict[str, Any], whole: dict[str, Any]) -> None:
     """Every key that decides what is learned stands in the file itself."""
     free = {
-        "model": {"split_bn", "momentum", "momentum_schedule"},
+        "model": {"split_bn", "bn_group", "momentum", "momentum_schedule"},
         "optim": {"decay_epochs", "warmup_start_lr", "final_lr", "clip_norm"},
     }
     assert {"recipe", "antialias"} <= set(given["augment"])
