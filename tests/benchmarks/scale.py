@@ -154,7 +154,7 @@ def breaks(row: Row) -> tuple[str, str]:
     ms = {"BN": row.bn + row.waiting, "gradients": row.gradients, "keys": row.keys}
     most = max(ms, key=ms.__getitem__)
     what, mend = {
-        "BN": ("BN, its all-reduces and waiting at each", f"`bn_group: {GROUP}` below `model:`"),
+        "BN": ("BN, its all-reduces and waiting at each", f"`model.bn_group={GROUP}`"),
         "gradients": ("gradients and weights", "more videos a GPU, or `train.accumulate`"),
         "keys": ("gathered keys", "more videos a GPU, or a faster network"),
     }[most]
