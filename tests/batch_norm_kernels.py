@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
-_HELD: list[torch.library.Library] = []  # what is registered is gone with its library
+_HELD: list[library.Library] = []  # what is registered is gone with its library
 
 
 def kernels_for_cpus() -> None:
     """Give CPUs, as long as the process lives, what torch has for CUDA alone."""
-    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    kernels = library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     for kernel in (
         batch_norm_stats,
         batch_norm_elemt,
         batch_norm_backward_reduce,
         batch_norm_backward_elemt,
     ):
-        library.impl(kernel.__name__, kernel, "CPU")  # type: ignore[no-untyped-call]
-    _HELD.append(library)
+        kernels.impl(kernel.__name__, kernel, "CPU")  # type: ignore[no-untyped-call]
+    _HELD.append(kernels)
 
 
 def batch_norm_stats(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
