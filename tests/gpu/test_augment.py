@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from sce_video.augment import ops
 from sce_video.augment.apply import Augmenter
-from sce_video.config.recipes import RECIPES
+from sce_video.augment.fused import FusedView
+from sce_video.augment.kernels import EAGER, Kernels
+from sce_video.config.recipes import RECIPES, Recipe
 from tests.unit.augment.test_apply import some_clips
 from tests.unit.augment.test_ops import clips
 
@@ -45,10 +48,23 @@ def test_an_op_is_the_cpu_s(name: str, device: torch.device) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_the_cpu_s(name: str, device: torch.device) -> None:
-    recipe, rows = RECIPES[name], np.arange(24)
+    compare(RECIPES[name], device, EAGER)
+
+
+def test_a_whole_view_compiled_is_the_cpu_s(device: torch.device) -> None:
+    """What long runs take; fewer taps than the recipe's are sooner compiled."""
+    recipe = RECIPES["kinetics_strength_1.0"]
+    views = tuple(replace(view, kernel=5) for view in recipe.views)
+    compare(replace(recipe, views=views), device, Kernels(view=FusedView()))
+
+
+def compare(recipe: Recipe, device: torch.device, kernels: Kernels) -> None:
+    rows = np.arange(24)
     views = [some_clips(24, side) for _, side in recipe.crops(48)]
     here: Any = Augmenter(recipe, 7, torch.device("cpu"))(views, rows * 0, rows)
-    there = Augmenter(recipe, 7, device)(views, rows * 0, rows)
+    augmenter = Augmenter(recipe, 7, device, kernels)
+    there = augmenter(views, rows * 0, rows)
+    assert augmenter.kernels is kernels
     for made, expected in zip(there, here, strict=True):
         assert made.device == device
         assert made.is_contiguous(memory_format=torch.channels_last_3d)
