@@ -30,8 +30,6 @@ REACHED = {"r2plus1d_18": 91e12, "r3d_50": 79e12}
 """FLOP a second of a trunk's pretraining as trained: measured on one H200, bf16, 64 videos a step,
 16 frames of 112 pixels and 8 of 224. Other trunks count with the lower."""
 
-_BUCKET = 500_000_000  # elements: DeepSpeed's default reduce_bucket_size
-
 
 class Cost(NamedTuple):
     """What an optimizer step asks for."""
@@ -215,7 +213,7 @@ def cost(config: AnyConfig, plan: TrainingPlan, *, bf16: bool, cuda: bool) -> Co
     zero = config.deepspeed.zero_optimization.model_dump()
     stage, micro = int(zero["stage"]), config.train.accumulate
     P, share, states = 4 * own.weights, n if stage else 1, 2 if config.optim.name == "adamw" else 1
-    bucket = int(zero.get("reduce_bucket_size", _BUCKET))
+    bucket = int(zero.get("reduce_bucket_size", own.weights))
     bucket = bucket if cuda else min(bucket, own.weights)
     memory = {
         "activations": own.saved,

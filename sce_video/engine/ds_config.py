@@ -52,8 +52,13 @@ _ZERO = frozenset(
 )
 
 
-def deepspeed_config(config: Config, ranks: int) -> dict[str, Any]:
+def deepspeed_config(config: Config, ranks: int, weights: int) -> dict[str, Any]:
     """The dict for ``deepspeed.initialize``.
+
+    Args:
+        config: of the run.
+        ranks: of the run.
+        weights: elements that are trained.
 
     Raises:
         UsageError: the ``deepspeed`` section has a key that is ours to set, or one under which
@@ -64,11 +69,13 @@ def deepspeed_config(config: Config, ranks: int) -> dict[str, Any]:
         if key in section:
             raise UsageError(f"deepspeed.{key}: not to be set there; {instead}")
     _check_zero(section["zero_optimization"])
-    train = config.train
+    train, zero = config.train, section["zero_optimization"]
+    if zero["stage"]:  # all gradients fit in: DeepSpeed's own size would reserve 2 GB
+        zero = {"reduce_bucket_size": weights, **zero}
     return {
         **section,
         # True replaces torch's linear layer in the whole process.
-        "zero_optimization": {**section["zero_optimization"], "memory_efficient_linear": False},
+        "zero_optimization": {**zero, "memory_efficient_linear": False},
         "train_batch_size": train.batch_size,
         "train_micro_batch_size_per_gpu": train.batch_size // (train.accumulate * ranks),
         "gradient_accumulation_steps": train.accumulate,
@@ -99,6 +106,11 @@ def _check_zero(section: dict[str, Any]) -> None:
         raise UsageError(f"{where}.offload_optimizer: needs stage 1, 2 or 3, stage 0 ignores it")
 
 
+def count_trained(module: nn.Module) -> int:
+    """Elements of the parameters below ``module`` that are trained."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
 def build_engine(module: nn.Module, config: Config, ranks: int) -> tuple[Any, list[Segment]]:
     """DeepSpeed's engine around ``module``, and where its optimizer keeps the parameters.
 
@@ -113,7 +125,7 @@ def build_engine(module: nn.Module, config: Config, ranks: int) -> tuple[Any, li
         UsageError: as :func:`deepspeed_config`.
         SceVideoError: a DeepSpeed that lays parameters out differently.
     """
-    settings = deepspeed_config(config, ranks)
+    settings = deepspeed_config(config, ranks, count_trained(module))
     import deepspeed
 
     # On a CPU DeepSpeed would compile an all-reduce that only its inference uses: a minute's

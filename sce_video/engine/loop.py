@@ -17,7 +17,7 @@ from sce_video.engine import checkpoint
 from sce_video.engine.agreement import Agreement, Reason
 from sce_video.engine.checkpoint_saver import CheckpointSaver
 from sce_video.engine.clip_task import ClipTask
-from sce_video.engine.ds_config import build_engine, deepspeed_config
+from sce_video.engine.ds_config import build_engine, count_trained, deepspeed_config
 from sce_video.engine.gradients import Gradients
 from sce_video.engine.optim.schedules import learning_rate
 from sce_video.engine.pictures import save_picture
@@ -56,6 +56,7 @@ class Trainer:
         if config.train.precision == "bf16" and runtime.device.type == "cpu":
             shape = config.shape
             check_bf16(task.trunk(), torch.zeros(2, 3, shape.frames, shape.size, shape.size))
+        self._settings = deepspeed_config(config, runtime.ranks, count_trained(task.module))
         self.engine, self._segments = build_engine(task.module, config, runtime.ranks)
         write = partial(
             checkpoint.save,
@@ -83,7 +84,7 @@ class Trainer:
             self._restore()
         feed = self.task.feed(self.step * train.batch_size)  # starts the workers
         if self.runtime.main:
-            self._folder.begin(config, deepspeed_config(config, self.runtime.ranks), self.step)
+            self._folder.begin(config, self._settings, self.step)
             self._tracker = Tracker(self._folder.path, config, str(self._identity["run_id"]))
         self._status("running")
         with StopFlag() as stop:

@@ -41,7 +41,7 @@ def config(section: dict[str, Any], **optim: Any) -> PretrainConfig:
 )
 def test_what_is_ours_is_refused(key: str, reason: str) -> None:
     with pytest.raises(UsageError, match=rf"deepspeed\.{key}: not to be set there; .*{reason}"):
-        deepspeed_config(config({key: 1}), ranks=2)
+        deepspeed_config(config({key: 1}), ranks=2, weights=9)
 
 
 @pytest.mark.parametrize(
@@ -65,18 +65,30 @@ def test_zero_settings_that_break_the_agreement_are_refused(
     zero: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UsageError, match=rf"deepspeed\.zero_optimization\.{reason}"):
-        deepspeed_config(config({"zero_optimization": zero}), ranks=2)
+        deepspeed_config(config({"zero_optimization": zero}), ranks=2, weights=9)
 
 
 def test_the_rest_is_passed_on_and_ours_is_written() -> None:
     zero = {"stage": 2, "overlap_comm": True, "offload_optimizer": {"device": "cpu"}}
     made = deepspeed_config(
-        config({"zero_optimization": zero, "wall_clock_breakdown": True}, clip_norm=0.5), ranks=3
+        config({"zero_optimization": zero, "wall_clock_breakdown": True}, clip_norm=0.5),
+        ranks=3,
+        weights=9,
     )
-    assert made["zero_optimization"] == {**zero, "memory_efficient_linear": False}
+    ours = {"reduce_bucket_size": 9, "memory_efficient_linear": False}
+    assert made["zero_optimization"] == {**zero, **ours}
     assert made["wall_clock_breakdown"] is True
     assert made["gradient_clipping"] == 0.5
     assert made["timers"] == {"throughput": {"enabled": False}}
     assert made["train_batch_size"] == 24
     assert made["train_micro_batch_size_per_gpu"] == 4
     assert made["gradient_accumulation_steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("zero", "bucket"),
+    [({"stage": 0}, None), ({"stage": 1}, 9), ({"stage": 3, "reduce_bucket_size": 5}, 5)],
+)
+def test_gradients_get_a_buffer_of_their_size(zero: dict[str, Any], bucket: int | None) -> None:
+    made = deepspeed_config(config({"zero_optimization": zero}), ranks=2, weights=9)
+    assert made["zero_optimization"].get("reduce_bucket_size") == bucket
