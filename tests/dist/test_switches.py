@@ -114,7 +114,7 @@ def test_checkpointed_activations(
     [
         ("r2plus1d_18", 1, 1, (32, 32), [COMPILE], "inductor"),
         ("resnet18", 2, 1, (32, 32, 24), [COMPILE, SWITCH], "aot_eager"),
-        ("r3d_18", 0, 2, (32, 32), [COMPILE, SWITCH], "aot_eager"),
+        ("resnet18", 0, 2, (32, 32), [COMPILE, SWITCH], "aot_eager"),
     ],
 )
 def test_compiled(
