@@ -8,10 +8,12 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import torch
 import torch._dynamo
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from sce_video.errors import first_line
 
@@ -33,15 +35,17 @@ def prepare() -> None:
     """
     # From the ninth kind on a function would run eager, without a word.
     torch._dynamo.config.recompile_limit = max(_KINDS, torch._dynamo.config.recompile_limit)
-    if os.environ.get(_FOLDER):
+    # To import torch._dynamo sets it to torch's own place, which a restart empties.
+    if os.environ.get(_FOLDER, default_cache_dir()) != default_cache_dir():
         return
-    root = Path(os.environ.get("SCE_VIDEO_CACHE") or "~/.cache/sce_video").expanduser()
-    folder = root / "compiled" / processor()
     try:
+        root = Path(os.environ.get("SCE_VIDEO_CACHE") or "~/.cache/sce_video").expanduser()
+        folder = root / "compiled" / processor()
         folder.mkdir(parents=True, exist_ok=True)
-        os.environ[_FOLDER] = str(folder)
-    except OSError as error:
-        log.warning("%s: %s; compiled code is not kept there", folder, error.strerror)
+        with tempfile.TemporaryFile(dir=folder):  # may be there, and not be ours to write to
+            os.environ[_FOLDER] = str(folder)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+        log.warning("compiled code is kept in %s: %s", default_cache_dir(), first_line(error))
 
 
 def processor() -> str:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
+from torch._inductor.runtime.cache_dir_utils import cache_dir, default_cache_dir
 
 from sce_video import compiler
 
@@ -42,18 +43,42 @@ def test_code_is_kept_with_the_shards_or_where_the_user_says(
     ours = tmp_path / "home" / ".cache" / "sce_video" / "compiled" / compiler.processor()
     assert os.environ[PLACE] == str(ours)
     assert ours.is_dir()
+    assert not list(ours.iterdir())
 
 
-def test_a_place_that_cannot_be_made_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_torch_s_own_choice_is_not_the_user_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCE_VIDEO_CACHE", str(tmp_path))
+    monkeypatch.delenv(PLACE)
+    cache_dir()  # as torch does while it is imported
+    assert os.environ[PLACE] == default_cache_dir()
+    compiler.prepare()
+    assert os.environ[PLACE] == str(tmp_path / "compiled" / compiler.processor())
+
+
+@pytest.mark.parametrize("why", ["no folder", "read-only", "no home"])
+def test_a_place_that_cannot_be_used_is_one_line(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("SCE_VIDEO_CACHE", str(tmp_path / "file"))
+    place = tmp_path if why == "read-only" else tmp_path / "file"
+    monkeypatch.setenv("SCE_VIDEO_CACHE", "" if why == "no home" else str(place))
     monkeypatch.delenv(PLACE)
+
+    def refuse(error: BaseException) -> None:
+        raise error
+
+    if why == "read-only":  # which root would not notice
+        refused = PermissionError(13, "Permission denied", str(place))
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: refuse(refused))
+    if why == "no home":
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", lambda _: refuse(KeyError("no such user")))
     compiler.prepare()
     assert PLACE not in os.environ
     [line] = [record.getMessage() for record in caplog.records if record.name == "sce_video"]
-    assert str(tmp_path / "file") in line
+    assert ("home" if why == "no home" else str(place)) in line
 
 
 def test_processors_with_other_instructions_have_other_places(
