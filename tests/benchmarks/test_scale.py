@@ -55,7 +55,7 @@ def test_what_breaks_first() -> None:
     assert breaks(small)[0] == "gradients and weights: 9 ms"
     assert breaks(small._replace(waiting=20)) == (
         "BN, its all-reduces and waiting at each: 25 ms",
-        "`bn_group: 8` below `model:`",
+        "`model.bn_group=8`",
     )
     assert breaks(small._replace(keys=10))[0] == "gathered keys: 10 ms"
     assert breaks(small._replace(gpus=512, lives=1))[0] == (

@@ -22,7 +22,8 @@ def padded_train(folder: Path, stage: int, cuda: bool) -> None:
     train(folder, "r2plus1d_18", stage, "fp32", [])
 
 
-@pytest.mark.parametrize("stage", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 3])
 def test_padded_training_is_the_same(stage: int, pool: RankPool, tmp_path: Path) -> None:
     found = []
     for cuda in (False, True):

@@ -21,7 +21,7 @@ from tests.batch_norm_kernels import kernels_for_cpus
 from tests.dist.pool import RankPool, pretrain, small_config
 
 # Ranks, ranks of a BN group, and whether the kernels for CUDA compute.
-KINDS = [(2, None, False), (3, None, False), (2, None, True), (3, None, True), (4, 2, False)]
+KINDS = [(3, None, False), (3, None, True), (4, 2, False)]
 
 
 def job(folder: str, group: int | None, kernels: bool) -> None:

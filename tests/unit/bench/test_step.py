@@ -111,6 +111,7 @@ def test_a_table_of_a_gpu() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_shards_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     path = config_file(tmp_path, TASKS["sce"][0])

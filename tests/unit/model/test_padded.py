@@ -54,7 +54,9 @@ def compiled(net: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "prepare", [convert_sync_bn, recomputed, compiled], ids=lambda f: f.__name__
+    "prepare",
+    [convert_sync_bn, recomputed, pytest.param(compiled, marks=pytest.mark.slow)],
+    ids=lambda f: f.__name__,
 )
 def test_zeros_beside_the_channels_change_nothing(prepare: Callable[[nn.Module], None]) -> None:
     net = trunk()
