@@ -39,6 +39,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
     if config.run.max_steps and config.run.max_steps < total:
         steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
     run, hours = step.flops * total, gpu_hours(config, step, total, bf16=bf16)
+    asked = f"about {hours}" if hours.hours >= 0.01 else "less than 0.01 H200-hours"
     lr = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
     lines = [
         f"model      {config.model.trunk} width {config.model.width}, {step.trained:,} parameters, "
@@ -57,7 +58,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
         f"memory     a rank: {_sum(step.memory, 2**30, 'GiB')}",
         *([f"network    a rank and step: {_sum(step.sent, 1e6, 'MB')}"] if plan.ranks > 1 else []),
         f"work       {step.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
-        f"all: about {hours}",
+        f"all: {asked}",
     ]
     return "\n".join([*lines, *(f"warning    {text}" for text in _warnings(config, plan))])
 
