@@ -36,7 +36,7 @@ def prepare() -> None:
     # From the ninth kind on a function would run eager, without a word.
     torch._dynamo.config.recompile_limit = max(_KINDS, torch._dynamo.config.recompile_limit)
     # To import torch._dynamo sets it to torch's own place, which a restart empties.
-    if os.environ.get(_FOLDER, default_cache_dir()) != default_cache_dir():
+    if os.environ.get(_FOLDER, torch_place()) != torch_place():
         return
     try:
         root = Path(os.environ.get("SCE_VIDEO_CACHE") or "~/.cache/sce_video").expanduser()
@@ -45,7 +45,16 @@ def prepare() -> None:
         with tempfile.TemporaryFile(dir=folder):  # may be there, and not be ours to write to
             os.environ[_FOLDER] = str(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
-        log.warning("compiled code is kept in %s: %s", default_cache_dir(), first_line(error))
+        log.warning("compiled code is kept in %s: %s", torch_place(), first_line(error))
+
+
+def torch_place() -> str:
+    """Where torch keeps compiled code by itself."""
+    try:
+        return default_cache_dir()
+    except KeyError:  # before 2.14 of a user without a name: it would fail whenever it compiles
+        place = f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}"
+        return os.environ.setdefault(_FOLDER, place)
 
 
 def processor() -> str:
