@@ -9,7 +9,7 @@ from torch import nn
 from sce_video.bench.clock import Clock
 from sce_video.bench.made import MadeClips
 from sce_video.engine.optim.build import build_optimizer
-from sce_video.stream.feed import Ready
+from sce_video.stream.feed import make_ready
 
 COPY, AUGMENT = "copy to the device", "augmentation"
 MOMENTUM, TRUNK, HEADS = "momentum branch, forward", "trunk, forward", "heads, forward"
@@ -79,7 +79,7 @@ class Bare:
             batch = task.made(self._step * micro_batches + micro)
             batch.views = [view.to(self._device, non_blocking=True) for view in batch.views]
             clock.lap(COPY)
-            ready = Ready(batch, task.views(batch), batch.labels.to(self._device))
+            ready = make_ready(batch, task.views, self._device)
             loss = task.loss(self._engine, ready, self._step).loss
             clock.lap(LOSS)
             (loss / micro_batches).backward()  # type: ignore[no-untyped-call]

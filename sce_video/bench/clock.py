@@ -9,6 +9,13 @@ from typing import Any
 import torch
 
 
+def now(device: torch.device) -> float:
+    """Seconds, once ``device`` has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 class Clock:
     """What lies between two laps of a step is a part's time.
 

@@ -12,7 +12,6 @@ import math
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sce_video.bench.clock import now
 from sce_video.config.tasks import AnyConfig
 from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.loop import Trainer
@@ -31,7 +31,7 @@ from sce_video.engine.track import read_metrics
 from sce_video.errors import Interrupted, SceVideoError
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.cut import all_needed, cut_clips, decode_pixels
-from sce_video.stream.feed import Ready
+from sce_video.stream.feed import make_ready
 from sce_video.stream.loader import ClipBatch, ClipDataset
 from sce_video.stream.order import BatchPlan, Position
 from sce_video.video.decode import DecodeError
@@ -121,14 +121,14 @@ def _clip_stages(task: ClipTask, dataset: ClipDataset, positions: Sequence[Posit
         row = position.row
         specs = dataset.sampler(reader.video(row), position.epoch, row)
         needed = all_needed(specs)
-        marks = [_now(device)]
+        marks = [now(device)]
         try:
             media, packets = reader.media(row), reader.packets(row)
-            marks.append(_now(device))
+            marks.append(now(device))
             pixels = decode_pixels(media, needed, packets, by)
-            marks.append(_now(device))
+            marks.append(now(device))
             cut_clips(pixels, needed, specs, antialias=antialias)
-            marks.append(_now(device))
+            marks.append(now(device))
         except DecodeError:
             continue
         for name, seconds in zip(CLIP_STAGES, np.diff(marks).tolist(), strict=True):
@@ -145,24 +145,17 @@ def _device_stages(task: ClipTask, engine: Any, batch: ClipBatch, steps: int) ->
         batch.views = [view if view.is_cuda else view.pin_memory() for view in batch.views]
     spent: Seconds = {name: [] for name in DEVICE_STAGES}
     for _ in range(_WARM + steps):
-        began = _now(device)
+        began = now(device)
         for _ in range(task.config.train.accumulate):
-            ready = Ready(batch, task.views(batch), batch.labels.to(device))
-        augmented = _now(device)
+            ready = make_ready(batch, task.views, device)
+        augmented = now(device)
         for _ in range(task.config.train.accumulate):
             engine.backward(task.loss(engine, ready, 0).loss)
             engine.step()
         task.end_step(0)
         spent["augment"].append(augmented - began)
-        spent["step"].append(_now(device) - augmented)
+        spent["step"].append(now(device) - augmented)
     return {name: seconds[_WARM:] for name, seconds in spent.items()}
-
-
-def _now(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def summary(

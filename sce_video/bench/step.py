@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from sce_video.bench.bare import PARTS, Bare
+from sce_video.bench.clock import now
 from sce_video.bench.made import made_plan, make_task, still
 from sce_video.bench.stages import processor, short_run
 from sce_video.config.tasks import AnyConfig
@@ -58,25 +58,20 @@ class Turns:
             return
         with self._stream(), torch.enable_grad():
             if done:
-                self.trained.append((self._now() - self._began) / self._block)
+                self.trained.append((now(self._device) - self._began) / self._block)
                 if self._cuda:
                     held = torch.cuda.max_memory_allocated(self._device) - self._held
                     self.peak = max(self.peak or 0, held)
                 self.parts += self._bare.take(self._block)
             if self._cuda:
                 torch.cuda.reset_peak_memory_stats(self._device)
-            self._began = self._now()
+            self._began = now(self._device)
 
     def _stream(self) -> AbstractContextManager[object]:
         """The step's own, wherever its clips are asked for."""
         if not self._cuda:
             return nullcontext()
         return torch.cuda.stream(torch.cuda.default_stream(self._device))
-
-    def _now(self) -> float:
-        if self._cuda:
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
 
 
 def measure_step(config: AnyConfig, steps: int) -> dict[str, Any]:

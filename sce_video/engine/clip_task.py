@@ -23,6 +23,7 @@ from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunks
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
 from sce_video.model.recompute import checkpoint_activations
+from sce_video.model.syncbn import average_statistics
 from sce_video.model.weights import OpenedEncoder, open_encoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
@@ -221,6 +222,8 @@ class ClipTask:
 
     def end_step(self, step: int) -> dict[str, float]:
         """After optimizer step ``step`` (0-based): move what it does not; scalars to log."""
+        if self.config.model.bn_group:
+            average_statistics(self.module)
         return {}
 
     def picture(self, views: list[Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from sce_video.model.branches import Branch, LabBranch, Siamese, SiameseOutput
 from sce_video.model.heads import mlp_head
 from sce_video.model.probe import LinearProbe
 from sce_video.model.splitbn import convert_split_bn
-from sce_video.model.syncbn import average_statistics, convert_sync_bn, rank_group
+from sce_video.model.syncbn import convert_sync_bn, rank_group
 from sce_video.model.trunks.lab import LabTrunk
 from sce_video.model.weights import OpenedEncoder
 from sce_video.objectives.build import build_objective
@@ -121,9 +121,8 @@ class PretrainTask(ClipTask):
         self.module.end_step(remembered, rows, m)
         if self.module.probe:
             self.module.probe.end_step()
-        if self.config.model.bn_group:
-            average_statistics(self.module)
-        return {"momentum": m} if self.module.momentum else {}
+        logged = {"momentum": m} if self.module.momentum else {}
+        return logged | super().end_step(step)
 
     def trunk(self) -> nn.Module:
         """The online branch's trunk, ``[B,3,T,H,W]`` to ``[B,F]``."""

@@ -15,7 +15,7 @@ from sce_video.engine.agreement import StepLoss
 from sce_video.engine.clip_task import ClipTask, autocast_dtype, fresh_trunk, start_from, switch_on
 from sce_video.engine.zero_layout import gathered
 from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, save_classifier
-from sce_video.model.syncbn import average_statistics, convert_sync_bn, rank_group
+from sce_video.model.syncbn import convert_sync_bn, rank_group
 from sce_video.model.weights import OpenedEncoder
 from sce_video.stream.feed import Ready
 
@@ -58,12 +58,6 @@ class SupervisedTask(ClipTask):
         top1 = (logits.argmax(1) == ready.labels).float().mean()
         loss = F.cross_entropy(logits, ready.labels)
         return StepLoss(loss, {"top1": top1}, ready.batch.bad, ready.batch.names, {})
-
-    def end_step(self, step: int) -> dict[str, float]:
-        """Make BN's running statistics those of all ranks."""
-        if self.config.model.bn_group:
-            average_statistics(self.module)
-        return {}
 
     def trunk(self) -> nn.Module:
         """The trunk below the linear layer, ``[B,3,T,H,W]`` to ``[B,F]``."""

@@ -22,6 +22,14 @@ class Ready(NamedTuple):
     labels: Tensor  # [B] int64, -1 = none
 
 
+def make_ready(
+    batch: ClipBatch, augment: Callable[[ClipBatch], list[Tensor]], device: torch.device
+) -> Ready:
+    """Queue the making of a micro-batch on ``device``, by ``augment``; it is not waited for."""
+    labels = batch.labels.to(device, non_blocking=True)
+    return Ready(batch, augment(batch), labels)
+
+
 class DeviceFeed:
     """The micro-batches of the next step, and what it costs to get them.
 
@@ -84,8 +92,7 @@ class DeviceFeed:
         if self._fetched and not self._next:
             batch = self._fetched.pop(0)
             with self._aside():
-                labels = batch.labels.to(self._device, non_blocking=True)
-                self._next = Ready(batch, self._augment(batch), labels)
+                self._next = make_ready(batch, self._augment, self._device)
                 self._done = self._stream.record_event() if self._stream else None
 
     def _aside(self) -> AbstractContextManager[object]:
