@@ -27,7 +27,7 @@ from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import open_set
 from sce_video.video.decode import DecodeError
-from sce_video.video.facts import peek
+from sce_video.video.peek import peek
 
 PROTOCOL_NAME = "search.json"
 VECTORS_NAME = "index.faiss"

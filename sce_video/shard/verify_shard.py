@@ -21,7 +21,9 @@ from sce_video.files import sha256_file
 from sce_video.shardset.index import IMAGE_EXTENSIONS, IndexRow
 from sce_video.shardset.manifest import ShardEntry
 from sce_video.shardset.rows import index_row, row_members
-from sce_video.video.facts import Rejected, examine_image, examine_video
+from sce_video.video.examine import examine_video
+from sce_video.video.examine_image import examine_image
+from sce_video.video.facts import Rejected
 from sce_video.video.packets import IdxError, PacketIndex
 
 

@@ -15,7 +15,9 @@ from typing import Any
 from sce_video.errors import SceVideoError
 from sce_video.shard.sources import Record
 from sce_video.video.encode import SLOWER, Encoding, LayeredEncoder
-from sce_video.video.facts import Facts, Limits, Rejected, examine_image, examine_video
+from sce_video.video.examine import examine_video
+from sce_video.video.examine_image import examine_image
+from sce_video.video.facts import Facts, Limits, Rejected
 
 _GRACE = 30  # CPU seconds over the limit after which the kernel ends a decoder that never returns
 

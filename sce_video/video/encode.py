@@ -21,7 +21,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from sce_video.video.container import open_video, upright_size
-from sce_video.video.facts import Facts, Limits, Rejected
+from sce_video.video.facts import DEFAULT_LIMITS, Facts, Rejected
 from sce_video.video.indexer import Indexer
 from sce_video.video.packets import PacketIndex
 
@@ -85,7 +85,7 @@ class LayeredEncoder:
         max_frames: most frames of the result (a gap in a video's times is filled with frames).
     """
 
-    def __init__(self, encoding: Encoding, max_frames: int = Limits().frames) -> None:
+    def __init__(self, encoding: Encoding, max_frames: int = DEFAULT_LIMITS.frames) -> None:
         self._encoding = encoding
         self._max_frames = max_frames
         self._file = io.BytesIO()

@@ -17,7 +17,8 @@ from sce_video.stream import cut
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.video.decode import BackendError
 from sce_video.video.decode.torchcodec import decode_tensor
-from sce_video.video.facts import Video, examine_video
+from sce_video.video.examine import examine_video
+from sce_video.video.facts import Video
 from tests.benchmarks.videos import FPS, HEIGHT, WIDTH, make_videos
 from tests.gpu.ranks import FreshRanks
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sce_video.video.decode import DecodeError, decode_frames
-from sce_video.video.facts import examine_video
+from sce_video.video.examine import examine_video
 from sce_video.video.packets import IdxError, PacketIndex
 from tests.odd_videos import KINDS
 

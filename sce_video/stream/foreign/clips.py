@@ -30,7 +30,7 @@ from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
 from sce_video.video.decode import DecodeError
-from sce_video.video.facts import peek
+from sce_video.video.peek import peek
 
 log = logging.getLogger("sce_video")
 

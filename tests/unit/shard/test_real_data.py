@@ -11,7 +11,7 @@ from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
 from sce_video.shardset.index import ShardIndex, open_shards
-from sce_video.video.facts import examine_video
+from sce_video.video.examine import examine_video
 
 
 def shard(

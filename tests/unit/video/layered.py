@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from sce_video.video.container import open_video, upright_rgb
 from sce_video.video.encode import Encoding, LayeredEncoder
-from sce_video.video.facts import Facts, examine_video
+from sce_video.video.examine import examine_video
+from sce_video.video.facts import Facts
 
 Frames = NDArray[np.uint8]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.odd_videos import audio_only
-from tests.unit.video.test_facts import encoded, reason
+from tests.unit.video.test_examine import encoded, reason
 
 
 def test_no_way_to_other_files(tmp_path: Path, clips: Path) -> None:

@@ -23,7 +23,8 @@ from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
 from sce_video.video.decode import Backend, BackendError, DecodeError, decode_frames
 from sce_video.video.decode.torchcodec import decode_tensor, require_cuda
-from sce_video.video.facts import Video, examine_video
+from sce_video.video.examine import examine_video
+from sce_video.video.facts import Video
 from sce_video.video.packets import PacketIndex
 from tests.ffmpeg_libraries import link_libraries
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED

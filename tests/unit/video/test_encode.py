@@ -18,7 +18,8 @@ from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Record, Scan
 from sce_video.video.container import open_video, upright_rgb
 from sce_video.video.encode import Encoding, LayeredEncoder
-from sce_video.video.facts import Rejected, examine_video
+from sce_video.video.examine import examine_video
+from sce_video.video.facts import Rejected
 from sce_video.video.packets import KEY, LAYER_SHIFT
 from tests.odd_videos import KINDS, VFR, encode
 from tests.unit.video.layered import layered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sce_video.video.facts import examine_video
+from sce_video.video.examine import examine_video
 from tests.odd_videos import KINDS, turn
 
 

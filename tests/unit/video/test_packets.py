@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sce_video.video.facts import examine_video
+from sce_video.video.examine import examine_video
 from sce_video.video.packets import IdxError, PacketIndex
 from tests.odd_videos import KINDS, VFR
 

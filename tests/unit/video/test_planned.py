@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sce_video.video.container import number_of, upright_rgb
 from sce_video.video.decode import DecodeError, decode_frames, planned
 from sce_video.video.decode.planned import _frames, plan_packets
-from sce_video.video.facts import examine_video
+from sce_video.video.examine import examine_video
 from sce_video.video.packets import PacketIndex
 from tests.conftest import REPOSITORY
 from tests.odd_videos import FRAMES, KINDS, UNINDEXED

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sce_video.video.truncation import is_cut
-from tests.unit.video.test_facts import encoded, reason
+from tests.unit.video.test_examine import encoded, reason
 
 
 @pytest.mark.parametrize(("ext", "codec"), [("avi", "mpeg4"), ("mkv", "libx264")])

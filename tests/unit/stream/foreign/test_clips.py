@@ -22,7 +22,7 @@ from sce_video.stream.foreign.clips import VIDEOS, ForeignClips, TarSample, tar_
 from sce_video.stream.foreign.plan import ForeignPlan, expand
 from sce_video.stream.loader import ClipBatch, load
 from sce_video.stream.remote.cache import Cache
-from sce_video.video.facts import peek
+from sce_video.video.peek import peek
 from tests.servers import Server
 from tests.unit.stream.conftest import SAMPLER
 from tests.unit.stream.foreign.tars import plan, write_tar

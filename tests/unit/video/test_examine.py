@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -10,21 +9,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
-from sce_video.video.errors import DecodeError
-from sce_video.video.facts import Limits, Rejected, Video, examine_image, examine_video, peek
+from sce_video.video.examine import examine_video
+from sce_video.video.facts import DEFAULT_LIMITS, Limits, Rejected
 from tests.conftest import REPOSITORY
-from tests.odd_videos import KINDS
 from tests.videos import moving_square, write_video
 
-DEFAULT = Limits()
 
-
-ODD = ["b-frames", "vfr", "edit list", "turned 90", "mpeg-4 b avi", "mpeg-1", "vp9", "annex b"]
-
-
-def reason(data: bytes, limits: Limits = DEFAULT) -> str:
+def reason(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
     with pytest.raises(Rejected) as caught:
         examine_video(data, limits)
     return str(caught.value)
@@ -171,69 +163,6 @@ def test_one_frame(tmp_path: Path) -> None:
     assert reason(data) == "too short"
     found = examine_video(data, Limits(min_frames=1))
     assert (found.frames, found.fps, found.duration) == (1, 25.0, 0.04)
-
-
-def test_images(picture: Path, noise: bytes) -> None:
-    data = picture.read_bytes()
-    found = examine_image(data)
-    assert (found.ext, found.codec, found.width, found.height) == ("jpg", "jpeg", 40, 30)
-    assert (found.frames, found.fps, found.duration) == (1, 0.0, 0.0)
-    for damaged in (data[: len(data) // 2], noise, b"<html>"):
-        with pytest.raises(Rejected, match="damaged image"):
-            examine_image(damaged)
-    with pytest.raises(Rejected, match="empty file"):
-        examine_image(b"")
-    with pytest.raises(Rejected, match="image too large"):
-        examine_image(data, Limits(pixels=1199))
-
-
-def test_awkward_images() -> None:
-    """ImageNet holds a PNG called .JPEG and CMYK JPEGs; a GIF is no member of any set."""
-    image = Image.fromarray(moving_square(1, 30, 40)[0])
-    for form, mode, ext in (("PNG", "RGB", "png"), ("JPEG", "CMYK", "jpg"), ("JPEG", "L", "jpg")):
-        data = io.BytesIO()
-        image.convert(mode).save(data, form)
-        assert examine_image(data.getvalue()).ext == ext
-    data = io.BytesIO()
-    image.save(data, "GIF")
-    with pytest.raises(Rejected, match="damaged image"):
-        examine_image(data.getvalue())
-
-
-@pytest.mark.parametrize("kind", ODD)
-def test_a_peek_is_what_a_full_decode_finds(tmp_path: Path, kind: str) -> None:
-    data = KINDS[kind](tmp_path).read_bytes()
-    found, known = peek(data), examine_video(data)
-    assert (found.height, found.width) == (known.height, known.width)
-    assert known.frames - 1 <= found.frames <= known.frames
-    assert found.fps == pytest.approx(known.fps, rel=0.03)
-
-
-def test_a_peek_at_no_video() -> None:
-    for data in (b"", b"<html>" * 100):
-        with pytest.raises(DecodeError, match="no readable MP4"):
-            peek(data)
-
-
-def test_a_peek_at_real_videos(real_data: Path) -> None:
-    """None has fewer frames than is said: a clip of its end would not decode."""
-    paths = sorted(p for s in ("avi", "mp4") for p in (real_data / "hmdb51").rglob(f"*.{s}"))
-    paths += sorted((real_data / "kinetics400").rglob("*.mp4"))[:2]
-    for path in paths:
-        data = path.read_bytes()
-        found, known = peek(data), examine_video(data)
-        assert (found.height, found.width) == (known.height, known.width), path
-        assert known.frames - 1 <= found.frames <= known.frames, path
-        np.testing.assert_allclose(found.fps, known.fps, rtol=0.03)
-
-
-def test_a_peek_at_an_image() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(moving_square(1, 40, 60)[0]).save(buffer, "JPEG", quality=95)
-    jpeg = buffer.getvalue()
-    assert peek(jpeg) == Video(1, 0.0, 40, 60)
-    with pytest.raises(DecodeError, match="damaged image"):
-        peek(jpeg[:3] + b"nothing")
 
 
 def test_every_reason_is_documented() -> None:
