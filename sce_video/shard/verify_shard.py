@@ -23,7 +23,7 @@ from sce_video.shardset.manifest import ShardEntry
 from sce_video.shardset.rows import index_row, row_members
 from sce_video.video.examine import examine_video
 from sce_video.video.examine_image import examine_image
-from sce_video.video.facts import Rejected
+from sce_video.video.facts import Facts, Rejected
 from sce_video.video.packets import IdxError, PacketIndex
 
 
@@ -89,21 +89,23 @@ def verify_media(job: MediaJob) -> str:
         for name in ("ext", "frames", "width", "height")
         if getattr(found, name) != row[name]
     ]
-    if idx and not _same_packets(idx[0], found.packets):
-        wrong.append("other packets than its idx says")
+    if idx and (fault := _index_fault(data, idx[0], found)):
+        wrong.append(fault)
     return job.finding(f"decodes to {', '.join(wrong)}") if wrong else ""
 
 
-def _same_packets(idx: bytes, found: PacketIndex | None) -> bool:
-    """Whether an ``idx`` member is that of its media; the layers are not compared."""
+def _index_fault(data: bytes, idx: bytes, found: Facts) -> str:
+    """What is wrong with an ``idx`` member, given its media and what that was found to be."""
     try:
         noted = PacketIndex.from_bytes(idx)
     except IdxError:
-        return True  # damaged: verify_shard's finding
-    columns = ("offset", "size", "number")
-    return found is not None and all(
-        np.array_equal(getattr(found, name), getattr(noted, name)) for name in columns
-    )
+        return ""  # damaged: verify_shard's finding
+    for name in ("offset", "size", "number", "orientation"):
+        if found.packets and not np.array_equal(getattr(found.packets, name), getattr(noted, name)):
+            return "other packets than its idx says"
+    if found.check is None or not found.check.holds(data, noted):
+        return "other frames than its idx gives"
+    return ""
 
 
 def _finding(path: Path, key: str, at: int, end: int, what: str) -> str:

@@ -17,7 +17,7 @@ from sce_video.shard.sources import Record
 from sce_video.video.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.video.examine import examine_video
 from sce_video.video.examine_image import examine_image
-from sce_video.video.facts import Facts, Limits, Rejected
+from sce_video.video.facts import NOTED, Facts, Limits, Rejected
 
 _GRACE = 30  # CPU seconds over the limit after which the kernel ends a decoder that never returns
 
@@ -89,7 +89,7 @@ def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
     else:
         with closing(LayeredEncoder(job.encoding, limits.frames)) as encoder:
             raw = examine_video(data, limits, encoder.add)
-            made, facts = encoder.finish(raw.duration)
+            made, facts = encoder.finish(data, raw)
         fields = {**_describe(made, facts), "source": _describe(data, raw)}
         data = made
     if facts.unindexed:
@@ -100,6 +100,7 @@ def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
 def _describe(data: bytes, facts: Facts) -> dict[str, Any]:
     names = ("ext", "codec", "frames", "fps", "width", "height", "duration")
     fields = {name: getattr(facts, name) for name in names}
+    fields |= {name: value for name in NOTED if (value := getattr(facts, name))}
     return {**fields, "sha256": hashlib.sha256(data).hexdigest()}
 
 

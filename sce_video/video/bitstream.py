@@ -1,21 +1,23 @@
 """What a packet's own bytes say of it: may decoding start here, does another packet need it?
 
 Containers mark packets as key frames where decoding cannot start cleanly (open GOPs), and say
-nothing of who refers to whom. So the first bytes of each coded picture are read instead.
+nothing of who refers to whom. So the first bytes of each coded picture are read instead. What is
+not understood counts as needed and as no place to start: that costs time and never a pixel.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 NEEDED, GROUP, FREE = 0, 1, 2
 """Layers: later packets need it; only its own group does (strict pyramids); nobody does."""
 
-_VIDEO_OBJECT_LAYER = re.compile(rb"\x00\x00\x01([\x20-\x2f].*?)(?=\x00\x00\x01)", re.DOTALL)
-"""A header of MPEG-4, up to the next start code."""
+_START = b"\0\0\1"
+_H264_HEADERS = (7, 8, 13, 15)  # parameter sets
+_H264_IGNORED = (6, 9, 10, 11, 12, 14, 20)
+"""NAL units without a picture that is decoded: messages, delimiters, filler; other layers."""
 
 
 class Role(NamedTuple):
@@ -40,53 +42,76 @@ def reader(codec: str, extradata: bytes, *, strict: bool = False) -> Reader | No
         extradata: of the stream.
         strict: H.264 of our own encoder, whose referenced B pictures serve their own group only.
     """
-    if codec == "h264":
-        length = (extradata[4] & 3) + 1 if extradata[:1] == b"\x01" else 0
-        return lambda packet: _h264(packet, length, strict)
-    if codec == "hevc":
-        length = (extradata[21] & 3) + 1 if extradata[:1] == b"\x01" else 0
-        return lambda packet: _hevc(packet, length)
-    return {
+    readers: dict[str, Reader] = {
+        "h264": lambda packet: _h264(packet, _length_size(extradata, 4), strict),
+        "hevc": lambda packet: _hevc(packet, _length_size(extradata, 21)),
         "mpeg4": _mpeg4,
         "mpeg1video": _mpeg12,
         "mpeg2video": _mpeg12,
         "vp9": _vp9,
-        "mjpeg": lambda packet: Role(True, FREE),
-    }.get(codec)
+        "mjpeg": _mjpeg,
+    }
+    read = readers.get(codec)
+    return None if read is None else partial(_careful, read)
 
 
-def _nal_units(packet: bytes, length: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each NAL unit: after its size of ``length`` bytes, or after start codes.
+def _careful(read: Reader, packet: bytes) -> Role:
+    """What is not understood is needed."""
+    try:
+        return read(packet)
+    except (ValueError, IndexError):
+        return Role(False, NEEDED)
 
-    Empty ones are passed over.
+
+def _length_size(extradata: bytes, at: int) -> int:
+    """Bytes that the size of a NAL unit takes; 0 = start codes stand between them.
+
+    Args:
+        extradata: an ``avcC`` or ``hvcC`` box, or headers after start codes.
+        at: where the box says so.
     """
+    return (extradata[at] & 3) + 1 if extradata[:1] == b"\x01" and len(extradata) > at else 0
+
+
+def _nal_units(packet: bytes, length: int) -> list[bytes]:
+    """The NAL units of a packet: each after its size of ``length`` bytes, or after start codes.
+
+    Some muxers put several units under one size, with start codes between them, and decoders see
+    them all: so what lies under a size is cut at start codes, too; no unit holds one itself.
+
+    Raises:
+        ValueError: bytes outside of all units, or a unit that is longer than the packet.
+    """
+    parts: list[bytes] = []
     at = 0
-    if length:
-        while at + length < len(packet):
-            size = int.from_bytes(packet[at : at + length], "big")
-            if size:
-                yield at + length, at + length + size
-            at += length + size
-        return
-    starts = [code.end() for code in re.finditer(b"\0\0\1", packet)]
-    for start, following in pairwise([*starts, len(packet) + 3]):
-        if following - 3 > start:
-            yield start, following - 3
+    while length and at < len(packet):
+        end = at + length + int.from_bytes(packet[at : at + length], "big")
+        if end > len(packet):
+            raise ValueError("a NAL unit is longer than its packet")
+        parts.append(packet[at + length : end])
+        at = end
+    if not length:
+        before, code, packet = packet.partition(_START)
+        if before.strip(b"\0") or not code:
+            raise ValueError("no start code")
+        parts.append(packet)
+    units = (unit.rstrip(b"\0") for part in parts for unit in part.split(_START))
+    return [unit for unit in units if unit]
 
 
 def _h264(packet: bytes, length: int, strict: bool) -> Role:
-    key, layer, headers = False, FREE, []
-    for start, end in _nal_units(packet, length):
-        first = packet[start]
-        kind = first & 31
-        if kind in (7, 8, 13, 15):
-            headers.append(packet[start:end].rstrip(b"\0"))
-        elif 1 <= kind <= 5:
+    key, layer, slices, headers = False, FREE, 0, []
+    for unit in _nal_units(packet, length):
+        kind = unit[0] & 31
+        if kind in _H264_HEADERS:
+            headers.append(unit)
+        elif kind not in _H264_IGNORED:
+            slices += 1
             key |= kind == 5
-            if first & 0x60:  # nal_ref_idc: a reference picture
-                own = strict and kind == 1 and _is_b_slice(packet[start + 1 : start + 9])
+            if unit[0] & 0x60 or not 1 <= kind <= 5:  # nal_ref_idc: a reference picture
+                own = strict and kind == 1 and _is_b_slice(unit[1:9])
                 layer = min(layer, GROUP if own else NEEDED)
-    return Role(key, layer, tuple(headers))
+    return Role(key, layer, tuple(headers)) if slices else Role(False, NEEDED, tuple(headers))
 
 
 def _is_b_slice(head: bytes) -> bool:
@@ -101,36 +126,57 @@ def _is_b_slice(head: bytes) -> bool:
 
 
 def _hevc(packet: bytes, length: int) -> Role:
-    key, headers = False, []
-    for start, end in _nal_units(packet, length):
-        kind = packet[start] >> 1 & 63
-        key |= kind in (19, 20)  # IDR; after a CRA picture others may need what came before it
-        if kind in (32, 33, 34):
-            headers.append(packet[start:end].rstrip(b"\0"))
-    return Role(key, NEEDED, tuple(headers))
+    units = [unit for unit in _nal_units(packet, length) if len(unit) > 1]
+    kinds = [(unit[0] >> 1 & 63, unit) for unit in units if not _hevc_layer(unit)]
+    pictures = {kind for kind, _ in kinds if kind < 32}
+    # IDR; after a CRA picture others may need what came before it.
+    key = bool(pictures) and pictures <= {19, 20}
+    headers = tuple(unit for kind, unit in kinds if kind in (32, 33, 34))
+    return Role(key, NEEDED, headers)
+
+
+def _hevc_layer(unit: bytes) -> int:
+    """nuh_layer_id: above 0 lie other views of the scene, which are not decoded."""
+    return (unit[0] & 1) << 5 | unit[1] >> 3
 
 
 def _mpeg4(packet: bytes) -> Role:
-    vop = packet.find(b"\0\0\1\xb6")
-    if vop < 0 or vop + 4 >= len(packet):
-        return Role(False, NEEDED)
-    kind = packet[vop + 4] >> 6  # 0 = I, 1 = P, 2 = B, 3 = sprite
-    packed = packet.find(b"\0\0\1\xb6", vop + 4) >= 0
-    headers = tuple(_VIDEO_OBJECT_LAYER.findall(packet, 0, vop + 3))
-    return Role(kind == 0, FREE if kind == 2 else NEEDED, headers, packed)
+    kinds, headers = [], []
+    for unit in packet.split(_START)[1:]:
+        if unit[:1] == b"\xb6":
+            kinds.append(unit[1] >> 6)  # 0 = I, 1 = P, 2 = B, 3 = sprite
+        elif b"\x20" <= unit[:1] <= b"\x2f":  # a video object layer
+            headers.append(unit)
+    free = bool(kinds) and set(kinds) == {2}
+    return Role(kinds[:1] == [0], FREE if free else NEEDED, tuple(headers), len(kinds) > 1)
 
 
 def _mpeg12(packet: bytes) -> Role:
-    picture = packet.find(b"\0\0\1\0")
-    if picture < 0 or picture + 5 >= len(packet):
-        return Role(False, NEEDED)
-    kind = packet[picture + 5] >> 3 & 7  # 1 = I, 2 = P, 3 = B
-    sequence = packet.find(b"\0\0\1\xb3", 0, picture) >= 0  # it resets the quantiser matrices
-    return Role(kind == 1 and sequence, FREE if kind == 3 else NEEDED)
+    kinds, sequence, matrices = [], False, False
+    for unit in packet.split(_START)[1:]:
+        if unit[:1] == b"\0":  # of a frame in two fields there are two
+            kinds.append(unit[2] >> 3 & 7)  # 1 = I, 2 = P, 3 = B
+        sequence |= unit[:1] == b"\xb3"  # it resets the quantiser matrices
+        # A quant matrix extension: other matrices for the pictures that follow.
+        matrices |= unit[:1] == b"\xb5" and unit[1] >> 4 == 3
+    free = bool(kinds) and set(kinds) == {3} and not sequence and not matrices
+    return Role(kinds[:1] == [1] and sequence, FREE if free else NEEDED)
 
 
 def _vp9(packet: bytes) -> Role:
     first = packet[0] if packet else 0
+    if first >> 6 != 2:  # frame_marker
+        return Role(False, NEEDED)
     shift = 1 if first & 0x30 == 0x30 else 0  # profile 3 has a reserved bit
     existing, inter = first >> (3 - shift) & 1, first >> (2 - shift) & 1
     return Role(not existing and not inter, NEEDED)
+
+
+def _mjpeg(packet: bytes) -> Role:
+    """A picture on its own, if it brings its tables: decoders keep those of the one before."""
+    start = packet.find(b"\xff\xd8\xff")
+    scan = packet.find(b"\xff\xda", start)
+    tables = {code: packet.find(code, start, scan) >= 0 for code in (b"\xff\xdb", b"\xff\xc4")}
+    key = start >= 0 and scan >= 0 and tables[b"\xff\xdb"]
+    # Where some pictures bring Huffman tables and others none, they are not on their own.
+    return Role(key, NEEDED, (b"\xff\xc4",) if tables[b"\xff\xc4"] else ())

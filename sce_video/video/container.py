@@ -1,4 +1,4 @@
-"""Opening video bytes safely with PyAV: which containers, which stream, which way is up.
+"""Opening video bytes safely with PyAV: which containers, which stream, how frames become RGB.
 
 Input is bytes, never a name, and no demuxer that reads playlists may open them: nothing outside of
 a file can be reached through it.
@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from sce_video.video.errors import DecodeError
+from sce_video.video.orientation import Orientation
 
 CONTAINERS = {
     "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
@@ -46,7 +47,8 @@ _REFORMATTER = VideoReformatter()
 def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file's bytes: its container and its main stream, set to decode in one thread.
 
-    A frame's packet can be told by :func:`number_packet`.
+    The main stream is the default one, else the largest. A frame's packet can be told by
+    :func:`number_packet`.
 
     Raises:
         DecodeError: not a container of :data:`CONTAINERS`, no video stream, or an unknown codec;
@@ -68,13 +70,25 @@ def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _main_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is no cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
+    """The default video stream, else the largest, as ffmpeg and players choose; no cover picture.
+
+    Of equals it is the first.
+    """
+    if shown := video_streams(container):
+        return max(shown, key=lambda stream: (_is_default(stream), stream.width * stream.height))
     # An MP4 that lost its index opens, with one data stream.
     audio = bool(container.streams.video or container.streams.audio)
     raise DecodeError("no video stream" if audio else _UNREADABLE)
+
+
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """Video streams, without cover pictures and the like."""
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & pictures]
+
+
+def _is_default(stream: VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.default)
 
 
 def number_packet(packet: Packet[Any], number: int) -> None:
@@ -91,21 +105,23 @@ def number_of(frame: VideoFrame) -> int:
     return cast("list[int]", frame.opaque)[0]
 
 
-def upright_size(frame: VideoFrame) -> tuple[int, int]:
-    """Width and height of a container's frame as a player shows it."""
-    size = frame.width, frame.height
-    return size[::-1] if frame.rotation % 180 else size
-
-
-def upright_rgb(frame: VideoFrame, rotation: int) -> NDArray[np.uint8]:
+def upright_rgb(frame: VideoFrame, orientation: Orientation) -> NDArray[np.uint8]:
     """RGB pixels ``[H,W,3]`` uint8 as a player shows them, a view of the converted plane.
 
     Args:
         frame: decoded, of any pixel format.
-        rotation: degrees counter-clockwise, a multiple of 90 (``frame.rotation`` of a container's).
+        orientation: how it becomes upright (of a container's frame ``orientation_of``).
+
+    Raises:
+        DecodeError: its colours cannot be converted.
     """
-    rgb = _REFORMATTER.reformat(frame, format="rgb24", threads=1)
+    try:
+        rgb = _REFORMATTER.reformat(frame, format="rgb24", threads=1)
+    except (av.FFmpegError, ValueError) as error:
+        # Those of H.273 that are no linear YUV (YCgCo, constant luminance, ICtCp) or say nothing.
+        what = f"matrix coefficients {int(frame.colorspace)}"
+        raise DecodeError(f"colours that cannot be converted ({what})") from error
     plane = rgb.planes[0]  # its lines are padded: a view, not to_ndarray's copy
     shape, strides = (rgb.height, rgb.width, 3), (plane.line_size, 3, 1)
     image: NDArray[np.uint8] = np.ndarray(shape, np.uint8, plane, 0, strides)  # type: ignore[arg-type]
-    return np.rot90(image, rotation // 90) if rotation else image
+    return orientation.apply(image)

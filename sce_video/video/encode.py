@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Literal, cast
@@ -20,10 +21,10 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from sce_video.video.container import open_video, upright_size
-from sce_video.video.facts import DEFAULT_LIMITS, Facts, Rejected
-from sce_video.video.indexer import Indexer
-from sce_video.video.packets import PacketIndex
+from sce_video.video.container import open_video
+from sce_video.video.examine import examine_video
+from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected
+from sce_video.video.orientation import UPRIGHT, orientation_of
 
 FPS = 25
 SLOWER = 8
@@ -35,14 +36,9 @@ _GROUPS = (
 )
 STEADY = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
 """x264's AVX-512 code gives other bytes each time; with this it gives the same ones, no slower."""
+_LONG_AGO = -(1 << 63)  # before any tick
 # The same pixels whichever vector instructions the machine has.
 _SCALE = "bicubic+accurate_rnd+full_chroma_int+bitexact"
-_TURNS: dict[int, list[tuple[str, str | None]]] = {
-    90: [("transpose", "cclock")],
-    180: [("hflip", None), ("vflip", None)],
-    270: [("transpose", "clock")],
-}
-"""Degrees counter-clockwise -> FFmpeg's filters."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +84,11 @@ class LayeredEncoder:
     def __init__(self, encoding: Encoding, max_frames: int = DEFAULT_LIMITS.frames) -> None:
         self._encoding = encoding
         self._max_frames = max_frames
+        self._ordered, self._tick = True, _LONG_AGO
+        self._open_file()
+
+    def _open_file(self) -> None:
+        """Begin with an empty file."""
         self._file = io.BytesIO()
         self._container = av.open(self._file, "w", format="mp4", options={"fflags": "+bitexact"})
         self._stream: VideoStream | None = None
@@ -96,18 +97,57 @@ class LayeredEncoder:
         self._last: VideoFrame | None = None
         self._count = 0
 
-    def add(self, frame: VideoFrame) -> None:
-        """Encode a frame; it must have a time.
+    def add(self, frame: VideoFrame, tick: int | None) -> None:
+        """Encode a frame that is shown at ``tick`` of its time base.
+
+        Where ticks lack or run backwards nothing is made of it until :meth:`finish`.
 
         Raises:
             Rejected: the filters or the encoder take no such frames, or it would be too many.
         """
-        ticks, base = frame.pts or 0, frame.time_base or Fraction(1)
+        self._ordered &= tick is not None and tick >= self._tick
+        if self._ordered and tick is not None:
+            self._tick = tick
+            self._add(frame, tick)
+
+    def finish(self, data: bytes, raw: Facts) -> tuple[bytes, Facts]:
+        """The file and what it is; all frames were added.
+
+        Args:
+            data: the file they are from.
+            raw: what it was found to be.
+
+        Raises:
+            Rejected: as :meth:`add`.
+        """
+        if not self._ordered:
+            self._start_again(data, raw.ticks)
+        stream = cast("VideoStream", self._stream)
+        try:
+            self._repeat(min(_nearest(Fraction(raw.duration)), self._max_frames))
+            self._container.mux(stream.encode(None))
+            self._container.close()
+        except (av.FFmpegError, ValueError) as error:
+            raise Rejected("does not encode") from error
+        made = self._file.getvalue()
+        # Reading must get from it what a full decode gets.
+        return made, examine_video(made, Limits(min_frames=1), strict=True)
+
+    def _start_again(self, data: bytes, ticks: Sequence[int]) -> None:
+        """Encode the frames of ``data`` at other times than its own."""
+        self.close()
+        self._open_file()
+        with open_video(data) as (container, stream):
+            for frame, tick in zip(container.decode(stream), ticks, strict=True):
+                self._add(frame, tick)
+
+    def _add(self, frame: VideoFrame, tick: int) -> None:
+        base = frame.time_base or Fraction(1)
         try:
             if self._stream is None:
-                self._start = ticks
+                self._start = tick
                 self._graph = _filters(frame, self._encoding.short_side)
-            number = _nearest((ticks - self._start) * base)
+            number = _nearest((tick - self._start) * base)
             if number >= self._max_frames:
                 raise Rejected("too many frames")
             if number >= self._count:
@@ -118,27 +158,6 @@ class LayeredEncoder:
                 self._encode(frame)
         except (av.FFmpegError, ValueError) as error:
             raise Rejected("does not encode") from error
-
-    def finish(self, duration: float) -> tuple[bytes, Facts]:
-        """The file and what it is; at least one frame was added.
-
-        Args:
-            duration: seconds that the video lasts.
-
-        Raises:
-            Rejected: as :meth:`add`.
-        """
-        stream = cast("VideoStream", self._stream)
-        try:
-            self._repeat(min(_nearest(Fraction(duration)), self._max_frames))
-            self._container.mux(stream.encode(None))
-            self._container.close()
-        except (av.FFmpegError, ValueError) as error:
-            raise Rejected("does not encode") from error
-        data = self._file.getvalue()
-        packets = _index(data)
-        count, size = packets.frames, (packets.width, packets.height)
-        return data, Facts("mp4", "h264", count, float(FPS), *size, count / FPS, packets)
 
     def close(self) -> None:
         """Free what an unfinished encode holds."""
@@ -176,11 +195,12 @@ def _nearest(seconds: Fraction) -> int:
 
 def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
     """Upright, at most ``short_side`` on the short side, even, 8 bit 4:2:0; None = it is so."""
-    width, height = upright_size(frame)
+    orientation = orientation_of(frame)
+    width, height = orientation.size(frame.width, frame.height)
     factor = min(1.0, short_side / min(width, height))
     width, height = (max(2, 2 * round(side * factor / 2)) for side in (width, height))
     as_wanted = (frame.width, frame.height, frame.format.name) == (width, height, "yuv420p")
-    if as_wanted and not frame.rotation and frame.color_range != ColorRange.JPEG:
+    if as_wanted and orientation == UPRIGHT and frame.color_range != ColorRange.JPEG:
         return None
     graph = Graph()
     graph.threads = 1
@@ -188,17 +208,7 @@ def _filters(frame: VideoFrame, short_side: int) -> Graph | None:
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
     )
     scale = f"{width}:{height}:flags={_SCALE}:out_range=tv"
-    steps = [*_TURNS.get(frame.rotation % 360, []), ("scale", scale)]
+    steps = [*orientation.filters, ("scale", scale)]
     steps += [("format", "pix_fmts=yuv420p"), ("buffersink", None)]
     graph.link_nodes(source, *(graph.add(*step) for step in steps)).configure()
     return graph
-
-
-def _index(data: bytes) -> PacketIndex:
-    """Packet index of a file that this module made."""
-    with open_video(data) as (container, stream):
-        indexer = Indexer(data, stream, strict=True)
-        packets = (packet for packet in container.demux(stream) if packet.size)
-        shown = sorted((packet.pts or 0, indexer.add(packet)) for packet in packets)
-        base = stream.time_base or Fraction(1, FPS)
-        return indexer.finish([n for _, n in shown], [pts for pts, _ in shown], base, 0)

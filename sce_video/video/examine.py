@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 import av
 from av.container import InputContainer
@@ -21,24 +20,30 @@ from sce_video.video.container import (
     number_of,
     number_packet,
     open_video,
-    upright_size,
+    upright_rgb,
 )
 from sce_video.video.errors import DecodeError
-from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size, mean_rate
+from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size
 from sce_video.video.indexer import Indexer, Unindexable
+from sce_video.video.orientation import UPRIGHT, Orientation, orientation_of
+from sce_video.video.times import Stamp, display_ticks, mean_rate
 from sce_video.video.truncation import is_cut
 
 _CLOCK_EVERY = 16  # packets between two looks at the CPU time
-Sink = Callable[[VideoFrame], None]
+Sink = Callable[[VideoFrame, int | None], None]
+"""Takes a frame, and the tick that its container says it is shown at."""
 
 
-def examine_video(data: bytes, limits: Limits = DEFAULT_LIMITS, sink: Sink | None = None) -> Facts:
+def examine_video(
+    data: bytes, limits: Limits = DEFAULT_LIMITS, sink: Sink | None = None, *, strict: bool = False
+) -> Facts:
     """Decode every frame of a video.
 
     Args:
         data: the whole file.
         limits: what it may cost.
         sink: given every frame as it is decoded, to keep or to change.
+        strict: see :func:`~sce_video.video.bitstream.reader`.
 
     Raises:
         Rejected: it is damaged, no video, or over a limit.
@@ -48,71 +53,113 @@ def examine_video(data: bytes, limits: Limits = DEFAULT_LIMITS, sink: Sink | Non
         raise Rejected("cut off")
     try:
         with open_video(data) as (container, stream):
-            return _examine(data, container, stream, limits, sink)
+            return _Examination(data, container, stream, limits).carry_out(sink, strict=strict)
     except DecodeError as error:
         raise Rejected(str(error)) from error
 
 
-def _examine(
-    data: bytes, container: InputContainer, stream: VideoStream, limits: Limits, sink: Sink | None
-) -> Facts:
-    indexer = Indexer(data, stream)
-    frames = _decode(container, stream, indexer, limits)
-    first = next(frames, None)
-    if first is None:
-        raise Rejected("no frames")
-    size, rotation, base = (first.width, first.height), first.rotation % 360, first.time_base
-    if base is None:
-        raise Rejected("frames without a time")
-    if rotation % 90:
-        raise Rejected("rotated by less than a quarter turn")
-    shown: list[int] = []
-    pts: list[int] = []
-    last = 0
-    for frame in chain([first], frames):
+class _Examination:
+    """One full decode, and what it finds."""
+
+    def __init__(
+        self, data: bytes, container: InputContainer, stream: VideoStream, limits: Limits
+    ) -> None:
+        self._data, self._container, self._stream = data, container, stream
+        self._limits = limits
+        self._stamps: list[Stamp] = []  # of each packet
+        self._look: tuple[object, ...] = ()  # of the frames so far: size, format, colours
+        self._orientation = UPRIGHT
+
+    def carry_out(self, sink: Sink | None, *, strict: bool) -> Facts:
+        indexer = Indexer(self._data, self._stream, strict=strict)
+        shown: list[int] = []
+        interlaced = False
+        for frame in self._decode(indexer):
+            number = number_of(frame)
+            self._judge(frame)
+            shown.append(number)
+            if len(shown) > self._limits.frames:
+                raise Rejected("too many frames")
+            interlaced |= frame.interlaced_frame
+            indexer.check.add_frame(number, frame)
+            if sink is not None:
+                sink(frame, self._stamps[number].shown)
+        if not shown:
+            raise Rejected("no frames")
+        if len(shown) < self._limits.min_frames:
+            raise Rejected("too short")
+        orientation = self._orientation
+        base, stamps = self._stream.time_base, [self._stamps[number] for number in shown]
+        if base is None:
+            raise Rejected("frames without a time")
+        ticks = display_ticks(stamps, self._stream.average_rate, base)
+        fps, duration = mean_rate(ticks, frame.duration, base)
+        packets, unindexed = None, ""
+        try:
+            packets = indexer.finish(shown, ticks, base, orientation)
+        except Unindexable as unindexable:
+            unindexed = str(unindexable)
+        return Facts(
+            *self._names(),
+            frames=len(shown),
+            fps=fps,
+            width=orientation.size(frame.width, frame.height)[0],
+            height=orientation.size(frame.width, frame.height)[1],
+            duration=duration,
+            pixel_aspect=self._pixel_aspect(orientation),
+            interlaced=interlaced,
+            ticks=ticks,
+            time_base=base,
+            packets=packets,
+            unindexed=unindexed,
+            check=indexer.check,
+        )
+
+    def _names(self) -> tuple[str, str]:
+        """Extension, by content, and codec."""
+        ext = CONTAINERS[self._container.format.name]
+        if ext == "mkv" and b"webm" in self._data[:64]:  # the DocType of the EBML header
+            ext = "webm"
+        return ext, self._stream.codec_context.name
+
+    def _pixel_aspect(self, orientation: Orientation) -> str:
+        """Width to height of a pixel as shown; "" = square, or nothing is said."""
+        aspect = self._stream.sample_aspect_ratio
+        if not aspect or aspect == 1:
+            return ""
+        return ":".join(map(str, orientation.size(aspect.numerator, aspect.denominator)))
+
+    def _judge(self, frame: VideoFrame) -> None:
+        """Whether a frame is sound and of the kind of those before."""
         if frame.is_corrupt:
             raise Rejected("damaged frames")
-        if (frame.width, frame.height) != size:
-            raise Rejected("frame size changes")
-        if frame.pts is None:
-            raise Rejected("frames without a time")
-        shown.append(number_of(frame))
-        pts.append(frame.pts)
-        last = frame.duration
-        if len(pts) > limits.frames:
-            raise Rejected("too many frames")
-        if sink is not None:
-            sink(frame)
-    if len(pts) < limits.min_frames:
-        raise Rejected("too short")
-    fps, duration = mean_rate(pts, last, base)
-    packets, unindexed = None, ""
-    try:
-        packets = indexer.finish(shown, pts, base, rotation)
-    except Unindexable as unindexable:
-        unindexed = str(unindexable)
-    ext, codec = CONTAINERS[container.format.name], stream.codec_context.name
-    if ext == "mkv" and b"webm" in data[:64]:  # the DocType of the EBML header
-        ext = "webm"
-    return Facts(ext, codec, len(pts), fps, *upright_size(first), duration, packets, unindexed)
+        size = frame.width, frame.height
+        if size != self._look[:2] or frame.key_frame:  # nothing else changes but there
+            orientation = orientation_of(frame)
+            if self._look and size != self._look[:2]:
+                raise Rejected("frame size changes")
+            if self._look and orientation != self._orientation:
+                raise Rejected("orientation changes")
+            look = *size, frame.format.name, frame.colorspace, frame.color_range
+            if look != self._look:
+                upright_rgb(frame, orientation)  # as reading will: whether its colours are known
+            self._look, self._orientation = look, orientation
 
-
-def _decode(
-    container: InputContainer, stream: VideoStream, indexer: Indexer, limits: Limits
-) -> Iterator[VideoFrame]:
-    """All frames, with the numbers that ``indexer`` gives their packets."""
-    context = stream.codec_context
-    if context.width * context.height > limits.pixels:
-        raise Rejected("frames too large")
-    stop = time.process_time() + limits.cpu_seconds
-    try:
-        for number, packet in enumerate(container.demux(stream)):
-            if packet.is_corrupt:
-                raise Rejected("damaged packets")
-            if packet.size:
-                number_packet(packet, indexer.add(packet))
-            yield from packet.decode()
-            if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
-                raise Rejected("takes too long to decode")
-    except (av.FFmpegError, ValueError) as error:
-        raise Rejected("decode error") from error
+    def _decode(self, indexer: Indexer) -> Iterator[VideoFrame]:
+        """All frames, with the numbers that ``indexer`` gives their packets."""
+        context = self._stream.codec_context
+        if context.width * context.height > self._limits.pixels:
+            raise Rejected("frames too large")
+        stop = time.process_time() + self._limits.cpu_seconds
+        try:
+            for number, packet in enumerate(self._container.demux(self._stream)):
+                if packet.is_corrupt:
+                    raise Rejected("damaged packets")
+                if packet.size:
+                    number_packet(packet, indexer.add(packet))
+                    self._stamps.append(Stamp(packet.pts, packet.dts))
+                yield from packet.decode()
+                if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
+                    raise Rejected("takes too long to decode")
+        except (av.FFmpegError, ValueError) as error:
+            raise Rejected("decode error") from error

@@ -1,15 +1,14 @@
-"""What a video or image is: its frames, rate, size and duration, or why it is rejected."""
+"""What a video or image is: its frames, rate, size and duration; why it is rejected; limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
-from statistics import median
 
 from sce_video.video.container import MAX_PIXELS
 from sce_video.video.errors import DecodeError
+from sce_video.video.index_check import IndexCheck
 from sce_video.video.packets import PacketIndex
 
 
@@ -51,36 +50,26 @@ class Facts:
     codec: str
     frames: int
     fps: float  # frames / duration; 0 for images
-    width: int
-    """As displayed: after rotation. Pixel aspect ratios are not applied (no decoder does)."""
+    width: int  # as displayed: upright; pixels are not made square (no decoder does)
     height: int
     duration: float  # seconds from the first frame's start to the last one's end; 0 for images
+    pixel_aspect: str = ""
+    """Width to height of a pixel as displayed, ``12:11``; "" = square, or nothing is said."""
+    interlaced: bool = False  # some frames are two fields, each of a moment of its own
+    ticks: Sequence[int] = field(default=(), compare=False)
+    """When each frame of a video is shown, ascending, in units of ``time_base``."""
+    time_base: Fraction = Fraction(1)  # seconds a tick
     packets: PacketIndex | None = field(default=None, compare=False)
     unindexed: str = ""  # why a video has no packet index
+    check: IndexCheck | None = field(default=None, compare=False)
+
+
+NOTED = ("pixel_aspect", "interlaced")
+"""Facts that no decoder acts upon: a sample's json holds them where there is something to say."""
 
 
 class Rejected(DecodeError):  # noqa: N818 (a verdict, not an error)
     """The file does not qualify; the message is the reason, the same for the same bytes."""
-
-
-def mean_rate(ticks: Sequence[int], last: int, base: Fraction) -> tuple[float, float]:
-    """Frames a second, and seconds from the first frame's start to the last one's end.
-
-    Args:
-        ticks: when each frame is shown, in display order.
-        last: ticks that the last one lasts; 0 = unknown.
-        base: seconds a tick.
-
-    Raises:
-        Rejected: no time passes.
-    """
-    # Matroska gives the last frame no duration; then it lasts as long as most others.
-    steps = [later - sooner for sooner, later in pairwise(ticks)]
-    span = max(ticks) - min(ticks) + (last or median(steps or [0]))
-    if span <= 0:
-        raise Rejected("frames without a time")
-    seconds = float(span * base)
-    return round(len(ticks) / seconds, 6), round(seconds, 6)
 
 
 def check_size(data: bytes, limits: Limits) -> None:

@@ -9,7 +9,9 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from sce_video.video.bitstream import NEEDED, Role, reader
+from sce_video.video.bitstream import FREE, NEEDED, Role, reader
+from sce_video.video.index_check import IndexCheck
+from sce_video.video.orientation import Orientation
 from sce_video.video.packets import COLOUR, KEY, LAYER_SHIFT, PacketIndex
 
 _SEARCH = 64  # bytes behind a packet's position in which its data may begin (block headers)
@@ -40,6 +42,7 @@ class Indexer:
         self._shift = 0
         self._discarded: set[int] = set()
         self._reason = ""
+        self.check = IndexCheck()
 
     def add(self, packet: av.Packet[VideoStream]) -> int:
         """Note a packet that has data; returns its number."""
@@ -50,7 +53,9 @@ class Indexer:
         if packet.is_discard:
             self._discarded.add(number)
         if self._read is not None and place >= 0:
-            self._roles.append(self._read(payload))
+            role = self._read(payload)
+            self._roles.append(role)
+            self.check.add_packet(number, key=role.key, free=role.layer == FREE)
         elif not self._reason:
             name = self._stream.codec_context.name
             self._reason = f"codec {name}" if self._read is None else "packets lie in pieces"
@@ -60,7 +65,11 @@ class Indexer:
         return number
 
     def finish(
-        self, shown: Sequence[int], pts: Sequence[int], time_base: Fraction, rotation: int
+        self,
+        shown: Sequence[int],
+        pts: Sequence[int],
+        time_base: Fraction,
+        orientation: Orientation,
     ) -> PacketIndex:
         """The index.
 
@@ -68,11 +77,11 @@ class Indexer:
             shown: packet of each frame, in display order.
             pts: time of each frame, in ticks of ``time_base``.
             time_base: seconds a tick.
-            rotation: degrees counter-clockwise that make frames upright.
+            orientation: how frames become upright.
 
         Raises:
             Unindexable: the codec is not known well enough, packets are scattered over the file,
-                or packets and frames do not match one to one.
+                packets and frames do not match one to one, or the index would give other frames.
         """
         if self._reason:
             raise Unindexable(self._reason)
@@ -94,13 +103,13 @@ class Indexer:
         if any(role.packed for role in self._roles):
             layer[:] = NEEDED
         kind = (layer << LAYER_SHIFT) | np.where(self._keys(foreign), KEY, 0)
-        return PacketIndex(
+        index = PacketIndex(
             codec=context.name,
             codec_tag=context.codec_tag,
             extradata=self._extradata,
             width=context.width,
             height=context.height,
-            rotation=rotation,
+            orientation=orientation,
             colour=tuple(int(getattr(context, name)) for name in COLOUR),
             time_base=time_base,
             pts=ticks,
@@ -109,6 +118,9 @@ class Indexer:
             number=number,
             kind=kind.astype(np.uint8),
         )
+        if not self.check.holds(self._data, index):
+            raise Unindexable("its packets give other frames")
+        return index
 
     def _find(self, payload: bytes, at: int) -> int:
         """Where a packet's bytes lie in the file as one piece; -1 = they do not."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.video.errors import DecodeError
+from sce_video.video.orientation import Orientation
 
 IDX_VERSION = 1
 _MAGIC = b"SVIX"
@@ -44,9 +45,9 @@ class PacketIndex:
     codec: str
     codec_tag: str
     extradata: bytes
-    width: int  # as decoded: before rotation
+    width: int  # as decoded, not yet upright
     height: int
-    rotation: int  # degrees counter-clockwise that make frames upright: 0, 90, 180 or 270
+    orientation: Orientation  # how its frames become upright
     colour: tuple[int, ...]  # ``COLOUR`` as the container gives it (FFmpeg's numbers)
     time_base: Fraction  # seconds a tick of ``pts``
     pts: NDArray[np.int64]
@@ -75,7 +76,7 @@ class PacketIndex:
         head = _HEAD.pack(
             _MAGIC,
             IDX_VERSION,
-            self.rotation,
+            self.orientation.degrees + self.orientation.mirrored,
             len(self.number),
             self.frames,
             self.time_base.numerator,
@@ -102,14 +103,16 @@ class PacketIndex:
             raise IdxError("no packet index")
         if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
             raise IdxError("packet index damaged")
-        _, version, rotation, count, _, num, den, width, height, *rest = _HEAD.unpack_from(data)
+        _, version, turn, count, _, num, den, width, height, *rest = _HEAD.unpack_from(data)
         colour, tag, name, extra = tuple(rest[:4]), *rest[4:]
         if version != IDX_VERSION:
             raise IdxError(f"packet index of version {version}; this reads {IDX_VERSION}")
         at = _HEAD.size + name + extra
         whole = at + count * sum(np.dtype(form).itemsize for _, form in _COLUMNS) + 4 == len(data)
         codec = data[_HEAD.size :][:name].decode("ascii", "replace")
-        if not whole or not count or codec not in CODECS or rotation % 90 or den <= 0 or num <= 0:
+        orientation = Orientation(turn % 2 == 1, turn - turn % 2)
+        odd = orientation.degrees not in (0, 90, 180, 270) or den <= 0 or num <= 0
+        if not whole or not count or codec not in CODECS or odd:
             raise IdxError("packet index makes no sense")
         columns = {}
         for column, form in _COLUMNS:
@@ -121,7 +124,7 @@ class PacketIndex:
             extradata=data[_HEAD.size + name :][:extra],
             width=width,
             height=height,
-            rotation=rotation,
+            orientation=orientation,
             colour=colour,
             time_base=Fraction(num, den),
             **columns,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import av
 from av.video.frame import VideoFrame
 
-from sce_video.video.container import IMAGE_MAGIC, open_video, upright_size
+from sce_video.video.container import IMAGE_MAGIC, open_video
 from sce_video.video.errors import DecodeError
 from sce_video.video.examine_image import opened_image
-from sce_video.video.facts import Video, mean_rate
+from sce_video.video.facts import Video
+from sce_video.video.orientation import orientation_of
+from sce_video.video.times import mean_rate
 
 _EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own
 
@@ -44,5 +46,5 @@ def peek(data: bytes) -> Video:
         raise DecodeError("no frames")
     times.sort()
     rate, _ = mean_rate([tick for tick, _ in times], times[-1][1], base)
-    width, height = upright_size(frame)
+    width, height = orientation_of(frame).size(frame.width, frame.height)
     return Video(count, rate, height, width)

@@ -12,6 +12,7 @@ import pytest
 
 from sce_video.video.decode import DecodeError, decode_frames
 from sce_video.video.examine import examine_video
+from sce_video.video.orientation import UPRIGHT
 from sce_video.video.packets import IdxError, PacketIndex
 from tests.odd_videos import KINDS
 
@@ -56,7 +57,7 @@ def test_other_decoders_are_not_opened() -> None:
         extradata=b"",
         width=4,
         height=4,
-        rotation=0,
+        orientation=UPRIGHT,
         colour=(0, 2, 2, 2),
         time_base=Fraction(1, 25),
         pts=np.zeros(1, np.int64),

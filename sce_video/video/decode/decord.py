@@ -1,8 +1,8 @@
 """Frames by display number with decord: kept for comparison; it is no longer maintained.
 
-Refused besides :mod:`refusals`: rotated videos, raw H.264 streams, and those where it counts other
-frames than the packet index (edit lists, changes of size). It hides damage: only the check at
-sharding and the checksums stand against that.
+Refused besides :mod:`refusals`: turned and mirrored videos, raw H.264 streams, and those where it
+counts other frames than the packet index (edit lists, changes of size). It hides damage: only the
+check at sharding and the checksums stand against that.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sce_video.errors import first_line
 from sce_video.video.decode.refusals import refuse_defects
 from sce_video.video.errors import BackendError, DecodeError
+from sce_video.video.orientation import UPRIGHT
 from sce_video.video.packets import PacketIndex
 
 _ANNEX_B = b"\0\0"
@@ -29,8 +30,9 @@ def decode(
     except ImportError as error:  # no wheel for this platform
         raise BackendError("data.decode=decord: pip install decord") from error
     index = refuse_defects(data, index, "decord", ("h264", "vp9", "mjpeg"))
-    if index.rotation or index.extradata.startswith(_ANNEX_B):
-        kind = "rotated videos" if index.rotation else "raw H.264 streams"
+    turned = index.orientation != UPRIGHT
+    if turned or index.extradata.startswith(_ANNEX_B):
+        kind = "turned or mirrored videos" if turned else "raw H.264 streams"
         raise DecodeError(f"decord may give wrong frames for {kind}; use data.decode=planned")
     try:
         reader = decord.VideoReader(io.BytesIO(data), num_threads=1)

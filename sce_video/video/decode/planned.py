@@ -90,7 +90,7 @@ def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[
             if number in images:
                 if frame.is_corrupt:
                     raise DecodeError(f"frame {number} is corrupt")
-                images[number] = upright_rgb(frame, index.rotation)
+                images[number] = upright_rgb(frame, index.orientation)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"does not decode: {error}") from error
     found = list(images.values())

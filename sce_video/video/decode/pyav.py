@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sce_video.video.container import open_video, upright_rgb
 from sce_video.video.errors import DecodeError
+from sce_video.video.orientation import orientation_of
 from sce_video.video.packets import PacketIndex
 
 
@@ -26,7 +27,7 @@ def decode(
                 if frame.is_corrupt:
                     raise DecodeError(f"frame {number} is corrupt")
                 if number == wanted[len(images)]:
-                    images.append(upright_rgb(frame, frame.rotation))
+                    images.append(upright_rgb(frame, orientation_of(frame)))
                     if len(images) == len(wanted):
                         break
     except (av.FFmpegError, ValueError) as error:

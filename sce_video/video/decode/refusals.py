@@ -7,7 +7,7 @@ from collections.abc import Container
 import av
 import numpy as np
 
-from sce_video.video.container import open_video
+from sce_video.video.container import open_video, video_streams
 from sce_video.video.errors import DecodeError
 from sce_video.video.packets import PacketIndex
 
@@ -21,7 +21,8 @@ def refuse_defects(
 
     Both decord and torchcodec seek to packets that the container flags as key frames although
     decoding cannot start there (intra refresh; for some codecs, open GOPs), count frames of AVI
-    files without times, and convert interlaced, 10-bit or 4:4:4 frames in their own way.
+    files without times, choose another one of several streams, know of turns but not of mirrors,
+    and convert interlaced, 10-bit or 4:4:4 frames in their own way.
 
     Raises:
         DecodeError: a video of such a kind, or without a packet index to tell.
@@ -47,6 +48,8 @@ def _defects(data: bytes, index: PacketIndex, codecs: Container[str]) -> dict[st
         keys = np.searchsorted(index.offset, flagged)
         return {
             f"{index.codec} video": index.codec not in codecs,
+            "several video streams": len(video_streams(container)) > 1,
+            "mirrored videos": index.orientation.mirrored,
             "AVI files": container.format.name == "avi",
             f"{frame.format.name} frames": frame.format.name not in _FORMATS,
             "interlaced frames": frame.interlaced_frame,

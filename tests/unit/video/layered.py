@@ -9,6 +9,7 @@ from sce_video.video.container import open_video, upright_rgb
 from sce_video.video.encode import Encoding, LayeredEncoder
 from sce_video.video.examine import examine_video
 from sce_video.video.facts import Facts
+from sce_video.video.orientation import orientation_of
 
 Frames = NDArray[np.uint8]
 
@@ -16,9 +17,9 @@ Frames = NDArray[np.uint8]
 def decode_all(data: bytes) -> Frames:
     """Every frame, by nothing but PyAV."""
     with open_video(data) as (container, stream):
-        return np.stack([upright_rgb(f, f.rotation) for f in container.decode(stream)])
+        return np.stack([upright_rgb(f, orientation_of(f)) for f in container.decode(stream)])
 
 
 def layered(data: bytes, encoding: Encoding | None = None) -> tuple[bytes, Facts]:
     encoder = LayeredEncoder(encoding or Encoding())
-    return encoder.finish(examine_video(data, sink=encoder.add).duration)
+    return encoder.finish(data, examine_video(data, sink=encoder.add))

@@ -20,6 +20,7 @@ from sce_video.video.container import open_video, upright_rgb
 from sce_video.video.encode import Encoding, LayeredEncoder
 from sce_video.video.examine import examine_video
 from sce_video.video.facts import Rejected
+from sce_video.video.orientation import UPRIGHT, orientation_of
 from sce_video.video.packets import KEY, LAYER_SHIFT
 from tests.odd_videos import KINDS, VFR, encode
 from tests.unit.video.layered import layered
@@ -66,7 +67,7 @@ def test_the_right_frame_at_the_right_time(tmp_path: Path) -> None:
     source = KINDS["vfr"](tmp_path).read_bytes()
     data, facts = layered(source)
     truth, got = (
-        np.stack([upright_rgb(f, 0) for f in frames]).astype(int)
+        np.stack([upright_rgb(f, UPRIGHT) for f in frames]).astype(int)
         for frames in (_frames(source), _frames(data))
     )
     assert len(got) == facts.frames == pytest.approx(VFR[-1] / 40, abs=2)
@@ -104,8 +105,8 @@ def test_size(
 def test_pixels_look_the_same(kind: str, tmp_path: Path) -> None:
     source = KINDS[kind](tmp_path).read_bytes()
     data, facts = layered(source)
-    truth = np.stack([upright_rgb(f, f.rotation) for f in _frames(source)]).astype(int)
-    got = np.stack([upright_rgb(f, f.rotation) for f in _frames(data)])
+    truth = np.stack([upright_rgb(f, orientation_of(f)) for f in _frames(source)]).astype(int)
+    got = np.stack([upright_rgb(f, orientation_of(f)) for f in _frames(data)])
     assert (facts.height, facts.width) == got.shape[1:3] == truth.shape[1:3]
     assert np.abs(got - truth).mean() < 10
     assert np.abs((got - truth).mean((0, 1, 2))).max() < 2  # no shift of range or matrix

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sce_video.video.examine import examine_video
+from sce_video.video.orientation import Orientation
 from tests.odd_videos import KINDS, turn
 
 
@@ -22,4 +23,4 @@ def test_rotation_is_kept(tmp_path: Path) -> None:
         data = turn(KINDS["b-frames"](tmp_path), tmp_path / "t.mp4", degrees).read_bytes()
         packets = examine_video(data).packets
         assert packets is not None
-        assert packets.rotation == 360 - degrees
+        assert packets.orientation == Orientation(degrees=360 - degrees)

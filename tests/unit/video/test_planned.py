@@ -172,5 +172,5 @@ def test_the_documented_decoder_gives_the_same_frames(tmp_path: Path) -> None:
         packets = examine_video(data).packets
         assert packets is not None
         shown = names["frames"](data, packets.to_bytes())
-        got = np.stack([upright_rgb(frame, packets.rotation) for frame in shown])
+        got = np.stack([upright_rgb(frame, packets.orientation) for frame in shown])
         assert np.array_equal(got, decode_all(data)), kind
