@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from tests.videos import moving_square
@@ -62,15 +64,86 @@ def shift(source: Path, path: Path, frames: int, **muxer: str) -> Path:
     return path
 
 
-def turn(source: Path, path: Path, degrees: int) -> Path:
-    """``source`` (mp4) with a display matrix that turns it clockwise."""
-    one, matrix = 1 << 16, {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    a, b, c, d = (one * value for value in matrix)
+def display_by(source: Path, path: Path, matrix: Sequence[float]) -> Path:
+    """``source`` (mp4) with a display matrix ``a, b, c, d``: x' = a x + c y, y' = b x + d y."""
+    a, b, c, d = (round(value * (1 << 16)) for value in matrix)
     data = bytearray(source.read_bytes())
     at = data.index(b"tkhd") + 4 + 40  # version and flags, times, ids, then the matrix
-    assert data[at : at + 4] == one.to_bytes(4, "big")
+    assert data[at : at + 4] == (1 << 16).to_bytes(4, "big")
     data[at : at + 36] = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes()
     path.write_bytes(data)
+    return path
+
+
+def remux(source: Path, path: Path, filters: str | None = None) -> Path:
+    """The packets of ``source`` in another container, through bitstream filters if given."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        stream = given.streams.video[0]
+        copy = made.add_stream_from_template(stream)
+        through = BitStreamFilterContext(filters, stream, copy) if filters else None
+        for packet in given.demux(stream):
+            if packet.dts is not None:
+                for new in through.filter(packet) if through else [packet]:
+                    new.stream = copy
+                    made.mux(new)
+    return path
+
+
+def rewrite(source: Path, path: Path, change: Callable[[list[bytes]], bytes]) -> Path:
+    """``source`` (H.264 in mp4), each packet made anew from its NAL units."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        stream = given.streams.video[0]
+        copy = made.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.dts is None:
+                continue
+            left, units = bytes(packet), []
+            while left:
+                end = 4 + int.from_bytes(left[:4], "big")
+                units.append(left[4:end])
+                left = left[end:]
+            new = av.Packet(change(units))
+            new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
+            new.time_base, new.is_keyframe = packet.time_base, packet.is_keyframe
+            new.stream = copy
+            made.mux(new)
+    return path
+
+
+def sized(unit: bytes) -> bytes:
+    """A NAL unit behind its size."""
+    return len(unit).to_bytes(4, "big") + unit
+
+
+DELIMITER = b"\x09\xf0"
+
+
+def under_one_size(units: list[bytes]) -> bytes:
+    """A whole access unit under one size, as phones write it: a delimiter, then start codes."""
+    return sized(DELIMITER + b"".join(b"\0\0\0\1" + unit for unit in units))
+
+
+def slices_under_one_size(units: list[bytes]) -> bytes:
+    """Proper units, the last of which has others behind start codes."""
+    return sized(DELIMITER) + sized(b"\0\0\1".join([b"\x0c\xff\x80", *units]))
+
+
+def two_streams(path: Path, *sizes: tuple[int, int], default: Sequence[int] = ()) -> Path:
+    """A video stream for each of ``sizes`` (height, width); ``default``: which are so."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for number, (height, width) in enumerate(sizes):
+            stream = container.add_stream("libx264", 25)
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+            stream.options = {"crf": "18", "threads": "1", "x264-params": "asm=SSE4.2:keyint=24"}
+            stream.disposition = Disposition.default if number in default else Disposition(0)
+            streams.append(stream)
+        for t in range(FRAMES):
+            for stream in streams:
+                image = moving_square(FRAMES, stream.height, stream.width)[t]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode(None))
     return path
 
 
@@ -149,6 +222,21 @@ def _made(name: str, codec: str = "libx264", **settings: Any) -> Maker:
     return lambda folder: encode(folder / name, codec, **settings)
 
 
+def _displayed(matrix: tuple[int, int, int, int]) -> Maker:
+    return lambda folder: display_by(encode(folder / "a.mp4"), folder / "v.mp4", matrix)
+
+
+MATRICES = {
+    "turned 90": (0, 1, -1, 0),
+    "turned 180": (-1, 0, 0, -1),
+    "turned 270": (0, -1, 1, 0),
+    "mirrored": (-1, 0, 0, 1),
+    "mirrored upside down": (1, 0, 0, -1),
+    "transposed": (0, 1, 1, 0),
+    "transposed the other way": (0, -1, -1, 0),
+}
+"""Kind -> its display matrix ``a, b, c, d``; turned clockwise."""
+
 KINDS: dict[str, Maker] = {
     "b-frames": _made("v.mp4", x264="bframes=3:b-pyramid=normal"),
     "open gop": _made("v.mp4", x264="open-gop=1:bframes=3:b-adapt=0:min-keyint=8"),
@@ -170,9 +258,17 @@ KINDS: dict[str, Maker] = {
     "edit list": lambda f: shift(encode(f / "a.mp4", x264="keyint=48"), f / "v.mp4", -11),
     "late start": lambda f: shift(encode(f / "a.mp4"), f / "v.mp4", 125),
     "late start mkv": lambda f: shift(encode(f / "a.mp4"), f / "v.mkv", 125),
-    "turned 90": lambda f: turn(encode(f / "a.mp4"), f / "v.mp4", 90),
-    "turned 180": lambda f: turn(encode(f / "a.mp4"), f / "v.mp4", 180),
-    "turned 270": lambda f: turn(encode(f / "a.mp4"), f / "v.mp4", 270),
+    **{kind: _displayed(matrix) for kind, matrix in MATRICES.items()},
+    "several units under one size": lambda f: rewrite(
+        encode(f / "a.mp4", x264="bframes=3:b-pyramid=normal"), f / "v.mp4", under_one_size
+    ),
+    "slices under one size": lambda f: rewrite(
+        encode(f / "a.mp4", x264="bframes=3:slices=3"), f / "v.mp4", slices_under_one_size
+    ),
+    "b-frames avi": lambda f: remux(
+        encode(f / "a.mp4", x264="bframes=3:b-adapt=0"), f / "v.avi", "h264_mp4toannexb"
+    ),
+    "two streams": lambda f: two_streams(f / "v.mp4", (24, 32), (48, 64), default=[1]),
     "cover": lambda f: with_cover(encode(f / "a.mp4"), f / "v.mp4"),
     "hevc": _made("v.mp4", "libx265", **{"x265-params": "keyint=20:bframes=3:log-level=0"}),
     "vp9": _made("v.webm", "libvpx-vp9", g="20", crf="30", **{"auto-alt-ref": "1"}),
@@ -185,12 +281,18 @@ KINDS: dict[str, Maker] = {
     "mpeg-2": _made("v.mkv", "mpeg2video", bf="2", g="12", flags="+ildct+ilme"),
     "motion jpeg": _made("v.avi", "mjpeg", pix_fmt="yuvj420p"),
     "ffv1": _made("v.mkv", "ffv1"),
+    "prores": _made("v.mov", "prores_ks", pix_fmt="yuv422p10le"),
+    "dnxhd": _made("v.mov", "dnxhd", pix_fmt="yuv422p", profile="dnxhr_lb", size=(128, 256)),
+    "av1": _made("v.mkv", "libsvtav1", preset="12", size=(64, 64)),
 }
 """Name -> what makes it in a folder."""
 
 UNINDEXED = {
     "vp8": "codec vp8",
     "ffv1": "codec ffv1",
+    "prores": "codec prores",
+    "dnxhd": "codec dnxhd",
+    "av1": "codec libdav1d",
     "mpeg-1": "packets lie in pieces",
 }
 """Kinds without a packet index, and why."""

@@ -26,7 +26,7 @@ from sce_video.video.errors import DecodeError
 from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size
 from sce_video.video.indexer import Indexer, Unindexable
 from sce_video.video.orientation import UPRIGHT, Orientation, orientation_of
-from sce_video.video.times import Stamp, display_ticks, mean_rate
+from sce_video.video.times import Stamp, display_ticks, mean_rate, stamp_of
 from sce_video.video.truncation import is_cut
 
 _CLOCK_EVERY = 16  # packets between two looks at the CPU time
@@ -93,7 +93,7 @@ class _Examination:
         if base is None:
             raise Rejected("frames without a time")
         ticks = display_ticks(stamps, self._stream.average_rate, base)
-        fps, duration = mean_rate(ticks, frame.duration, base)
+        fps, duration = mean_rate(ticks, stamps[-1].lasts, base)
         packets, unindexed = None, ""
         try:
             packets = indexer.finish(shown, ticks, base, orientation)
@@ -157,7 +157,7 @@ class _Examination:
                     raise Rejected("damaged packets")
                 if packet.size:
                     number_packet(packet, indexer.add(packet))
-                    self._stamps.append(Stamp(packet.pts, packet.dts))
+                    self._stamps.append(stamp_of(packet))
                 yield from packet.decode()
                 if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
                     raise Rejected("takes too long to decode")

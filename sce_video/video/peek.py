@@ -10,7 +10,7 @@ from sce_video.video.errors import DecodeError
 from sce_video.video.examine_image import opened_image
 from sce_video.video.facts import Video
 from sce_video.video.orientation import orientation_of
-from sce_video.video.times import mean_rate
+from sce_video.video.times import mean_rate, stamp_of
 
 _EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own
 
@@ -35,9 +35,10 @@ def peek(data: bytes) -> Video:
             for packet in container.demux(stream):
                 if frame is None:
                     frame = next(iter(packet.decode()), None)
-                tick = packet.dts if packet.pts is None else packet.pts  # AVI has the former only
+                shown, sent, lasts = stamp_of(packet)
+                tick = sent if shown is None else shown
                 if packet.size and tick is not None and not packet.is_discard:
-                    times.append((tick, packet.duration or 0))
+                    times.append((tick, lasts))
                     empty |= mpeg4 and packet.size <= _EMPTY_VOP
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"does not decode: {error}") from error

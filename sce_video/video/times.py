@@ -8,22 +8,33 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
+from av.packet import Packet
+from av.video.stream import VideoStream
+
 from sce_video.video.facts import Rejected
 
 
 class Stamp(NamedTuple):
-    """Times of a packet in ticks; None = the container gives none."""
+    """Times of a packet in ticks; None = unknown."""
 
     shown: int | None  # when its frame is (pts)
     sent: int | None  # when it goes to the decoder (dts)
+    lasts: int  # 0 = unknown
+
+
+def stamp_of(packet: Packet[VideoStream]) -> Stamp:
+    """Times of a packet; an AVI file knows but when it is sent, and FFmpeg guesses the others."""
+    if packet.stream.container.format.name == "avi":
+        return Stamp(None, packet.dts, 0)
+    return Stamp(packet.pts, packet.dts, packet.duration or 0)
 
 
 def display_ticks(stamps: Sequence[Stamp], rate: Fraction | None, base: Fraction) -> list[int]:
     """The tick of each frame, never before that of the one shown before it.
 
-    AVI has but one time a packet, in decode order, and so have files that were made from it: taken
-    for display times they run back and forth wherever there are B pictures. The frames are in
-    display order, so the times are sorted; where some lack, the rate has to do.
+    Where a container has one time a packet, in decode order, frames would be shown back and forth
+    wherever there are B pictures. They are given here in display order, so their times are sorted;
+    where some lack, the rate has to do.
 
     Args:
         stamps: of the packet of each frame, in display order.
@@ -33,10 +44,13 @@ def display_ticks(stamps: Sequence[Stamp], rate: Fraction | None, base: Fraction
     Raises:
         Rejected: there is neither.
     """
-    for times in ([stamp.shown for stamp in stamps], [stamp.sent for stamp in stamps]):
-        known = [time for time in times if time is not None]
-        if len(known) == len(times) and (known == sorted(known) or len({*known}) == len(known)):
-            return sorted(known)
+    shown = [stamp.shown for stamp in stamps if stamp.shown is not None]
+    sent = [stamp.sent for stamp in stamps if stamp.sent is not None]
+    if len(shown) == len(stamps) and shown == sorted(shown):
+        return shown
+    for times in (sent, shown):
+        if len({*times}) == len(stamps):
+            return sorted(times)
     if not rate:
         raise Rejected("frames without a time")
     return [round(number / (rate * base)) for number in range(len(stamps))]

@@ -1,12 +1,11 @@
-"""What the index of a file says of its packets: where they lie, and the turn of its frames."""
+"""What the index of a file says of its packets: where they lie."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from sce_video.video.examine import examine_video
-from sce_video.video.orientation import Orientation
-from tests.odd_videos import KINDS, turn
+from tests.odd_videos import KINDS
 
 
 def test_offsets_are_those_of_the_file(tmp_path: Path) -> None:
@@ -16,11 +15,3 @@ def test_offsets_are_those_of_the_file(tmp_path: Path) -> None:
     assert packets is not None
     first = path.read_bytes()[int(packets.offset[0]) :][: int(packets.size[0])]
     assert int.from_bytes(first[:4], "big") < len(first)  # a NAL unit behind its length
-
-
-def test_rotation_is_kept(tmp_path: Path) -> None:
-    for degrees in (90, 180, 270):
-        data = turn(KINDS["b-frames"](tmp_path), tmp_path / "t.mp4", degrees).read_bytes()
-        packets = examine_video(data).packets
-        assert packets is not None
-        assert packets.orientation == Orientation(degrees=360 - degrees)
