@@ -23,7 +23,7 @@ from sce_video.shardset.manifest import ShardEntry
 from sce_video.shardset.rows import index_row, row_members
 from sce_video.video.examine import examine_video
 from sce_video.video.examine_image import examine_image
-from sce_video.video.facts import Facts, Rejected
+from sce_video.video.facts import Rejected
 from sce_video.video.packets import IdxError, PacketIndex
 
 
@@ -80,8 +80,12 @@ def verify_media(job: MediaJob) -> str:
         data, _, *idx = (_read(stream, at, at + size) for at, size in places)
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return ""
+    noted = _noted(idx[0]) if idx else None
     try:
-        found = (examine_image if row["ext"] in IMAGE_EXTENSIONS else examine_video)(data)
+        if row["ext"] in IMAGE_EXTENSIONS:
+            found = examine_image(data)
+        else:
+            found = examine_video(data, told=noted)
     except Rejected as rejected:
         return job.finding(f"does not decode: {rejected}")
     wrong = [
@@ -89,23 +93,28 @@ def verify_media(job: MediaJob) -> str:
         for name in ("ext", "frames", "width", "height")
         if getattr(found, name) != row[name]
     ]
-    if idx and (fault := _index_fault(data, idx[0], found)):
-        wrong.append(fault)
+    if noted and _other_packets(noted, found.packets):
+        wrong.append("other packets than its idx says")
+    elif noted and not (found.check and found.check.holds(data, noted)):
+        wrong.append("other frames than its idx gives")
     return job.finding(f"decodes to {', '.join(wrong)}") if wrong else ""
 
 
-def _index_fault(data: bytes, idx: bytes, found: Facts) -> str:
-    """What is wrong with an ``idx`` member, given its media and what that was found to be."""
+def _noted(idx: bytes) -> PacketIndex | None:
+    """An ``idx`` member; None = damaged, which is :func:`verify_shard`'s finding."""
     try:
-        noted = PacketIndex.from_bytes(idx)
+        return PacketIndex.from_bytes(idx)
     except IdxError:
-        return ""  # damaged: verify_shard's finding
-    for name in ("offset", "size", "number", "orientation"):
-        if found.packets and not np.array_equal(getattr(found.packets, name), getattr(noted, name)):
-            return "other packets than its idx says"
-    if found.check is None or not found.check.holds(data, noted):
-        return "other frames than its idx gives"
-    return ""
+        return None
+
+
+def _other_packets(noted: PacketIndex, found: PacketIndex | None) -> bool:
+    """Whether an index is not that of its media; what it says of them is checked by their frames.
+
+    None = no index can be made of the media.
+    """
+    names = ("offset", "size", "number", "orientation") if found else ()
+    return any(not np.array_equal(getattr(found, name), getattr(noted, name)) for name in names)
 
 
 def _finding(path: Path, key: str, at: int, end: int, what: str) -> str:

@@ -15,6 +15,7 @@ NEEDED, GROUP, FREE = 0, 1, 2
 """Layers: later packets need it; only its own group does (strict pyramids); nobody does."""
 
 _START = b"\0\0\1"
+_B_SLICE = 1
 _H264_HEADERS = (7, 8, 13, 15)  # parameter sets
 _H264_IGNORED = (6, 9, 10, 11, 12, 14, 20)
 """NAL units without a picture that is decoded: messages, delimiters, filler; other layers."""
@@ -27,6 +28,8 @@ class Role(NamedTuple):
     layer: int
     headers: tuple[bytes, ...] = ()
     """Parameter sets inside the packet; they change how later packets decode."""
+    kind: object = None
+    """What the stream calls it, as coarse as decoders use it: types of units and pictures."""
     packed: bool = False
     """It holds two pictures, so that others of its stream may hold none of their own (DivX)."""
 
@@ -100,29 +103,35 @@ def _nal_units(packet: bytes, length: int) -> list[bytes]:
 
 
 def _h264(packet: bytes, length: int, strict: bool) -> Role:
-    key, layer, slices, headers = False, FREE, 0, []
+    key, layer, kinds, headers = False, FREE, set(), []
     for unit in _nal_units(packet, length):
         kind = unit[0] & 31
         if kind in _H264_HEADERS:
             headers.append(unit)
         elif kind not in _H264_IGNORED:
-            slices += 1
+            slice_type = _slice_type(unit[1:9])
+            kinds.add((unit[0], slice_type))
             key |= kind == 5
             if unit[0] & 0x60 or not 1 <= kind <= 5:  # nal_ref_idc: a reference picture
-                own = strict and kind == 1 and _is_b_slice(unit[1:9])
+                own = strict and kind == 1 and slice_type == _B_SLICE
                 layer = min(layer, GROUP if own else NEEDED)
-    return Role(key, layer, tuple(headers)) if slices else Role(False, NEEDED, tuple(headers))
+    kept = tuple(headers)
+    return Role(key, layer, kept, tuple(sorted(kinds))) if kinds else Role(False, NEEDED, kept)
 
 
-def _is_b_slice(head: bytes) -> bool:
-    """Whether an H.264 slice header (first_mb_in_slice, slice_type: both ue(v)) says B."""
+def _slice_type(head: bytes) -> int:
+    """Type of an H.264 slice (its header begins with first_mb_in_slice, slice_type: both ue(v)).
+
+    Raises:
+        ValueError: the bytes are no such header.
+    """
     bits = "".join(f"{byte:08b}" for byte in head)
     at = value = 0
     for _ in range(2):
         zeros = bits.index("1", at) - at
         value = int(bits[at + zeros : at + 2 * zeros + 1], 2) - 1
         at += 2 * zeros + 1
-    return value % 5 == 1
+    return value % 5
 
 
 def _hevc(packet: bytes, length: int) -> Role:
@@ -132,7 +141,7 @@ def _hevc(packet: bytes, length: int) -> Role:
     # IDR; after a CRA picture others may need what came before it.
     key = bool(pictures) and pictures <= {19, 20}
     headers = tuple(unit for kind, unit in kinds if kind in (32, 33, 34))
-    return Role(key, NEEDED, headers)
+    return Role(key, NEEDED, headers, tuple(sorted(pictures)))
 
 
 def _hevc_layer(unit: bytes) -> int:
@@ -148,7 +157,9 @@ def _mpeg4(packet: bytes) -> Role:
         elif b"\x20" <= unit[:1] <= b"\x2f":  # a video object layer
             headers.append(unit)
     free = bool(kinds) and set(kinds) == {2}
-    return Role(kinds[:1] == [0], FREE if free else NEEDED, tuple(headers), len(kinds) > 1)
+    return Role(
+        kinds[:1] == [0], FREE if free else NEEDED, tuple(headers), tuple(kinds), len(kinds) > 1
+    )
 
 
 def _mpeg12(packet: bytes) -> Role:
@@ -160,7 +171,7 @@ def _mpeg12(packet: bytes) -> Role:
         # A quant matrix extension: other matrices for the pictures that follow.
         matrices |= unit[:1] == b"\xb5" and unit[1] >> 4 == 3
     free = bool(kinds) and set(kinds) == {3} and not sequence and not matrices
-    return Role(kinds[:1] == [1] and sequence, FREE if free else NEEDED)
+    return Role(kinds[:1] == [1] and sequence, FREE if free else NEEDED, (), tuple(kinds))
 
 
 def _vp9(packet: bytes) -> Role:

@@ -26,6 +26,7 @@ from sce_video.video.errors import DecodeError
 from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size
 from sce_video.video.indexer import Indexer, Unindexable
 from sce_video.video.orientation import UPRIGHT, Orientation, orientation_of
+from sce_video.video.packets import PacketIndex
 from sce_video.video.times import Stamp, display_ticks, mean_rate, stamp_of
 from sce_video.video.truncation import is_cut
 
@@ -35,7 +36,12 @@ Sink = Callable[[VideoFrame, int | None], None]
 
 
 def examine_video(
-    data: bytes, limits: Limits = DEFAULT_LIMITS, sink: Sink | None = None, *, strict: bool = False
+    data: bytes,
+    limits: Limits = DEFAULT_LIMITS,
+    sink: Sink | None = None,
+    *,
+    strict: bool = False,
+    told: PacketIndex | None = None,
 ) -> Facts:
     """Decode every frame of a video.
 
@@ -44,6 +50,7 @@ def examine_video(
         limits: what it may cost.
         sink: given every frame as it is decoded, to keep or to change.
         strict: see :func:`~sce_video.video.bitstream.reader`.
+        told: its packet index as somebody has it, for the ``check`` of the result.
 
     Raises:
         Rejected: it is damaged, no video, or over a limit.
@@ -53,7 +60,8 @@ def examine_video(
         raise Rejected("cut off")
     try:
         with open_video(data) as (container, stream):
-            return _Examination(data, container, stream, limits).carry_out(sink, strict=strict)
+            indexer = Indexer(data, stream, strict=strict, told=told)
+            return _Examination(data, container, stream, limits).carry_out(indexer, sink)
     except DecodeError as error:
         raise Rejected(str(error)) from error
 
@@ -70,8 +78,7 @@ class _Examination:
         self._look: tuple[object, ...] = ()  # of the frames so far: size, format, colours
         self._orientation = UPRIGHT
 
-    def carry_out(self, sink: Sink | None, *, strict: bool) -> Facts:
-        indexer = Indexer(self._data, self._stream, strict=strict)
+    def carry_out(self, indexer: Indexer, sink: Sink | None) -> Facts:
         shown: list[int] = []
         interlaced = False
         for frame in self._decode(indexer):

@@ -62,6 +62,7 @@ class Facts:
     packets: PacketIndex | None = field(default=None, compare=False)
     unindexed: str = ""  # why a video has no packet index
     check: IndexCheck | None = field(default=None, compare=False)
+    """Of a video: whether a packet index gives its frames."""
 
 
 NOTED = ("pixel_aspect", "interlaced")

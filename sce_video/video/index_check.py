@@ -2,8 +2,8 @@
 
 An index that leaves out a packet which was needed gives other frames without an error. So some
 frames are kept while a video is decoded, and held against what the index gives for them, on the
-path that reading takes: all packets that are said to be dispensable are left out, and decoding
-starts at places other than the first.
+path that reading takes. Among them are the successors of the first packet of each kind that is said
+to be dispensable: no kind is left out in training that was not left out here, and missed by nobody.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from __future__ import annotations
 import numpy as np
 from av.video.frame import VideoFrame
 
+from sce_video.video.bitstream import FREE, Role
 from sce_video.video.container import upright_rgb
 from sce_video.video.decode import planned
 from sce_video.video.errors import DecodeError
 from sce_video.video.packets import PacketIndex
 
 _STRETCH = 6
-"""Packets of a stretch that is looked at: a few pictures that build on each other."""
+"""Packets of a stretch of which the last is looked at: some pictures that build on each other."""
 _APART = 150
 """Packets between two stretches at least, and always half of what lies before the later one."""
 _SHARE = 0.03
-"""Of a video's packets, how many are decoded again; a stretch of the beginning always is."""
+"""Of a video's packets, how many are decoded again; those of the first stretch always are, and
+where a kind is met later that is left out, those up to there, once."""
+_MOST_KINDS = 4
+_SUCCESSORS = 2
 _MOST_PIXELS = 1 << 28  # of the frames that are kept
 
 
@@ -29,28 +33,31 @@ class IndexCheck:
     """Frames of one video that are kept while it is decoded, by their packets."""
 
     def __init__(self) -> None:
-        self._wanted: set[int] = set()
+        self._kinds: set[object] = set()  # of packets that nobody is said to need
+        self._here: set[object] = set()  # those of this stretch
+        self._wanted: dict[int, bool] = {}  # packet -> whether it is looked at in any case
         self._frames: dict[int, VideoFrame] = {}
-        self._pixels = self._free = 0
-        self._next, self._end = 0, 0  # where a stretch may begin; where the last one ends
+        self._next = self._end = 0  # where a stretch may begin; where this one ends
+        self._due = self._pixels = 0  # successors to come; of the frames that are kept
+        self._first = False  # whether they are those of the first packet of its kind
 
-    def add_packet(self, number: int, *, key: bool, free: bool) -> None:
-        """Choose by what the packet is said to be: may decoding start there, does nobody need it?
-
-        Of what nobody needs, every second packet of a stretch is wanted and the others are left
-        out: whoever does need one of them comes out wrong.
-        """
-        if key and number >= max(self._next, self._end):
-            first = number == 0
-            self._next, self._end = (
-                max(2 * number, _APART),
-                number + _STRETCH // (1 if first else 2),
-            )
-            self._free = 0
-        if number < self._end:
-            self._free += free
-            if (free and self._free % 2 == 0) or number == self._end - 1:
-                self._wanted.add(number)
+    def add_packet(self, number: int, role: Role) -> None:
+        """Choose by what a packet that is shown is said to be."""
+        if role.key and number >= self._next:
+            self._next = max(2 * number, _APART)
+            self._end = number + _STRETCH
+            self._here = set()
+            self._wanted[self._end - 1] = not number
+        if self._due:
+            self._due -= 1
+            self._wanted[number] = self._wanted.get(number, False) or self._first
+        if role.layer == FREE and role.kind not in self._here:
+            self._first = role.kind not in self._kinds and len(self._kinds) < _MOST_KINDS
+            if self._first or number < self._end:
+                self._here.add(role.kind)
+                self._kinds.add(role.kind)
+                self._due = _SUCCESSORS
+                self._wanted.pop(number, None)
 
     def add_frame(self, number: int, frame: VideoFrame) -> None:
         """Keep the decoded frame of packet ``number`` if it is wanted."""
@@ -79,10 +86,13 @@ class IndexCheck:
     def _chosen(self, index: PacketIndex) -> dict[int, VideoFrame]:
         """Kept frames by display number, as many as may be decoded again."""
         shown = index.number.tolist()
-        chosen = {shown[packet]: frame for packet, frame in self._frames.items()}
-        while len(chosen) > 1:
-            runs = planned.plan_packets(index, np.array(sorted(chosen), np.int64))
-            if sum(map(len, runs)) <= max(_STRETCH, _SHARE * len(shown)):
-                break
-            chosen.popitem()  # the last that was decoded
-        return chosen
+        chosen = dict(sorted(self._frames.items()))
+        spare = [packet for packet in chosen if not self._wanted[packet]]
+        while True:
+            frames = {shown[packet]: frame for packet, frame in chosen.items()}
+            if not spare:
+                return frames
+            runs = planned.plan_packets(index, np.array(sorted(frames), np.int64))
+            if sum(map(len, runs)) <= _SHARE * len(shown):
+                return frames
+            del chosen[spare.pop()]

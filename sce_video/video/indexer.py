@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from sce_video.video.bitstream import FREE, NEEDED, Role, reader
+from sce_video.video.bitstream import NEEDED, Role, reader
 from sce_video.video.index_check import IndexCheck
 from sce_video.video.orientation import Orientation
 from sce_video.video.packets import COLOUR, KEY, LAYER_SHIFT, PacketIndex
@@ -30,10 +30,19 @@ class Indexer:
         data: the whole media file.
         stream: its opened stream.
         strict: see :func:`~sce_video.video.bitstream.reader`.
+        told: an index that is to be checked, too; what it says chooses the frames for it.
     """
 
-    def __init__(self, data: bytes, stream: VideoStream, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        stream: VideoStream,
+        *,
+        strict: bool = False,
+        told: PacketIndex | None = None,
+    ) -> None:
         self._data = data
+        self._told = [] if told is None else told.kind.tolist()
         self._stream = stream
         self._extradata = bytes(stream.codec_context.extradata or b"")
         self._read = reader(stream.codec_context.name, self._extradata, strict=strict)
@@ -55,7 +64,11 @@ class Indexer:
         if self._read is not None and place >= 0:
             role = self._read(payload)
             self._roles.append(role)
-            self.check.add_packet(number, key=role.key, free=role.layer == FREE)
+            if number < len(self._told):
+                kind = self._told[number]
+                role = role._replace(key=bool(kind & KEY), layer=kind >> LAYER_SHIFT)
+            if not packet.is_discard:
+                self.check.add_packet(number, role)
         elif not self._reason:
             name = self._stream.codec_context.name
             self._reason = f"codec {name}" if self._read is None else "packets lie in pieces"
