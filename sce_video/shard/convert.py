@@ -35,7 +35,7 @@ from sce_video.shardset.manifest import (
     write_manifest,
     write_rejects,
 )
-from sce_video.shardset.rows import index_row, read_rows
+from sce_video.shardset.rows import index_row, noted_facts, read_rows
 from sce_video.shardset.splits import split_counts
 from sce_video.video.encode import SLOWER
 
@@ -122,6 +122,7 @@ class _Conversion:
         self._plan, self._folder, self._on_progress = plan, folder, on_progress
         self._made: dict[str, tuple[JournalEntry, pa.Table]] = {}
         """Name of a finished shard -> the journal's entry and the index rows."""
+        self._noted = Counter[str]()
         self._samples = self._rejected = 0
 
     def _tell(self, writing: str, samples: int = 0, rejected: int = 0) -> None:
@@ -139,12 +140,10 @@ class _Conversion:
         for entry in journal:
             shard = entry.shard
             path = self._folder / shard.name
-            if not shard.samples:
-                rows = []
-            elif path.is_file() and sha256_file(path) == shard.sha256:
-                rows = read_rows(path, self._plan.columns)
-            else:
+            if shard.samples and not (path.is_file() and sha256_file(path) == shard.sha256):
                 continue
+            rows, noted = read_rows(path, self._plan.columns) if shard.samples else ([], {})
+            self._noted.update(noted)
             self._made[shard.name] = entry, index_table(rows, self._plan.columns)
             self._tell("", shard.samples, len(entry.rejects))
         self._note()
@@ -203,6 +202,7 @@ class _Conversion:
             "splits": dict(record.splits),
             "encode": plan.settings.encode,
         }
+        self._noted += noted_facts(fields)
         text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         parts = {fields["ext"]: answer.data, "json": text.encode(), "idx": answer.idx}
         members = {ext: tar.add(f"{record.key}.{ext}", data) for ext, data in parts.items() if data}
@@ -237,6 +237,7 @@ class _Conversion:
             splits=split_counts(table, plan.columns),
             samples=len(table),
             rejected=count_rejects(rejects),
+            noted=dict(sorted(self._noted.items())),
             index_sha256=sha256_file(folder / INDEX_NAME),
             shards=shards,
         )

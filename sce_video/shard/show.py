@@ -18,6 +18,11 @@ from sce_video.shardset.manifest import REJECTS_NAME
 
 _ENCODE = ("mode", "quality", "short_side")
 """Of the encode settings, what people are told; the rest follows from it."""
+_NOTED = {
+    "interlaced": "interlaced: fields are not parted",
+    "pixel_aspect": "with pixels that are not square: they are not stretched",
+}
+"""Facts that a set counts: what people are told."""
 _JSON = 1024  # bytes of a json member, padded
 _IDX = 7 * 1024  # bytes of a packet index of some ten seconds, padded
 
@@ -116,6 +121,8 @@ def _print_contents(folder: Path, held: dict[str, Any]) -> None:
         line(column, _listed(counts))
     if held["unlabelled"]:
         line("unlabelled", f"{held['unlabelled']:,}")
+    for fact, count in held["noted"].items():
+        line("as stored", f"{count:,} {_NOTED[fact]}")
     for reason, count in held["rejected"].items():
         line("left out", f"{count:,} {reason}")
     line("plan digest", held["plan_digest"])

@@ -49,6 +49,8 @@ class Manifest(BaseModel):
     splits: dict[str, dict[str, int]]
     samples: int
     rejected: dict[str, int]
+    noted: dict[str, int] = {}
+    """Samples by what is said of them and not acted upon: ``pixel_aspect`` and so on."""
     index_sha256: str
     shards: tuple[ShardEntry, ...]
 
@@ -61,7 +63,8 @@ def class_list(manifest: Manifest) -> bytes:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``classes.txt`` and, with all else there, ``manifest.json``."""
     write_whole(folder / CLASSES_NAME, class_list(manifest))
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    fields = manifest.model_dump(mode="json", exclude=set() if manifest.noted else {"noted"})
+    text = json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
     write_whole(folder / MANIFEST_NAME, text.encode())
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sce_video.shardset.index import FIXED_COLUMNS, IndexRow
+from sce_video.video.facts import NOTED
 
 
 def tar_member(name: str, offset: int, size: int) -> tarfile.TarInfo:
@@ -58,8 +60,14 @@ def row_members(row: IndexRow) -> list[tarfile.TarInfo]:
     return members if row["idx_offset"] >= 0 else members[:2]
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[IndexRow]:
-    """Index rows of a finished shard, from the tar alone.
+def noted_facts(fields: Mapping[str, Any]) -> Counter[str]:
+    """What a sample's json says of its source that no decoder acts upon, each once."""
+    source = fields.get("source", fields)
+    return Counter(name for name in NOTED if source.get(name))
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> tuple[list[IndexRow], Counter[str]]:
+    """Index rows of a finished shard, and its noted facts, from the tar alone.
 
     Raises:
         OSError, tarfile.TarError, KeyError, ValueError: the tar is not one of ours.
@@ -72,4 +80,6 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[IndexRow]:
             samples.setdefault(key, {})[ext] = member
             if ext == "json" and (stream := tar.extractfile(member)) is not None:
                 texts[key] = stream.read()
-    return [index_row(path.name, key, texts[key], own, columns) for key, own in samples.items()]
+    noted = sum((noted_facts(json.loads(text)) for text in texts.values()), Counter[str]())
+    rows = [index_row(path.name, key, texts[key], own, columns) for key, own in samples.items()]
+    return rows, noted

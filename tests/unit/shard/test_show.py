@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from sce_video.shard import show
-from sce_video.shard.plan import make_plan
+from sce_video.shard.plan import Settings, make_plan
+from sce_video.shard.sources import Options, find_source
+from sce_video.video.encode import Encoding
+from tests.odd_videos import encode
 from tests.unit.shard.layouts import class_folders, plan_of, run
 from tests.unit.shard.test_plan import SETTINGS, some_scan
 
@@ -60,3 +63,28 @@ def test_summary(tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
     ]
     show.print_summary(tmp_path / "toy", worked=False, seconds=0.1)
     assert "nothing to do" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize("encoding", [None, Encoding(quality="fast")])
+def test_what_is_not_acted_upon_is_counted(
+    encoding: Encoding | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also of shards that an earlier run finished."""
+    root = tmp_path / "raw" / "class"
+    root.mkdir(parents=True)
+    for name, x264 in (("a", "sar=4/3"), ("b", "tff=1:sar=4/3"), ("c", ""), ("d", "sar=1/1")):
+        encode(root / f"{name}.mp4", x264=x264, ticks=range(0, 400, 40))
+    scan = find_source("folder").scan("folder", root.parent, Options())
+    plan = make_plan(scan, Settings("toy", samples_per_shard=1, encoding=encoding))
+    run(plan, tmp_path / "toy")
+    show.print_set(tmp_path / "toy")
+    lines = capsys.readouterr().out.splitlines()
+    assert "  as stored     1 interlaced: fields are not parted" in lines
+    assert "  as stored     2 with pixels that are not square: they are not stretched" in lines
+    first = (tmp_path / "toy" / "manifest.json").read_bytes()
+    next((tmp_path / "toy").glob("*-000001.tar")).unlink()
+    run(plan, tmp_path / "toy")
+    assert (tmp_path / "toy" / "manifest.json").read_bytes() == first

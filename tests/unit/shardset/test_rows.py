@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from sce_video.shard.writer import TarWriter
-from sce_video.shardset.rows import index_row, read_rows, row_members
+from sce_video.shardset.rows import index_row, noted_facts, read_rows, row_members
 
 
 def test_rows_are_where_the_members_lie(tmp_path: Path) -> None:
     names = ("label", "class", "path", "ext", "sha256", "duration", "fps", "frames", "width")
     fields = {**dict.fromkeys(names, 1), "height": 2, "ext": "mp4", "splits": {"split": "val"}}
+    fields |= {"interlaced": True, "pixel_aspect": ""}
     text = json.dumps(fields).encode()
     with TarWriter(tmp_path / "t.tar") as tar:
         members = [
@@ -24,7 +25,8 @@ def test_rows_are_where_the_members_lie(tmp_path: Path) -> None:
             )
         ]
         tar.commit()
-    rows = read_rows(tmp_path / "t.tar", ["split", "split1"])
+    rows, noted = read_rows(tmp_path / "t.tar", ["split", "split1"])
+    assert noted == {"interlaced": 2}
     assert rows == [
         index_row("t.tar", key, text, own, ["split", "split1"])
         for key, own in zip("ab", members, strict=True)
@@ -45,3 +47,12 @@ def test_rows_are_where_the_members_lie(tmp_path: Path) -> None:
     ]
     with pytest.raises(KeyError):
         index_row("t.tar", "a", b"{}", members[0], [])
+
+
+def test_noted_facts_are_those_of_the_source() -> None:
+    assert noted_facts({"ext": "mp4"}) == {}
+    assert noted_facts({"pixel_aspect": "4:3", "interlaced": True}) == {
+        "pixel_aspect": 1,
+        "interlaced": 1,
+    }
+    assert noted_facts({"source": {"interlaced": True}, "pixel_aspect": "4:3"}) == {"interlaced": 1}

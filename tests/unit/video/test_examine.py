@@ -13,6 +13,7 @@ import pytest
 from sce_video.video.examine import examine_video
 from sce_video.video.facts import DEFAULT_LIMITS, Limits, Rejected
 from tests.conftest import REPOSITORY
+from tests.odd_videos import MATRICES, display_by, encode
 from tests.videos import moving_square, write_video
 
 
@@ -163,6 +164,26 @@ def test_one_frame(tmp_path: Path) -> None:
     assert reason(data) == "too short"
     found = examine_video(data, Limits(min_frames=1))
     assert (found.frames, found.fps, found.duration) == (1, 25.0, 0.04)
+
+
+@pytest.mark.parametrize(
+    ("x264", "turned", "aspect", "interlaced"),
+    [
+        ("sar=4/3", False, "4:3", False),
+        ("sar=4/3", True, "3:4", False),
+        ("tff=1", False, "", True),
+        ("sar=1/1", False, "", False),
+        ("", False, "", False),
+    ],
+)
+def test_what_no_decoder_acts_upon(
+    x264: str, turned: bool, aspect: str, interlaced: bool, tmp_path: Path
+) -> None:
+    path = encode(tmp_path / "a.mp4", x264=x264, ticks=range(0, 400, 40))
+    if turned:
+        path = display_by(path, tmp_path / "v.mp4", MATRICES["turned 90"])
+    found = examine_video(path.read_bytes())
+    assert (found.pixel_aspect, found.interlaced) == (aspect, interlaced)
 
 
 def test_every_reason_is_documented() -> None:
