@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,8 @@ def test_a_clip_on_the_grid_costs_one_packet_a_frame(grouped: tuple[bytes, Packe
     assert np.mean([fed(index, number) for number in range(100)]) < 6
 
 
-def test_real_videos(real_data: Path) -> None:
-    """XviD and DivX with packed pictures, MPEG-1, VP9, H.264 as downloaded."""
-    paths = [
-        *sorted((real_data / "odd").iterdir()),
-        *sorted((real_data / "hmdb51").rglob("*.avi"))[:3],
-        *sorted((real_data / "kinetics400" / "val").iterdir())[:1],
-        *sorted((real_data / "ucf101" / "UCF-101").rglob("*.avi"))[::12],
-    ]
+def check_real_videos(paths: Sequence[Path]) -> dict[str, str]:
+    """Random choices of frames of each; returns suffix -> why there is no index."""
     unindexed = {}
     for path in paths:
         data = path.read_bytes()
@@ -107,7 +101,28 @@ def test_real_videos(real_data: Path) -> None:
             numbers = np.sort(rng.choice(len(truth), 8, replace=False))
             got = decode_frames(data, numbers, facts.packets)
             assert np.array_equal(got, truth[numbers]), path.name
+    return unindexed
+
+
+def test_real_videos(real_data: Path) -> None:
+    """XviD and DivX with packed pictures, MPEG-1, VP9, H.264 as downloaded."""
+    unindexed = check_real_videos(
+        [
+            *sorted((real_data / "odd").iterdir()),
+            *sorted((real_data / "hmdb51").rglob("*.avi"))[:3],
+            *sorted((real_data / "kinetics400" / "val").iterdir())[:1],
+            *sorted((real_data / "ucf101" / "UCF-101").rglob("*.avi"))[::12],
+        ]
+    )
     assert unindexed == {".mpg": "packets lie in pieces"}
+
+
+@pytest.mark.slow
+def test_every_real_video(real_data: Path) -> None:
+    suffixes = (".mp4", ".avi", ".mkv", ".webm", ".mpg")
+    paths = sorted(path for path in real_data.rglob("*") if path.suffix in suffixes)
+    assert len(paths) > 100
+    assert check_real_videos(paths) == {".mpg": "packets lie in pieces"}
 
 
 def test_a_kept_decoder_takes_nothing_over(tmp_path: Path) -> None:
