@@ -38,7 +38,10 @@ Reader = Callable[[bytes], Role]
 
 
 def reader(codec: str, extradata: bytes, *, strict: bool = False) -> Reader | None:
-    """The function that reads packets of a codec; None = not known well enough to be safe.
+    """The function that reads packets of a codec; None = such videos have no index.
+
+    VP8 and AV1 hide pictures in packets of their own, which no frame tells of; ProRes, DNxHD and the
+    like, of single pictures, are rare as raw data. They are decoded from the start.
 
     Args:
         codec: FFmpeg's name.
@@ -87,7 +90,7 @@ def _nal_units(packet: bytes, length: int) -> list[bytes]:
     """
     parts: list[bytes] = []
     at = 0
-    while length and at < len(packet):
+    while length and any(packet[at:]):  # some muxers pad with zeros
         end = at + length + int.from_bytes(packet[at : at + length], "big")
         if end > len(packet):
             raise ValueError("a NAL unit is longer than its packet")

@@ -46,10 +46,10 @@ def display_ticks(stamps: Sequence[Stamp], rate: Fraction | None, base: Fraction
     """
     shown = [stamp.shown for stamp in stamps if stamp.shown is not None]
     sent = [stamp.sent for stamp in stamps if stamp.sent is not None]
-    if len(shown) == len(stamps) and shown == sorted(shown):
+    if len(shown) == len(stamps) and shown == sorted(shown) and shown[0] < shown[-1]:
         return shown
     for times in (sent, shown):
-        if len({*times}) == len(stamps):
+        if len({*times}) == len(stamps):  # also of one frame
             return sorted(times)
     if not rate:
         raise Rejected("frames without a time")

@@ -37,6 +37,7 @@ def test_times_that_run_backwards_are_sorted() -> None:
 def test_where_times_lack_the_rate_has_to_do() -> None:
     assert ticks((0, 0), (None, None), (24, 24), rate=25) == [0, 24, 48]
     assert ticks((7, 7), (2, 7), (7, 7), rate=50) == [0, 12, 24]
+    assert ticks((7, 7), (7, 7), (7, 7), rate=50) == [0, 12, 24]
     with pytest.raises(Rejected, match="frames without a time"):
         ticks((None, None), (None, None))
 
