@@ -40,8 +40,8 @@ Reader = Callable[[bytes], Role]
 def reader(codec: str, extradata: bytes, *, strict: bool = False) -> Reader | None:
     """The function that reads packets of a codec; None = such videos have no index.
 
-    VP8 and AV1 hide pictures in packets of their own, which no frame tells of; ProRes, DNxHD and the
-    like, of single pictures, are rare as raw data. They are decoded from the start.
+    VP8 and AV1 hide pictures in packets of their own, which no frame tells of; ProRes, DNxHD and
+    the like, of single pictures, are rare as raw data. They are decoded from the start.
 
     Args:
         codec: FFmpeg's name.
