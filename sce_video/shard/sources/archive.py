@@ -16,7 +16,7 @@ from sce_video.errors import UsageError
 from sce_video.progress import Progress
 from sce_video.shard.pool import Pool
 from sce_video.shard.sources import ZIPPED, Record
-from sce_video.shard.sources.listing import utf8
+from sce_video.shard.sources.tree import utf8
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
@@ -78,6 +78,11 @@ def members(
                 yield Record(path, archive, info.size, offset=info.offset_data)
 
 
+def is_archive(file: Record) -> bool:
+    """Whether it is one that can be read, by its name."""
+    return file.name.lower().endswith(SUFFIXES)
+
+
 def unpacked(files: Iterable[Record]) -> list[Record]:
     """``files`` with what the archives among them hold in their place.
 
@@ -87,7 +92,7 @@ def unpacked(files: Iterable[Record]) -> list[Record]:
         UsageError: an archive is damaged or cut.
     """
     known = list(files)
-    archives = {file.path: file for file in known if file.name.lower().endswith(SUFFIXES)}
+    archives = {file.path: file for file in known if is_archive(file)}
     plain = {file.path: file for file in known if file.path not in archives}
     return list(({file.path: file for file in _list_all([*archives.values()])} | plain).values())
 

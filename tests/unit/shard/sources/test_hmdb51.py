@@ -30,5 +30,5 @@ def test_hmdb51(tmp_path: Path) -> None:
         "catch/un.avi": {},
     }
     assert left_out(found, "missing") == ("brush_hair/a.avi", "catch/gone.avi")
-    assert left_out(found, "unlisted") == ("catch/stray.avi",)
+    assert left_out(found, "elsewhere") == ("catch/stray.avi",)
     assert left_out(found, "conflicting") == ()

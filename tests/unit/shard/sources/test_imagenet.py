@@ -22,7 +22,7 @@ def test_imagenet(tmp_path: Path) -> None:
     found = scan("imagenet", tmp_path)
     assert (found.media, found.classes) == ("image", ("n01", "n02", "n03"))
     assert labels(found)["val/n03/c.JPEG"] == "n03"
-    assert left_out(found, "unlisted") == ("val/readme.txt",)
+    assert left_out(found, "not an image") == ("val/readme.txt",)
     only = scan("imagenet", tmp_path, splits=("val",))
     assert [(r.path, r.label) for r in only.records] == [("val/n03/c.JPEG", 2)]
     with pytest.raises(UsageError, match=r"expected test/WNID"):
@@ -85,7 +85,7 @@ def test_imagenet_one_split_and_what_else_is_there(tmp_path: Path) -> None:
     labels.unlink()
     assert summary(scan("imagenet", tars)) == summary(scan("imagenet", folders))
     tar(tars / "ILSVRC2012_img_val.tar", {"readme.txt": b"x", "ILSVRC2012_val_00000001.JPEG": b"x"})
-    assert left_out(scan("imagenet", tars), "unlisted") == ("val/readme.txt",)
+    assert left_out(scan("imagenet", tars), "not an image") == ("val/readme.txt",)
     shutil.copytree(folders / "val", tars / "val")  # unpacked since
     assert len(scan("imagenet", tars, splits=("val",)).records) == 5
 

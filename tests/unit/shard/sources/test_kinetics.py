@@ -24,7 +24,7 @@ def test_kinetics_cvdf(tmp_path: Path) -> None:
     }
     assert {r.splits["split"] for r in found.records if r.path.startswith("rep")} == {"val"}
     assert left_out(found, "missing") == ("train/gone_000001_000011.mp4",)
-    assert left_out(found, "unlisted") == ("val/stray_000000_000010.mp4",)
+    assert left_out(found, "elsewhere") == ("val/stray_000000_000010.mp4",)
     assert left_out(found, "replaced") == ("val/gh_000008_000018.mp4",)
 
 
@@ -38,7 +38,7 @@ def test_kinetics_labels_do_not_depend_on_the_split(tmp_path: Path) -> None:
     }.items()
     assert left_out(val, "missing") == ()
     train = scan("kinetics600", tmp_path, splits=("train",))
-    assert (len(train.records), left_out(train, "unlisted"), left_out(train, "replaced")) == (
+    assert (len(train.records), left_out(train, "elsewhere"), left_out(train, "replaced")) == (
         2,
         (),
         (),
@@ -103,7 +103,7 @@ def test_kinetics_some_classes(tmp_path: Path) -> None:
         ("replacement/deep/gh_000008_000018.mp4", 0),
         ("train/cd_000000_000010.mp4", 1),
     ]
-    assert (left_out(found, "missing"), left_out(found, "unlisted")) == (
+    assert (left_out(found, "missing"), left_out(found, "elsewhere")) == (
         (),
         ("val/stray_000000_000010.mp4",),
     )
@@ -112,7 +112,7 @@ def test_kinetics_some_classes(tmp_path: Path) -> None:
     found = scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
     assert set(labels(found).values()) == {"yoga"}
     assert left_out(found, "missing") == ("train/gone_000001_000011.mp4",)
-    assert (left_out(found, "unlisted"), left_out(found, "replaced")) == (
+    assert (left_out(found, "elsewhere"), left_out(found, "replaced")) == (
         ("val/stray_000000_000010.mp4",),
         (),
     )
@@ -128,7 +128,7 @@ def test_kinetics_some_class_folders(tmp_path: Path) -> None:
     put_text(tmp_path, "some.txt", ["riding a bike"])
     found = scan("kinetics600", tmp_path, classes=tmp_path / "some.txt")
     assert labels(found) == {"train/riding_a_bike/a.mp4": "riding_a_bike"}
-    assert (found.classes, left_out(found, "unlisted")) == (("riding_a_bike",), ())
+    assert (found.classes, left_out(found, "elsewhere")) == (("riding_a_bike",), ())
 
 
 def pack_kinetics(files: Path, root: Path, where: str = "{}") -> Path:
@@ -159,7 +159,7 @@ def test_kinetics_parts_are_what_they_hold(where: str, lists: str, tmp_path: Pat
     assert summary(found) == summary(scan("kinetics400", files))
     assert (
         len(left_out(found, "missing")),
-        len(left_out(found, "unlisted")),
+        len(left_out(found, "elsewhere")),
         len(left_out(found, "replaced")),
     ) == (1, 1, 1)
     val = scan("kinetics400", root, splits=("val",))

@@ -24,7 +24,8 @@ def test_ucf101(tmp_path: Path) -> None:
     assert found.records[0].splits == {"split1": "test", "split2": "train", "split3": "train"}
     assert [r.label for r in found.records] == [0, 0, 1]
     assert left_out(found, "missing") == ("UCF-101/Biking/v_Biking_g01_c02.avi",)
-    assert left_out(found, "unlisted") == ("UCF-101/Biking/extra.avi", "UCF-101/Biking/notes.txt")
+    assert left_out(found, "elsewhere") == ("UCF-101/Biking/extra.avi",)
+    assert left_out(found, "not a video") == ("UCF-101/Biking/notes.txt",)
 
 
 def test_ucf101_in_train_and_test_of_one_split(tmp_path: Path) -> None:
