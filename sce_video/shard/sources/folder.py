@@ -75,8 +75,8 @@ def _media_of(tree: Tree, units: Mapping[str, Iterable[Record]], expected: str) 
     """The kind of media that is meant.
 
     The one that lies in at least twice as many class folders as the other; else the videos, if
-    there are at most :data:`MOST_PICTURES` to each and at most half as many folders of pictures
-    alone as with videos.
+    there are at most :data:`MOST_PICTURES` to each and at least four times as many folders with
+    videos as of pictures alone.
 
     Raises:
         UsageError: there is none that is read, or it is not clear.
@@ -87,7 +87,7 @@ def _media_of(tree: Tree, units: Mapping[str, Iterable[Record]], expected: str) 
     total = sum(counts.values(), Counter())
     few = total["image"] <= MOST_PICTURES * total["video"]
     media: Media
-    if len(videos) >= 2 * len(images) or (few and len(videos) >= 2 * len(images - videos)):
+    if len(videos) >= 2 * len(images) or (few and len(videos) >= 4 * len(images - videos)):
         media = "video"
     elif len(images) >= 2 * len(videos):
         media = "image"
@@ -97,7 +97,8 @@ def _media_of(tree: Tree, units: Mapping[str, Iterable[Record]], expected: str) 
             "may be meant; list those you mean (--list), or move the others away"
         )
     if all(file.media != media for files in units.values() for file in files):
-        raise nothing_found(tree.root, tree.files, expected)
+        instead = (file for file in tree.files if file.kind in (media, None))
+        raise nothing_found(tree.root, instead, expected)
     return media
 
 

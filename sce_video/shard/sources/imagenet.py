@@ -66,6 +66,8 @@ def _groups(tree: Tree, within: str, split: str, *, taken: bool) -> Groups:
     if split != "train" and groups.keys() == {None, _FLAT}:
         groups = {None: groups[None] + groups[_FLAT]}
     tar = tree.root / f"ILSVRC2012_img_{split}.tar"
+    if not taken:
+        tree.use(tar)
     if any(groups):
         return groups
     if split == "train":

@@ -23,7 +23,7 @@ from sce_video.shardset.labels import class_name, number_classes
 Row = tuple[str, tuple[str, str | None]]
 """Path below the root; class name ("" = none) and split (None = the list has none)."""
 _CSV = "--csv wants a first line path,label[,split]; lines 'path label' are for --list"
-_LINE = re.compile(r"(.*\S)[ \t,]+(-?\d+)")
+_LINE = re.compile(r"(.*[^ \t,])[ \t,]+(-?\d+)")
 _MORE = re.compile(r".*[^ \t,][ \t,]+-?[\d.]+")  # a path that ends in another number
 _SUFFIX = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z0-9]{2,5}[\"']?$")
 _SPLIT = re.compile(r"([A-Za-z0-9_-]+)=(.+)")
