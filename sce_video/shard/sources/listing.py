@@ -64,7 +64,7 @@ def make_scan(
         if path not in records and path not in said:
             found.setdefault(_reason(file, media), []).append(path)
     for reason, paths in [*tree.left_out.items(), *(left_out or {}).items()]:
-        found[reason] = [*found.pop(reason, ()), *paths]
+        found.setdefault(reason, []).extend(paths)
     return Scan(
         media,
         tuple(records[path] for path in sorted(records)),
