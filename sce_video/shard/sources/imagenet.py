@@ -59,10 +59,10 @@ def scan(name: str, root: Path, options: Options) -> Scan:
 def _groups(tree: Tree, within: str, split: str, *, taken: bool) -> Groups:
     """Images of one split by class; of one that is not taken the classes only."""
     folder = f"{within}{split}"
-    groups: dict[str | None, list[Record]] = {
-        name: [replace(file, path=file.path.removeprefix(within)) for file in files]
-        for name, files in class_folders(tree, folder).items()
-    }
+    groups = class_folders(tree, folder)
+    if within:
+        for name, files in groups.items():
+            groups[name] = [replace(f, path=f.path.removeprefix(within)) for f in files]
     if split != "train" and groups.keys() == {None, _FLAT}:
         groups = {None: groups[None] + groups[_FLAT]}
     tar = tree.root / f"ILSVRC2012_img_{split}.tar"
@@ -71,7 +71,7 @@ def _groups(tree: Tree, within: str, split: str, *, taken: bool) -> Groups:
     if any(groups):
         return groups
     if split == "train":
-        return _train(tar) if tar.is_file() else groups
+        return _train(tree.use(tar)) if tar.is_file() else groups
     flat = groups.get(None, [])
     images = any(file.media == "image" for file in flat)
     if split == "test":
@@ -113,7 +113,7 @@ def _val(tree: Tree, within: str, flat: list[Record] | None, tar: Path) -> Group
     groups: dict[str | None, list[Record]] = {None: []}
     groups |= {wnid: [] for wnid in labels.values()}
     if flat is None:
-        with reading(tar) as stream:
+        with reading(tree.use(tar)) as stream:
             flat = [*members(stream, tar, "val")]
     for file in flat:
         wnid = labels.get(file.stem) if file.media else None

@@ -114,8 +114,8 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     elsewhere = {stem for split in splits if split not in taken for stem in split.listed}
     others = [file for file in extra if file.media != "video" or file.stem not in elsewhere]
     found: dict[str, Placed] = {file.path: (file, None, {}) for file in others}
-    not_asked = {file.source for file in extra} - {file.source for file in others}
-    not_asked |= {file.source for split in splits if split not in taken for file in split.files}
+    not_asked = {id(file.source) for file in extra} - {id(file.source) for file in others}
+    not_asked |= {id(f.source) for split in splits if split not in taken for f in split.files}
     missing: list[str] = []
     conflicting: list[str] = []
     for split in taken:
@@ -125,8 +125,8 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         missing += [split.path(stem) for stem in lost & wanted]
         found |= own
     samples, replaced, others = _settle(found, repaired, chosen)
-    not_asked |= {file.source for file in (*others, *replaced)}
-    tree.used |= {file.path for file in tree.files if file.source in not_asked}
+    not_asked |= {id(file.source) for file in (*others, *replaced)}
+    tree.used |= {file.path for file in tree.files if id(file.source) in not_asked}
     left_out = {MISSING: missing, TWICE: conflicting, REPLACED: [file.path for file in replaced]}
     return make_scan(tree, "video", samples, number_names(chosen - {""}), ["split"], left_out)
 

@@ -50,15 +50,15 @@ def make_scan(
     """
     records: dict[str, Record] = {}
     others: dict[str, Record] = {}
-    seen: set[Path] = set()
+    seen: set[int] = set()  # sources by identity: they are handed on as they are, and many
     for file, name, splits in files:
-        seen.add(file.source)
+        seen.add(id(file.source))
         if file.media == media and name is not None:
             records[file.path] = replace(file, label=labels.get(name, -1), splits=splits)
         else:
             others[file.path] = file
     said = {path for paths in (left_out or {}).values() for path in paths} | tree.used
-    others |= {file.path: file for file in tree.files if file.source not in seen}
+    others |= {file.path: file for file in tree.files if id(file.source) not in seen}
     found: dict[str, list[str]] = {reasons.MISSING: []}
     for path, file in others.items():
         if path not in records and path not in said:

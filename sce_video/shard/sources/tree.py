@@ -51,7 +51,7 @@ class Tree:
 
 def utf8(name: str) -> str:
     """``name`` as valid UTF-8: foreign bytes become ``\\xNN``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def folders(folder: Path) -> list[Path]:
