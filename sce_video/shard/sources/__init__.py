@@ -19,7 +19,7 @@ Media = Literal["video", "image"]
 SUFFIXES: Mapping[Media, frozenset[str]] = {
     "video": frozenset(
         {".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".avi"}
-        | {".mpg", ".mpeg", ".mpe", ".m2v", ".vob"}
+        | {".divx", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob"}
     ),
     "image": frozenset({".jpeg", ".jpg", ".png"}),
 }
@@ -28,7 +28,7 @@ NOT_READ: Mapping[Media, frozenset[str]] = {
     "video": frozenset(
         {".ts", ".mts", ".m2ts", ".mod", ".tod", ".wmv", ".asf", ".flv", ".ogv", ".ogg", ".ogm"}
         | {".rm", ".rmvb", ".mxf", ".dv", ".y4m", ".yuv", ".mjpeg", ".h264", ".264", ".h265"}
-        | {".265", ".hevc", ".ivf", ".divx", ".swf", ".gif"}
+        | {".265", ".hevc", ".ivf", ".swf", ".gif"}
     ),
     "image": frozenset(
         {".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl"}

@@ -118,18 +118,18 @@ def _split_folders(root: Path, files: Iterable[Record]) -> dict[str, str]:
     splits = sorted(folder for folder in named if deep[folder])
     if others and splits:
         raise UsageError(
-            f"{root}: {splits[0]}/ holds class folders as a split does, and {others[0]}/ lies "
+            f"{root}: {splits[0]!r} holds class folders as a split does, and {others[0]!r} lies "
             "beside it; move one of them away, or list what you mean (--list)"
         )
     if named and not others and not splits:
         raise UsageError(
-            f"{root}: {min(named)}/ holds files and no class folders; give their classes with "
+            f"{root}: {min(named)!r} holds files and no class folders; give their classes with "
             "--csv or --list, or take --unlabelled"
         )
     found: dict[str, str] = {}
     for folder in splits:
         if (other := found.setdefault(SPLITS[folder.lower()], folder)) != folder:
-            raise UsageError(f"{root}: {other}/ and {folder}/ are one split; move one away")
+            raise UsageError(f"{root}: {other!r} and {folder!r} are one split; move one away")
     return found
 
 
@@ -156,10 +156,9 @@ def _scan_classes(tree: Tree, media: Media, files: Iterable[Record]) -> Scan:
     nested = sorted(path for path in classes if path.count("/") > 1)
     names = set(classes.values())
     if len(nested) == len(classes) and len(names) == 1:
-        first = tree.root / nested[0].partition("/")[0]
         raise UsageError(
-            f"{tree.root}: all {media}s lie below one folder and in folders there; give "
-            f"--root {first}, or take --unlabelled"
+            f"{tree.root}: all {media}s lie below {min(names)!r} and in folders there; give that "
+            "as --root, or take --unlabelled"
         )
     labels = number_names(names)
     placed: list[Placed] = [(f, classes[f.path], {}) for f in files if f.path in classes]

@@ -102,6 +102,7 @@ def _notes(found: Mapping[str, Sequence[str]], media: Media, cure: str) -> Itera
 def nothing_found(root: Path, files: Iterable[Record], expected: str) -> UsageError:
     """The error that a layout is not there: what was expected, and what lies there instead."""
     found: dict[str, Counter[str]] = {}
+    others = []
     for file in files:
         if file.media is not None:
             way = "elsewhere"
@@ -110,12 +111,15 @@ def nothing_found(root: Path, files: Iterable[Record], expected: str) -> UsageEr
         elif file.suffix in ARCHIVES:
             way = "packed"
         else:
+            others.append(file.path)
             continue
         found.setdefault(way, Counter())[file.suffix] += 1
     hints = [
         f"{', '.join(f'{count:,} {suffix}' for suffix, count in counts.most_common(4))} ({way})"
         for way, counts in found.items()
     ]
+    if others and not hints:
+        hints = [f"{len(others):,} files of other names (first {min(others)!r})"]
     return UsageError(f"{root}: expected {expected}{'; found ' * bool(hints)}{', '.join(hints)}")
 
 

@@ -78,14 +78,19 @@ def test_split_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["train/a/1.mp4", "b/2.mp4"], "train/ holds class folders as a split does, and b/ lies"),
-        (["train/1.mp4", "test/2.mp4"], "test/ holds files and no class folders; give their cl"),
-        (["val/a/1.mp4", "valid/a/2.mp4"], "val/ and valid/ are one split; move one away"),
-        (["data/a/1.mp4", "data/b/2.mp4"], r"below one folder .*; give --root \S+/data, or take"),
+        (["train/a/1.mp4", "b/2.mp4"], "'train' holds class folders as a split does, and 'b' lies"),
+        (["train/1.mp4", "test/2.mp4"], "'test' holds files and no class folders; give their cl"),
+        (["val/a/1.mp4", "valid/a/2.mp4"], "'val' and 'valid' are one split; move one away"),
+        (
+            ["data/a/1.mp4", "data/b/2.mp4"],
+            "below 'data' and in folders there; give that as --root, or",
+        ),
         (["1.mp4", "2.mov"], r"expected class folders .*; found 1 \.mp4, 1 \.mov \(elsewhere\)"),
         (["a/1.jpg", "b/2.mp4"], "1 videos and 1 pictures, and either may be meant; list those"),
         (["a/1.mts", "b/2.flv", "b/3.jpg"], r"1 \.mts, 1 \.flv \(not read: MP4, MOV, .* are; co"),
         (["a/1.webp", "b/2.bmp"], r"1 \.webp, 1 \.bmp \(not read: JPEG and PNG are; convert them"),
+        (["a/1", "b/2"], r"found 2 files of other names \(first 'a/1'\)"),
+        (["\n/x/1.mp4"], r"below '\\n' and in folders there"),
         (["a.zip", "b.rar", "c.tar.gz"], r"found 1 \.zip, 1 \.rar, 1 \.gz \(packed\)"),
     ],
 )
