@@ -24,6 +24,7 @@ NOWHERE = "link to nowhere"
 ABOVE = "link to a folder above it"
 AGAIN = "link to a folder that is read elsewhere"
 SPECIAL = "neither a file nor a folder"
+IN_ARCHIVE = "link in an archive"
 SHARD_SET = "shard set"
 
 ASIDE = frozenset(

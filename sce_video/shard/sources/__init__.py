@@ -53,7 +53,7 @@ class Record:
 
     path: str  # relative POSIX path below the root: the identity of the sample
     source: Path  # the file to read, or the archive it lies in; appears in no output
-    size: int  # bytes
+    size: int  # bytes; -1 = a member of an archive that holds none, such as a link
     label: int = -1  # index into the classes; -1 = none
     splits: Mapping[str, str] = field(default_factory=dict)
     """Split column -> value; a column may be absent (the sample is in none of its values)."""
@@ -85,13 +85,12 @@ class Record:
     @property
     def media(self) -> Media | None:
         """What it is by its name, of what can be read; None = no such file."""
-        return _kind(self.suffix, SUFFIXES)
+        return _kind(self.suffix, SUFFIXES) if self.size >= 0 else None
 
     @property
     def kind(self) -> Media | None:
-        """:attr:`media`, also of what is not read; None: neither, or a GIF (both)."""
-        unread = None if self.suffix == ".gif" else _kind(self.suffix, NOT_READ)
-        return self.media or unread
+        """What it is by its name, also of what is not read; None = neither. A GIF is a video."""
+        return _kind(self.suffix, SUFFIXES) or _kind(self.suffix, NOT_READ)
 
 
 def _kind(suffix: str, suffixes: Mapping[Media, frozenset[str]]) -> Media | None:

@@ -73,9 +73,10 @@ def members(
                 raise tarfile.ReadError("a tar in it is cut")
             parts = [part for part in info.name.split("/") if part not in ("", ".")]
             hidden = any(part.startswith(".") for part in parts)  # as in a folder; and ".."
-            if info.isreg() and not info.issparse() and not hidden:
+            if not info.isdir() and not hidden:
                 path = utf8("/".join([folder, *parts]))
-                yield Record(path, archive, info.size, offset=info.offset_data)
+                size = info.size if info.isreg() and not info.issparse() else -1
+                yield Record(path, archive, size, offset=info.offset_data)
 
 
 def is_archive(file: Record) -> bool:

@@ -81,7 +81,10 @@ def _media_of(tree: Tree, units: Mapping[str, Iterable[Record]], expected: str) 
     Raises:
         UsageError: there is none that is read, or it is not clear.
     """
-    counts = {unit: Counter(file.kind for file in files) for unit, files in units.items()}
+    counts = {  # a GIF may be either
+        unit: Counter(file.kind for file in files if file.suffix != ".gif")
+        for unit, files in units.items()
+    }
     videos = {unit for unit, count in counts.items() if count["video"]}
     images = {unit for unit, count in counts.items() if count["image"]}
     total = sum(counts.values(), Counter())
@@ -98,7 +101,7 @@ def _media_of(tree: Tree, units: Mapping[str, Iterable[Record]], expected: str) 
         )
     if all(file.media != media for files in units.values() for file in files):
         instead = (file for file in tree.files if file.kind in (media, None))
-        raise nothing_found(tree.root, instead, expected)
+        raise nothing_found(tree, instead, expected)
     return media
 
 
@@ -152,7 +155,7 @@ def _scan_splits(
 def _scan_classes(tree: Tree, media: Media, files: Iterable[Record]) -> Scan:
     classes = {file.path: file.path.partition("/")[0] for file in files if "/" in file.path}
     if not classes:
-        raise nothing_found(tree.root, tree.files, EXPECTED)
+        raise nothing_found(tree, tree.files, EXPECTED)
     nested = sorted(path for path in classes if path.count("/") > 1)
     names = set(classes.values())
     if len(nested) == len(classes) and len(names) == 1:

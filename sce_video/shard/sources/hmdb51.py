@@ -30,7 +30,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     lists = root / LISTS
     tree = walk(root, options)
     if not lists.is_dir():
-        raise nothing_found(root, tree.files, EXPECTED)
+        raise nothing_found(tree, tree.files, EXPECTED)
     splits = _read_splits(tree, lists)
     labels = number_names(path.partition("/")[0] for lines in splits.values() for path, _ in lines)
     return listed_videos(tree, "", splits, labels, EXPECTED)

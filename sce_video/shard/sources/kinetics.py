@@ -107,7 +107,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
             f"{absent[0]}/*.mp4 or *.tar.gz with annotations/{absent[0]}.csv, "
             f"or class folders {absent[0]}/CLASS/*.mp4"
         )
-        raise nothing_found(root, tree.files, expected)
+        raise nothing_found(tree, tree.files, expected)
     classes, chosen = _classes(tree, tops, splits, options.classes)
     extra = _unpacked(tree, _places(root, tops, ("replacement",)))
     repaired = {file.stem: file for file in extra if file.media == "video"}

@@ -77,6 +77,8 @@ def make_scan(
 
 def _reason(file: Record, media: Media) -> str:
     """Why a file is no sample of a set of ``media``."""
+    if file.size < 0:
+        return reasons.IN_ARCHIVE
     if file.media == media:
         return reasons.ELSEWHERE
     if file.suffix in NOT_READ[media]:
@@ -99,8 +101,14 @@ def _notes(found: Mapping[str, Sequence[str]], media: Media, cure: str) -> Itera
             yield f"{len(paths):,} left out: {reason} (first {min(paths)!r}); {way}"
 
 
-def nothing_found(root: Path, files: Iterable[Record], expected: str) -> UsageError:
-    """The error that a layout is not there: what was expected, and what lies there instead."""
+def nothing_found(tree: Tree, files: Iterable[Record], expected: str) -> UsageError:
+    """The error that a layout is not there: what was expected, and what lies there instead.
+
+    Args:
+        tree: what lies below the root.
+        files: those of it, or of its archives, that tell something.
+        expected: the layout, in words.
+    """
     found: dict[str, Counter[str]] = {}
     others = []
     for file in files:
@@ -118,9 +126,12 @@ def nothing_found(root: Path, files: Iterable[Record], expected: str) -> UsageEr
         f"{', '.join(f'{count:,} {suffix}' for suffix, count in counts.most_common(4))} ({way})"
         for way, counts in found.items()
     ]
+    for reason, paths in tree.left_out.items():
+        hints.append(f"{min(paths)!r}{' and more' * (len(paths) > 1)} ({reason})")
     if others and not hints:
-        hints = [f"{len(others):,} files of other names (first {min(others)!r})"]
-    return UsageError(f"{root}: expected {expected}{'; found ' * bool(hints)}{', '.join(hints)}")
+        hints.append(f"{len(others):,} files of other names (first {min(others)!r})")
+    told = "; found " * bool(hints) + ", ".join(hints)
+    return UsageError(f"{tree.root}: expected {expected}{told}")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -201,7 +212,7 @@ def listed_videos(
     """
     inside = [f for f in tree.below(place) if f.media and "/" in f.path.removeprefix(place)]
     if not lists or all(file.media != "video" for file in inside):
-        raise nothing_found(tree.root, tree.files, expected)
+        raise nothing_found(tree, tree.files, expected)
     splits: dict[str, dict[str, str]] = {}
     conflicting: list[str] = []
     for column, lines in lists.items():
@@ -275,7 +286,7 @@ def split_classes(
         groups, column = splits[split].items(), {"split": split}
         own = [(file, name, column) for name, group in groups for file in group]
         if not any(name is not None and file.media == media for file, name, _ in own):
-            raise nothing_found(tree.root, tree.files, expected.format(split=split))
+            raise nothing_found(tree, tree.files, expected.format(split=split))
         found += own
     labels = number_names(name for groups in splits.values() for name in groups if name)
     return make_scan(tree, media, found, labels, ["split"], cure=cure)

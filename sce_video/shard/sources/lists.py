@@ -16,7 +16,7 @@ from sce_video.shard.sources.listing import (
     read_lines,
     read_table,
 )
-from sce_video.shard.sources.tree import Tree
+from sce_video.shard.sources.tree import Tree, folders, utf8
 from sce_video.shardset import reasons
 from sce_video.shardset.labels import class_name, number_classes
 
@@ -100,7 +100,7 @@ def _media_of(tree: Tree, files: list[Record], name: str, missing: list[str]) ->
     if examples:
         return next(iter(examples))
     first = f" (such as {missing[0]!r})" if missing else ""
-    raise nothing_found(tree.root, files, f"videos or images that {name} lists{first}")
+    raise nothing_found(tree, files, f"videos or images that {name} lists{first}")
 
 
 def _read_csv(tree: Tree, path: Path, *, unlabelled: bool) -> Iterator[Row]:
@@ -122,10 +122,32 @@ def _read_lists(tree: Tree, options: Options) -> Iterator[Row]:
         if splits.setdefault(split, path) is not path or (None in splits and len(splits) > 1):
             raise UsageError(f"--list {value}: name each split once: --list train=FILE val=FILE")
     for split, path in splits.items():
+        rows = []
         for number, line in enumerate(read_lines(tree.use(_existing(path, "--list"))), start=1):
             where = f"{path}, line {number}"
             name, label = _read_line(line, where, unlabelled=options.unlabelled)
-            yield _below(tree, name, where), (label, split)
+            rows.append((_below(tree, name, where), label))
+        within = _folder_of(tree, path, [name for name, _ in rows])
+        yield from ((f"{within}{name}", (label, split)) for name, label in rows)
+
+
+def _folder_of(tree: Tree, path: Path, names: list[str]) -> str:
+    """The folder that a list's paths begin in, with its ``/``: the root, else the one of it.
+
+    Raises:
+        UsageError: there are several.
+    """
+    known = {file.path for file in tree.files}
+    if any(name in known or (tree.root / name).is_file() for name in names):
+        return ""
+    tops = [f"{utf8(folder.name)}/" for folder in folders(tree.root)]
+    within = [top for top in tops if any(f"{top}{name}" in known for name in names)]
+    if len(within) > 1:
+        raise UsageError(
+            f"{path}: {names[0]!r} and so on lie in {within[0]!r} and {within[1]!r}; give one of "
+            "them as --root"
+        )
+    return within[0] if within else ""
 
 
 def _read_line(line: str, where: str, *, unlabelled: bool) -> tuple[str, str]:

@@ -27,11 +27,11 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     tree = walk(root, options, sets=True)
     tars = [file for file in tree.files if file.suffix == ".tar"]
     if not tars:
-        raise nothing_found(root, tree.files, "WebDataset shards *.tar")
+        raise nothing_found(tree, tree.files, "WebDataset shards *.tar")
     found = [(file, label) for tar in tars for file, label in _labelled(tar)]
     kinds = {file.media for file, _ in found}
     if kinds <= {None}:
-        raise nothing_found(root, (f for f, _ in found), "videos or images in its tars")
+        raise nothing_found(tree, (f for f, _ in found), "videos or images in its tars")
     tree.used |= {tar.path for tar in tars}
     labels = number_classes(label for _, label in found if label)
     media: Media = "video" if "video" in kinds else "image"

@@ -24,7 +24,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     lists = root / "ucfTrainTestlist"
     tree = walk(root, options)
     if not (lists / "classInd.txt").is_file():
-        raise nothing_found(root, tree.files, EXPECTED)
+        raise nothing_found(tree, tree.files, EXPECTED)
     labels = _read_classes(tree.use(lists / "classInd.txt"))
     splits = _read_splits(tree, lists)
     listed = (path for lines in splits.values() for path, _ in lines)

@@ -11,6 +11,7 @@ from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
 from sce_video.shardset.index import ShardIndex, open_shards
+from sce_video.shardset.reasons import ELSEWHERE
 from sce_video.video.examine import examine_video
 
 
@@ -39,11 +40,11 @@ def test_ucf101(real_data: Path, tmp_path: Path) -> None:
 def test_hmdb51(real_data: Path, tmp_path: Path) -> None:
     shards = shard("hmdb51", real_data / "hmdb51", tmp_path / "s")
     assert len(shards.manifest.classes) == 51
-    assert (len(shards), shards.manifest.rejected) == (6, {"missing": 6760, "unlisted": 1})
+    assert (len(shards), shards.manifest.rejected) == (6, {"missing": 6760, ELSEWHERE: 1})
     assert "golf/Golf_Tips_-_Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi" in (
         shards.strings("path")
     )
-    assert "cartwheel/cartwheel.avi,unlisted\n" in (tmp_path / "s/rejects.csv").read_text()
+    assert f"cartwheel/cartwheel.avi,{ELSEWHERE}\n" in (tmp_path / "s/rejects.csv").read_text()
 
 
 def test_kinetics400(real_data: Path, tmp_path: Path) -> None:

@@ -91,6 +91,24 @@ def test_lists_of_splits(tmp_path: Path) -> None:
         scan("folder", tmp_path, lists=(lists[0][6:],), splits=("train",))
 
 
+def test_lists_whose_paths_begin_in_a_folder_each(tmp_path: Path) -> None:
+    """As mmaction2 has them."""
+    put(tmp_path, "videos_train/a/1.mp4", "videos_train/b/2.mp4", "videos_val/a/3.mp4")
+    put_text(tmp_path, "train_list.txt", ["a/1.mp4 0", "b/2.mp4 1", "b/gone.mp4 1"])
+    put_text(tmp_path, "val_list.txt", ["a/3.mp4 0"])
+    lists = (f"train={tmp_path / 'train_list.txt'}", f"val={tmp_path / 'val_list.txt'}")
+    found = scan("folder", tmp_path, lists=lists)
+    assert labels(found) == {
+        "videos_train/a/1.mp4": "0",
+        "videos_train/b/2.mp4": "1",
+        "videos_val/a/3.mp4": "0",
+    }
+    assert found.rejects == (("videos_train/b/gone.mp4", "missing"),)
+    put(tmp_path, "videos_val/b/2.mp4")
+    with pytest.raises(UsageError, match=r"'a/1.mp4' and so on lie in 'videos_train/' and 'videos"):
+        scan("folder", tmp_path, lists=lists)
+
+
 def test_lists_without_labels(tmp_path: Path) -> None:
     put(tmp_path, "a b.mp4", "c.mp4")
     put_text(tmp_path, "list.txt", ["a b.mp4", "c.mp4 3"])

@@ -144,6 +144,13 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         scan("folder", tmp_path)
 
 
+def test_links_are_told_where_nothing_is_found(tmp_path: Path) -> None:
+    (tmp_path / "yoga").symlink_to("/mnt/unplugged/yoga")
+    (tmp_path / "up").symlink_to("..")
+    with pytest.raises(UsageError, match=r"found 'yoga' \(link to nowhere\), 'up' \(link to a f"):
+        scan("folder", tmp_path)
+
+
 def test_folders(tmp_path: Path) -> None:
     put(tmp_path, "b/1", "a/1", ".c/1", "d")
     (tmp_path / "e").symlink_to("a")
