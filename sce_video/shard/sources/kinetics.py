@@ -111,11 +111,12 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     classes, chosen = _classes(tree, tops, splits, options.classes)
     extra = _unpacked(tree, _places(root, tops, ("replacement",)))
     repaired = {file.stem: file for file in extra if file.media == "video"}
-    elsewhere = {stem for split in splits if split not in taken for stem in split.listed}
+    not_taken = [split for split in splits if options.splits and split not in taken]
+    elsewhere = {stem for split in not_taken for stem in split.listed}
     others = [file for file in extra if file.media != "video" or file.stem not in elsewhere]
     found: dict[str, Placed] = {file.path: (file, None, {}) for file in others}
     not_asked = {id(file.source) for file in extra} - {id(file.source) for file in others}
-    not_asked |= {id(f.source) for split in splits if split not in taken for f in split.files}
+    not_asked |= {id(file.source) for split in not_taken for file in split.files}
     missing: list[str] = []
     conflicting: list[str] = []
     for split in taken:

@@ -248,6 +248,15 @@ def test_kinetics_of_linked_class_folders(tmp_path: Path) -> None:
     }
 
 
+def test_a_split_without_lists_or_classes_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "train/yoga/a.mp4", "val/yoga/b.mp4", "test/c_000000_000010.mp4")
+    found = scan("kinetics400", tmp_path)
+    assert len(found.records) == 2
+    assert left_out(found, "elsewhere") == ("test/c_000000_000010.mp4",)
+    train = scan("kinetics400", tmp_path, splits=("train",))
+    assert (len(train.records), train.rejects) == (1, ())
+
+
 def test_what_the_downloader_left_is_named_once(tmp_path: Path) -> None:
     root = layouts.kinetics(tmp_path / "k400")
     put(root, "train/stray.mp4", "train/deep/er/x.txt")
