@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import SOURCES, find_source
@@ -129,6 +132,40 @@ def test_every_file_is_a_sample_or_named_with_its_reason(layout: str, tmp_path: 
     assert not taken & named.keys()
     assert not lists.keys() & named.keys()
     assert all(note.count("\n") == 0 for note in found.notes)
+
+
+FOLDERS = st.sampled_from(
+    "a,b c,train,Val,test,UCF-101,annotations,n01440764,images,é,replacement,k400,"
+    "ILSVRC/Data/CLS-LOC,Annotations".split(",")
+)
+NAMES = st.sampled_from(
+    "1.mp4 id_000000_000010.mp4 v.AVI v.mkv x.jpg ILSVRC2012_val_00000001.JPEG n.txt q.ts z.gif "
+    "w.zip none".split()
+)
+PATHS = st.tuples(st.lists(FOLDERS, max_size=4), NAMES).map(lambda at: "/".join([*at[0], at[1]]))
+
+
+@pytest.mark.parametrize("name", ["folder", "kinetics400", "imagenet", "demo"])
+@given(paths=st.sets(PATHS, min_size=1, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_no_file_is_dropped_without_a_word(name: str, paths: set[str]) -> None:
+    refused, found = "", None
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        put(root, *paths)
+        try:
+            found = scan(name, root)
+        except UsageError as error:
+            refused = str(error)
+    if found is None:
+        assert refused.startswith(folder)
+        assert "\n" not in refused
+        return
+    taken = {record.source.relative_to(root).as_posix() for record in found.records}
+    named = [path for path, _ in found.rejects]
+    assert len(taken) + len(named) == len(paths)
+    for path in paths - taken:
+        assert any(path.endswith(tail) for tail in named), path
 
 
 def test_options_that_do_not_apply(tmp_path: Path) -> None:
