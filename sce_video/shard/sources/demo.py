@@ -233,9 +233,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         render_set(partial, seed=0, train_per_class=TRAIN_PER_CLASS, test_per_class=TEST_PER_CLASS)
         partial.rename(root)
     check_splits(name, options.splits, SPLITS)
-    tree = walk(root, options)
+    without = [split for split in SPLITS if options.splits and split not in options.splits]
+    tree = walk(root, options, without=without)
     splits = {split: class_folders(tree, split) for split in SPLITS}
-    for split in SPLITS if options.splits else ():
-        if split not in options.splits:
-            tree.used |= {file.path for file in tree.below(f"{split}/")}
     return split_classes(tree, "video", splits, options.splits, "{split}/CLASS/*.mp4")

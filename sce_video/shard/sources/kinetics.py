@@ -92,15 +92,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         raise UsageError(f"{name} needs --classes FILE: its class names, one a line")
     tops = [f"{base}{end}/" for base in DOWNLOADS[name] for end in ("_targz", "")]
     tops = [top for top in (*tops, "") if (root / top).is_dir()]
-    lists = {split: _lists(root, tops, SPLITS[split]) for split in SPLITS}
-    without = [
-        place.rstrip("/")
-        for split in SPLITS
-        if options.splits and split not in options.splits and any(lists.values())
-        for place in _places(root, tops, SPLITS[split])
-    ]
-    tree = walk(root, options, without=without)
-    splits = [_open_split(tree, tops, split, lists[split]) for split in SPLITS]
+    tree, splits = _open_splits(root, tops, options)
     taken = [s for s in splits if (s.name in options.splits if options.splits else s.present)]
     if absent := [s.name for s in taken if not s.present] or ([] if taken else ["train"]):
         expected = (
@@ -125,8 +117,8 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         own, lost = _match(split, classes, repaired)
         missing += [split.path(stem) for stem in lost & wanted]
         found |= own
-    samples, replaced, others = _settle(found, repaired, chosen)
-    not_asked |= {id(file.source) for file in (*others, *replaced)}
+    samples, replaced, not_chosen = _settle(found, repaired, chosen)
+    not_asked |= {id(file.source) for file in (*not_chosen, *replaced)}
     tree.used |= {file.path for file in tree.files if id(file.source) in not_asked}
     left_out = {MISSING: missing, TWICE: conflicting, REPLACED: [file.path for file in replaced]}
     return make_scan(tree, "video", samples, number_names(chosen - {""}), ["split"], left_out)
@@ -157,9 +149,25 @@ def _lists(root: Path, tops: Sequence[str], names: Iterable[str]) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _open_split(tree: Tree, tops: Sequence[str], split: str, lists: Sequence[Path]) -> _Split:
-    listed = first_values(_read_csv(tree.use(lists[0])) if lists else ())
-    return _Split(split, tree, _places(tree.root, tops, SPLITS[split]), *listed)
+def _open_splits(
+    root: Path, tops: Sequence[str], options: Options
+) -> tuple[Tree, tuple[_Split, ...]]:
+    """What lies below the root, and all splits; those not asked for without files, if possible."""
+    lists = {split: _lists(root, tops, names) for split, names in SPLITS.items()}
+    places = {split: _split_places(root, tops, names) for split, names in SPLITS.items()}
+    others = [s for s in SPLITS if options.splits and s not in options.splits]
+    # Without lists their class folders tell the classes.
+    without = [place.rstrip("/") for s in others if any(lists.values()) for place in places[s]]
+    tree = walk(root, options, without=without)
+    listed = {s: _read_csv(tree.use(paths[0])) if paths else () for s, paths in lists.items()}
+    return tree, tuple(_Split(s, tree, places[s], *first_values(listed[s])) for s in SPLITS)
+
+
+def _split_places(root: Path, tops: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The folder of a split in each of ``tops``: the first of these names with anything in it."""
+    found = [_places(root, [top], names) for top in tops]
+    filled = [[path for path in paths if any((root / path).iterdir())] for paths in found]
+    return [place for own, paths in zip(filled, found, strict=True) for place in (own or paths)[:1]]
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
@@ -173,7 +181,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _classes(
-    tree: Tree, tops: Sequence[str], splits: list[_Split], only: Path | None
+    tree: Tree, tops: Sequence[str], splits: Sequence[_Split], only: Path | None
 ) -> tuple[ClassNames, set[str]]:
     """Classes in the label map and all lists, else of the class folders; and those to take.
 

@@ -257,6 +257,18 @@ def test_a_split_without_lists_or_classes_is_named(tmp_path: Path) -> None:
     assert (len(train.records), train.rejects) == (1, ())
 
 
+def test_of_two_folders_of_a_split_one_is_taken(tmp_path: Path) -> None:
+    """Originals beside smaller ones are the same videos."""
+    put(tmp_path, "train/yoga/a.mp4", "train_256/yoga/a.mp4", "val_256/yoga/b.mp4")
+    (tmp_path / "val").mkdir()
+    found = scan("kinetics400", tmp_path)
+    assert {r.path: r.splits["split"] for r in found.records} == {
+        "train/yoga/a.mp4": "train",
+        "val_256/yoga/b.mp4": "val",
+    }
+    assert left_out(found, "elsewhere") == ("train_256/yoga/a.mp4",)
+
+
 def test_what_the_downloader_left_is_named_once(tmp_path: Path) -> None:
     root = layouts.kinetics(tmp_path / "k400")
     put(root, "train/stray.mp4", "train/deep/er/x.txt")
