@@ -20,6 +20,10 @@ from sce_video.shardset.reasons import ABOVE, AGAIN, NOWHERE, SAME_NAME, SHARD_S
 
 PLAN_NAME = ".plan.json"
 """Tells a shard set that is not finished."""
+_OF_SYSTEMS = frozenset(
+    {"lost+found", "$RECYCLE.BIN", "System Volume Information", "@eaDir", "__MACOSX"}
+)
+"""Folders that systems make where data lie, often closed: hidden ones, but for their names."""
 Identity = tuple[int, int]  # device and inode of a folder
 
 
@@ -29,7 +33,7 @@ class Tree:
 
     root: Path
     files: list[Record] = field(default_factory=list)
-    """Ordered by path; hidden ones (``.DS_Store``, ``._x``) are not data."""
+    """Ordered by path; hidden ones (``.DS_Store``, ``._x``) and a system's are not data."""
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Reason -> paths of links that were not followed and the like."""
     used: set[str] = field(default_factory=set)
@@ -59,7 +63,7 @@ def folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as found:
-        names = sorted(entry.name for entry in found if not entry.name.startswith("."))
+        names = sorted(entry.name for entry in found if not _is_hidden(entry.name))
     return [path for name in names if (path := folder / name).is_dir()]
 
 
@@ -134,7 +138,7 @@ class _Walk:
     def _sort(self, entries: list[os.DirEntry[str]], base: str) -> Iterator[tuple[Path, str]]:
         """Note the files and links among the entries of a folder; yields its folders."""
         for entry in entries:
-            if entry.name.startswith("."):
+            if _is_hidden(entry.name):
                 continue
             path = utf8(f"{base}/{entry.name}" if base else entry.name)
             try:
@@ -171,6 +175,10 @@ def _path(file: Record) -> str:
 def _identity(folder: Path) -> Identity:
     found = folder.stat()
     return found.st_dev, found.st_ino
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def _is_shard_set(names: Collection[str]) -> bool:

@@ -123,7 +123,8 @@ def test_a_foreign_name_can_be_read(tmp_path: Path) -> None:
 
 def test_deep_folders_and_hidden_ones(tmp_path: Path) -> None:
     deep = "/".join(["d"] * 150)
-    put(tmp_path, f"{deep}/v.mp4", ".git/x.mp4", "._y.mp4", "a/.DS_Store")
+    put(tmp_path, f"{deep}/v.mp4", ".git/x.mp4", "._y.mp4", "a/.DS_Store", "lost+found/#1.mp4")
+    put(tmp_path, "a/@eaDir/v.mp4/thumb.jpg")
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack(0)) + 100)
     try:
