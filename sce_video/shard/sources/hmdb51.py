@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import listed_videos, nothing_found, number_names, read_lines
+from sce_video.shard.sources.listing import listed_videos, number_names, read_lines
+from sce_video.shard.sources.scans import nothing_found
 from sce_video.shard.sources.tree import Tree, walk
 
 LISTS = "testTrainMulti_7030_splits"

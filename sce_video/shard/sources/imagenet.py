@@ -115,9 +115,11 @@ def _val(tree: Tree, within: str, flat: list[Record] | None, tar: Path) -> Group
     if flat is None:
         with reading(tree.use(tar)) as stream:
             flat = [*members(stream, tar, "val")]
+    taken: set[str] = set()  # names: in a flat folder and in one in it there may be two of one
     for file in flat:
-        wnid = labels.get(file.stem) if file.media else None
-        if wnid is None and _VAL_NAME.fullmatch(file.name):
+        wnid = labels.get(file.stem) if file.media and file.name not in taken else None
+        taken.add(file.name)
+        if file.media and file.stem not in labels and _VAL_NAME.fullmatch(file.name):
             raise UsageError(f"{lists[0]}: has {len(labels)} lines, none for {file.name}")
         path = f"val/{wnid}/{file.name}" if wnid else file.path
         groups[wnid].append(replace(file, path=path))

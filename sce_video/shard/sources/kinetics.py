@@ -10,7 +10,6 @@ letters and digits: torchvision writes names without ``'()`` and blanks.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,16 +18,15 @@ from pathlib import Path
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import is_archive, unpacked
+from sce_video.shard.sources.class_names import ClassNames
 from sce_video.shard.sources.listing import (
-    Placed,
     check_splits,
     first_values,
-    make_scan,
-    nothing_found,
     number_names,
     read_lines,
     read_table,
 )
+from sce_video.shard.sources.scans import Placed, make_scan, nothing_found
 from sce_video.shard.sources.tree import Tree, walk
 from sce_video.shardset.reasons import MISSING, REPLACED, TWICE
 
@@ -210,39 +208,6 @@ def _classes(
             raise UsageError(f"{only}: the data set has no class '{name}'")
         chosen.add(meant)
     return known, chosen
-
-
-class ClassNames:
-    """Class names, found by their letters and digits."""
-
-    def __init__(self, names: Collection[str]) -> None:
-        self.names = frozenset(names)
-        self._same: dict[str, list[str]] = {}
-        for name in sorted(names):
-            self._same.setdefault(_letters(name), []).append(name)
-
-    def find(self, name: str, where: str | Path) -> str | None:
-        """The class that ``name`` means; ``where`` it stands is for messages.
-
-        Raises:
-            UsageError: several may be meant.
-        """
-        same = self._same.get(_letters(name), [])
-        if name in same:
-            return name
-        if len(same) > 1:
-            raise UsageError(f"{where}: '{name}' may be {' or '.join(map(repr, same))}; rename it")
-        return same[0] if same else None
-
-    def alike(self) -> list[str]:
-        """Names that only differ in other characters than letters and digits, if there are any."""
-        return next((same for same in self._same.values() if len(same) > 1), [])
-
-
-def _letters(name: str) -> str:
-    """What two spellings of a class have in common; a name without letters and digits is itself."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(character for character in plain if character.isalnum()) or name
 
 
 def _match(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import listed_videos, nothing_found, read_lines
+from sce_video.shard.sources.listing import listed_videos, read_lines
+from sce_video.shard.sources.scans import nothing_found
 from sce_video.shard.sources.tree import Tree, walk
 
 EXPECTED = "UCF-101/CLASS/*.avi and ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt"
