@@ -79,8 +79,9 @@ class Record:
 
     @property
     def suffix(self) -> str:
-        """Last extension in lower case, with its dot."""
-        return "." + self.name.rpartition(".")[2].lower()
+        """Last extension in lower case, with its dot; nothing where there is none."""
+        _, dot, extension = self.name.rpartition(".")
+        return dot + extension.lower() if dot else ""
 
     @property
     def media(self) -> Media | None:

@@ -87,7 +87,7 @@ def _notes(found: Mapping[str, Sequence[str]], media: Media, cure: str) -> Itera
     cures = {
         reasons.ELSEWHERE: cure,
         reasons.BESIDE[media]: APART,
-        reasons.NOT_READ[media]: f"{READ[media]} are",
+        reasons.NOT_READ[media]: f"{READ[media]} are read",
         reasons.SAME_STEM: "keep one of each",
     }
     for reason, way in cures.items():

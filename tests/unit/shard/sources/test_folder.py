@@ -140,12 +140,13 @@ def test_frames_beside_their_videos_are_not_clear(tmp_path: Path) -> None:
 
 
 def test_containers_that_are_not_read_are_named(tmp_path: Path) -> None:
-    put(tmp_path, "a/1.mp4", "a/2.ts", "b/3.WMV", "b/4.gif", "b/5.vob", "all.tar.gz")
+    put(tmp_path, "a/1.mp4", "a/2.ts", "b/3.WMV", "b/4.gif", "b/5.vob", "all.tar.gz", "b/mp4")
     found = scan("folder", tmp_path)
     assert labels(found) == {"a/1.mp4": "a", "b/5.vob": "b"}
     assert left_out(found, "container not read: convert to mp4") == ("a/2.ts", "b/3.WMV", "b/4.gif")
     assert left_out(found, "archive not read") == ("all.tar.gz",)
-    assert "MP4, MOV, Matroska, WebM, AVI and MPEG are" in found.notes[0]
+    assert left_out(found, "not a video") == ("b/mp4",)
+    assert "MP4, MOV, Matroska, WebM, AVI and MPEG are read" in found.notes[0]
 
 
 def test_folder_leaves_nothing_out_in_silence(tmp_path: Path) -> None:
