@@ -101,13 +101,15 @@ def _raw(root: Path) -> None:
 
 
 def _own(root: Path) -> None:
-    """``my_videos/CLASS/*``, a list of them, tars of others, a query, a list of classes."""
+    """``my_videos/CLASS/*``, lists of them, tars of others, a query, a list of classes."""
     with (root / "list.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["path", "label"])
         for seed, (label, number) in enumerate(product(CLASSES, range(EACH))):
             _video(root / f"my_videos/{label}/{number}.mp4", seed)
             table.writerow([f"{label}/{number}.mp4", label])
+    for number, name in enumerate(("train.csv", "val.csv")):
+        put_text(root, name, [f"{CLASSES[0]}/{number}.mp4 0", f"{CLASSES[1]}/{number}.mp4 1"])
     video = (root / "my_videos/Archery/0.mp4").read_bytes()
     (root / "my_video.mp4").write_bytes(video)
     put_text(root, "mini_kinetics_200.txt", [CLASSES[0]])

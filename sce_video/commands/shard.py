@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -52,7 +53,14 @@ def _parser(prog: str) -> Parser:
     parser.add_argument(
         "--split", nargs="+", default=[], help="splits to take (default: all present)"
     )
-    parser.add_argument("--csv", type=Path, help="folder: a list path,label[,split]")
+    parser.add_argument("--csv", type=Path, help="folder: a list path,label[,split] with a header")
+    parser.add_argument(
+        "--list",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="folder: a list of lines 'path label', label a number; of splits: train=FILE val=FILE",
+    )
     parser.add_argument("--unlabelled", action="store_true", help="folder: any files, no labels")
     parser.add_argument("--classes", type=Path, help="kinetics: the only classes, one name a line")
     parser.add_argument(
@@ -147,15 +155,25 @@ def _encoding(args: Namespace) -> Encoding | None:
 def _convert(args: Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
-    options = Options(tuple(args.split), args.csv, args.unlabelled, args.classes)
+    folder = args.out or Path("shards") / args.dataset
+    options = Options(
+        splits=tuple(args.split),
+        csv=args.csv,
+        lists=tuple(args.list),
+        unlabelled=args.unlabelled,
+        classes=args.classes,
+        out=folder,
+    )
     from sce_video.shard import show
     from sce_video.shard.plan import Settings, make_plan
     from sce_video.shard.run import Signals, run
 
     settings = Settings(args.dataset, limit=args.limit, encoding=_encoding(args))
     with Signals():
-        plan = make_plan(source.scan(args.dataset, root, options), settings)
-    folder = args.out or Path("shards") / args.dataset
+        scan = source.scan(args.dataset, root, options)
+        plan = make_plan(scan, settings)
+    for note in scan.notes:
+        print(f"{root}: {note}", file=sys.stderr)
     if args.dry_run:
         show.print_plan(plan, folder)
         return EXIT_OK

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sce_video.errors import UsageError
 from sce_video.files import PARTIAL, flush, write_whole
 from sce_video.shard.plan import ConversionPlan, changes
+from sce_video.shard.sources.tree import PLAN_NAME
 from sce_video.shardset.index import INDEX_NAME, open_shards
 from sce_video.shardset.manifest import (
     CLASSES_NAME,
@@ -26,8 +27,6 @@ from sce_video.shardset.manifest import (
     read_rejects,
 )
 
-PLAN_NAME = ".plan.json"
-"""The parts of the plan's digest: kept, so that a rerun can say what changed."""
 JOURNAL_NAME = ".journal.jsonl"
 """One line a finished shard; gone when the manifest is there."""
 

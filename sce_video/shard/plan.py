@@ -22,6 +22,7 @@ from pathlib import Path
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Record, Scan, file_stem
 from sce_video.shardset.manifest import FORMAT_VERSION
+from sce_video.shardset.reasons import OF_LISTS
 from sce_video.video.encode import Encoding
 from sce_video.video.facts import Limits
 
@@ -58,7 +59,7 @@ class ConversionPlan:
     columns: tuple[str, ...]
     shards: tuple[tuple[Record, ...], ...]
     rejects: tuple[tuple[str, str], ...]
-    """(path, reason) known from the scan alone: missing, unlisted and so on."""
+    """(path, reason) known from the scan alone: missing, in no list and so on."""
     parts: Mapping[str, str]
     """Named digests (and settings in clear) that tell what changed between two plans."""
 
@@ -181,7 +182,9 @@ def _parts(scan: Scan, settings: Settings, records: Sequence[Record], size: int)
             for column in scan.columns
         ),
         "classes": _digest(scan.classes),
-        "files left out": _digest(f"{reason}\t{path}" for path, reason in scan.rejects),
+        "files left out": _digest(
+            f"{reason}\t{path}" for path, reason in scan.rejects if reason in OF_LISTS
+        ),
         **order,
     }
 

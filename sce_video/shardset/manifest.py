@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sce_video.errors import UsageError, VerificationError
 from sce_video.files import write_whole
+from sce_video.shardset.reasons import ASIDE
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -70,7 +71,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def listed(rejected: Mapping[str, int]) -> dict[str, int]:
     """Of :attr:`Manifest.rejected` the reasons that take samples from the data set's lists."""
-    return {why: n for why, n in rejected.items() if why not in ("unlisted", "replaced")}
+    return {why: n for why, n in rejected.items() if why not in ASIDE}
 
 
 def read_manifest(data: bytes, name: str | Path) -> Manifest:

@@ -6,6 +6,7 @@ A new data set is one module here, one line in :data:`SOURCES`, and one test fil
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +18,25 @@ from sce_video.errors import UsageError
 Media = Literal["video", "image"]
 SUFFIXES: Mapping[Media, frozenset[str]] = {
     "video": frozenset(
-        {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"}
-        | {".wmv", ".flv", ".ts", ".3gp", ".ogv"}
+        {".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".avi"}
+        | {".divx", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob"}
     ),
     "image": frozenset({".jpeg", ".jpg", ".png"}),
 }
 """What counts as a media file; the container itself is judged by its content later."""
+NOT_READ: Mapping[Media, frozenset[str]] = {
+    "video": frozenset(
+        {".ts", ".mts", ".m2ts", ".mod", ".tod", ".wmv", ".asf", ".flv", ".ogv", ".ogg", ".ogm"}
+        | {".rm", ".rmvb", ".mxf", ".dv", ".y4m", ".yuv", ".mjpeg", ".h264", ".264", ".h265"}
+        | {".265", ".hevc", ".ivf", ".swf", ".gif"}
+    ),
+    "image": frozenset(
+        {".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl"}
+        | {".ppm", ".pgm", ".svg"}
+    ),
+}
+"""Files that hold the same and are not read; what to do is in :mod:`sce_video.shardset.reasons`."""
+ARCHIVES = frozenset({".tar", ".gz", ".tgz", ".zip", ".rar", ".7z", ".bz2", ".xz", ".zst", ".lzma"})
 ZIPPED = frozenset({".gz", ".tgz"})
 """Last suffix of archives that can be read from their start only."""
 
@@ -39,7 +53,7 @@ class Record:
 
     path: str  # relative POSIX path below the root: the identity of the sample
     source: Path  # the file to read, or the archive it lies in; appears in no output
-    size: int  # bytes; -1 = a link to nowhere, a pipe or the like
+    size: int  # bytes; -1 = a member of an archive that holds none, such as a link
     label: int = -1  # index into the classes; -1 = none
     splits: Mapping[str, str] = field(default_factory=dict)
     """Split column -> value; a column may be absent (the sample is in none of its values)."""
@@ -65,14 +79,23 @@ class Record:
 
     @property
     def suffix(self) -> str:
-        """Last extension in lower case, with its dot."""
-        return "." + self.name.rpartition(".")[2].lower()
+        """Last extension in lower case, with its dot; nothing where there is none."""
+        _, dot, extension = self.name.rpartition(".")
+        return dot + extension.lower() if dot else ""
 
     @property
     def media(self) -> Media | None:
-        """What it is by its name; None = no media file."""
-        kinds = (media for media, suffixes in SUFFIXES.items() if self.suffix in suffixes)
-        return next(kinds, None) if self.size >= 0 else None
+        """What it is by its name, of what can be read; None = no such file."""
+        return _kind(self.suffix, SUFFIXES) if self.size >= 0 else None
+
+    @property
+    def kind(self) -> Media | None:
+        """What it is by its name, also of what is not read; None = neither. A GIF is a video."""
+        return _kind(self.suffix, SUFFIXES) or _kind(self.suffix, NOT_READ)
+
+
+def _kind(suffix: str, suffixes: Mapping[Media, frozenset[str]]) -> Media | None:
+    return next((media for media, known in suffixes.items() if suffix in known), None)
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,9 @@ class Scan:
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()  # split columns, in the order of the index
     rejects: tuple[tuple[str, str], ...] = ()
-    """(path, reason) of what is left out; of what is listed twice, the first listing holds."""
+    """(path, reason) of what is left out."""
+    notes: tuple[str, ...] = ()
+    """Lines for people: how the folder was understood, and the way out for what is left out."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +118,21 @@ class Options:
 
     splits: tuple[str, ...] = ()  # values of column ``split`` to take; empty = all that are present
     csv: Path | None = None
+    lists: tuple[str, ...] = ()  # ``FILE``, or ``SPLIT=FILE`` of each
     unlabelled: bool = False
     classes: Path | None = None  # list of the only classes to take
+    out: Path | None = None  # folder of the shard set: no input, should it lie below the root
 
     def given(self) -> set[str]:
         """Names of the command line flags that were used."""
-        flags = {"--split": bool(self.splits), "--csv": self.csv, "--classes": self.classes}
-        return {flag for flag, value in {**flags, "--unlabelled": self.unlabelled}.items() if value}
+        flags = {
+            "--split": self.splits,
+            "--csv": self.csv,
+            "--list": self.lists,
+            "--unlabelled": self.unlabelled,
+            "--classes": self.classes,
+        }
+        return {flag for flag, value in flags.items() if value}
 
 
 @dataclass(frozen=True)
@@ -124,7 +157,8 @@ class Source:
         try:
             return scan(name, root, options)
         except OSError as error:
-            raise UsageError(f"{error.filename or root}: {error.strerror}") from error
+            cure = "; make it readable, or move it away" if error.errno == errno.EACCES else ""
+            raise UsageError(f"{error.filename or root}: {error.strerror}{cure}") from error
 
 
 _SPLIT = frozenset({"--split"})
@@ -139,13 +173,15 @@ SOURCES: Mapping[str, Source] = {
     "kinetics200": Source("kinetics", "the classes of Kinetics-400 in --classes", _CLASSES),
     "ucf101": Source("ucf101", "UCF101 with its three splits"),
     "hmdb51": Source("hmdb51", "HMDB51 with its three splits"),
-    "imagenet": Source("imagenet", "ImageNet: {train,val}/WNID/*.JPEG, or its tars", _SPLIT),
+    "imagenet": Source(
+        "imagenet", "ImageNet: {train,val}/WNID/*.JPEG, its tars, or Kaggle's", _SPLIT
+    ),
     "demo": Source("demo", "videos it makes itself where --root is absent", _SPLIT),
     "webdataset": Source("tars", "WebDataset tars made by others: checked, indexed, re-sharded"),
     "folder": Source(
         "folder",
-        "your own: ROOT/CLASS/*, or --csv path,label[,split], or --unlabelled",
-        frozenset({"--split", "--csv", "--unlabelled"}),
+        "your own: [SPLIT/]CLASS/*, or --csv, or --list, or --unlabelled",
+        frozenset({"--split", "--csv", "--list", "--unlabelled"}),
     ),
 }
 

@@ -16,7 +16,7 @@ from sce_video.errors import UsageError
 from sce_video.progress import Progress
 from sce_video.shard.pool import Pool
 from sce_video.shard.sources import ZIPPED, Record
-from sce_video.shard.sources.listing import utf8
+from sce_video.shard.sources.tree import utf8
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
@@ -73,9 +73,15 @@ def members(
                 raise tarfile.ReadError("a tar in it is cut")
             parts = [part for part in info.name.split("/") if part not in ("", ".")]
             hidden = any(part.startswith(".") for part in parts)  # as in a folder; and ".."
-            if info.isreg() and not info.issparse() and not hidden:
+            if not info.isdir() and not hidden:
                 path = utf8("/".join([folder, *parts]))
-                yield Record(path, archive, info.size, offset=info.offset_data)
+                size = info.size if info.isreg() and not info.issparse() else -1
+                yield Record(path, archive, size, offset=info.offset_data)
+
+
+def is_archive(file: Record) -> bool:
+    """Whether it is one that can be read, by its name."""
+    return file.name.lower().endswith(SUFFIXES)
 
 
 def unpacked(files: Iterable[Record]) -> list[Record]:
@@ -87,7 +93,7 @@ def unpacked(files: Iterable[Record]) -> list[Record]:
         UsageError: an archive is damaged or cut.
     """
     known = list(files)
-    archives = {file.path: file for file in known if file.name.lower().endswith(SUFFIXES)}
+    archives = {file.path: file for file in known if is_archive(file)}
     plain = {file.path: file for file in known if file.path not in archives}
     return list(({file.path: file for file in _list_all([*archives.values()])} | plain).values())
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from sce_video.files import PARTIAL
 from sce_video.shard.sources import Options, Scan
 from sce_video.shard.sources.listing import check_splits, class_folders, split_classes
+from sce_video.shard.sources.tree import walk
 from sce_video.video.encode import STEADY
 
 Floats = NDArray[np.float32]
@@ -232,5 +233,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
         render_set(partial, seed=0, train_per_class=TRAIN_PER_CLASS, test_per_class=TEST_PER_CLASS)
         partial.rename(root)
     check_splits(name, options.splits, SPLITS)
-    splits = {split: class_folders(root / split, root) for split in SPLITS}
-    return split_classes(root, "video", splits, options.splits, "{split}/CLASS/*.mp4")
+    without = [split for split in SPLITS if options.splits and split not in options.splits]
+    tree = walk(root, options, without=without)
+    splits = {split: class_folders(tree, split) for split in SPLITS}
+    return split_classes(tree, "video", splits, options.splits, "{split}/CLASS/*.mp4")

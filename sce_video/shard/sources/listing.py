@@ -1,85 +1,21 @@
-"""Helpers the sources share: listing folders, reading lists, putting a scan together."""
+"""Helpers the sources share: reading lists, numbering classes, class folders, listed videos."""
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Media, Record, Scan
+from sce_video.shard.sources.scans import APART, Placed, make_scan, nothing_found
+from sce_video.shard.sources.tree import Tree, folders, utf8
+from sce_video.shardset import reasons
 
 Value = TypeVar("Value")
-TWICE = "listed twice with different labels or splits"
-"""Why a path is left out of which the first listing holds."""
-Placed = tuple[Record, str | None, Mapping[str, str]]
-"""A file, the name of its class ("" = none; None = it is in no list or class folder), its splits.
-"""
-Groups = Mapping[str, Iterable[Record]]
-"""Class name -> files, perhaps listed on use only; ``""`` = in no class."""
-
-
-def make_scan(
-    media: Media,
-    files: Iterable[Placed],
-    labels: Mapping[str, int],
-    columns: Iterable[str] = (),
-    left_out: Mapping[str, Iterable[str]] | None = None,
-) -> Scan:
-    """The scan of ``files``: what is no ``media`` or has no place in the data set is unlisted.
-
-    Args:
-        media: what counts as a sample.
-        files: of several with one path the last counts.
-        labels: class name -> label, in their order; a class that is not there has the label -1.
-        columns: split columns.
-        left_out: reason -> paths, in any order.
-    """
-    records: dict[str, Record] = {}
-    unlisted: list[str] = []  # in no list, or no media file
-    for file, name, splits in files:
-        if file.media == media and name is not None:
-            records[file.path] = replace(file, label=labels.get(name, -1), splits=splits)
-        else:
-            unlisted.append(file.path)
-    reasons = {"missing": (), "unlisted": unlisted, **(left_out or {})}
-    return Scan(
-        media,
-        tuple(records[path] for path in sorted(records)),
-        tuple(labels),
-        tuple(columns),
-        tuple((path, reason) for reason, paths in reasons.items() for path in sorted(paths)),
-    )
-
-
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries of a folder by name; hidden ones (``.DS_Store``, ``._x``) are not data."""
-    with os.scandir(folder) as found:
-        return sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
-
-
-def folders(folder: Path) -> list[Path]:
-    """Folders directly below ``folder``, by name."""
-    return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
-
-
-def files(folder: Path, root: Path, *, deep: bool = False) -> Iterator[Record]:
-    """Files in ``folder``, by name; with ``deep`` those of its sub-folders too."""
-    for entry in entries(folder):
-        if entry.is_dir():
-            if deep and not entry.is_symlink():  # a link may lead back up
-                yield from files(Path(entry.path), root, deep=True)
-        else:
-            source, size = Path(entry.path), entry.stat().st_size if entry.is_file() else -1
-            yield Record(utf8(source.relative_to(root).as_posix()), source, size)
-
-
-def utf8(name: str) -> str:
-    """``name`` as valid UTF-8: foreign bytes become ``\\xNN``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+Groups = Mapping[str | None, Iterable[Record]]
+"""Class name -> files, perhaps listed on use only; ``""`` = without a class, None = elsewhere."""
 
 
 def read_lines(path: Path) -> list[str]:
@@ -139,17 +75,17 @@ def check_splits(name: str, wanted: Sequence[str], splits: Iterable[str]) -> Non
 
 
 def listed_videos(
-    root: Path,
-    places: Sequence[Path],
+    tree: Tree,
+    place: str,
     lists: Mapping[str, Iterable[tuple[str, str]]],
     labels: Mapping[str, int],
     expected: str,
 ) -> Scan:
-    """Scan of videos in ``CLASS`` folders that lists name.
+    """Scan of videos in ``CLASS`` folders that lists name; their suffix may be another one.
 
     Args:
-        root: folder of the data set.
-        places: the folder of the class folders, and these.
+        tree: what lies below the root.
+        place: path of the folder of the class folders, with its ``/``; ``""`` is the root.
         lists: split column -> (path, value) of each line; of several values the first holds, and
             ``""`` is none.
         labels: class name -> label, in the order of the labels; a class of every listed path.
@@ -158,55 +94,83 @@ def listed_videos(
     Raises:
         UsageError: there are no videos in class folders, or no lists.
     """
-    videos = [file for place in places for file in files(place, root)]
-    inside = (file for file in videos if file.source.parent != places[0])
+    inside = [f for f in tree.below(place) if f.media and "/" in f.path.removeprefix(place)]
     if not lists or all(file.media != "video" for file in inside):
-        raise UsageError(f"{root}: {expected}")
+        raise nothing_found(tree, tree.files, expected)
     splits: dict[str, dict[str, str]] = {}
     conflicting: list[str] = []
     for column, lines in lists.items():
         values, twice = first_values(lines)
-        conflicting += twice
+        conflicting += [path for path in twice if path not in conflicting]
         for path, value in values.items():
             splits.setdefault(path, {}).update({column: value} if value else {})
-    found = [
-        (file, file.path.split("/")[-2] if file.path in splits else None, splits.get(file.path, {}))
-        for file in videos
-    ]
-    missing = splits.keys() - {file.path for file, *_ in found if file.media == "video"}
-    return make_scan("video", found, labels, lists, {"missing": missing, TWICE: conflicting})
+    stems: dict[tuple[str, str], list[Record]] = {}  # class folder and stem -> files
+    for file in inside:
+        if file.media == "video":
+            stems.setdefault(_class_and_stem(file.path, place), []).append(file)
+    found: list[Placed] = []
+    missing, spare = [], []
+    for path, own in splits.items():
+        same = stems.get(_class_and_stem(path, place), [])
+        same.sort(key=lambda file: (file.path != path, file.path.count("/"), file.path))
+        if same:
+            found.append((same[0], path.removeprefix(place).partition("/")[0], own))
+            spare += [file.path for file in same[1:] if file.path not in splits]
+        else:
+            missing.append(path)
+    left_out = {reasons.MISSING: missing, reasons.SAME_STEM: spare, reasons.TWICE: conflicting}
+    return make_scan(tree, "video", found, labels, lists, left_out)
 
 
-def class_folders(folder: Path, root: Path) -> Groups:
-    """The files in ``folder`` by class folder; those in none under ``""``."""
-    if not folder.is_dir():
-        return {}
-    classes = {utf8(path.name): files(path, root, deep=True) for path in folders(folder)}
-    return {"": files(folder, root), **classes}
+def _class_and_stem(path: str, place: str) -> tuple[str, str]:
+    inner = path.removeprefix(place)
+    name = inner.rpartition("/")[2]
+    return inner.partition("/")[0], name.rpartition(".")[0] or name
+
+
+def class_folders(tree: Tree, place: str) -> dict[str | None, list[Record]]:
+    """The files in a folder by class folder, at any depth; those in none under None.
+
+    Args:
+        tree: what lies below the root.
+        place: path of the folder; it need not be there, nor be in ``tree``.
+    """
+    names = [utf8(path.name) for path in folders(tree.root / place)]
+    groups: dict[str | None, list[Record]] = {None: [], **{name: [] for name in names}}
+    for file in tree.below(f"{place}/"):
+        name, _, inner = file.path.removeprefix(f"{place}/").partition("/")
+        groups.setdefault(name if inner else None, []).append(file)
+    return groups
 
 
 def split_classes(
-    root: Path, media: Media, splits: Mapping[str, Groups], wanted: Sequence[str], expected: str
+    tree: Tree,
+    media: Media,
+    splits: Mapping[str, Groups],
+    wanted: Sequence[str],
+    expected: str,
+    cure: str = APART,
 ) -> Scan:
     """Scan of splits that are sorted by class; labels number the classes of all ``splits``.
 
     Args:
-        root: folder of the data set.
+        tree: what lies below the root.
         media: what counts as a sample.
         splits: value of column ``split`` -> its files by class.
         wanted: splits to take; empty = all that are present.
         expected: layout to name in the error, with ``{split}``.
+        cure: as in :func:`make_scan`.
 
     Raises:
         UsageError: a wanted split has no files in classes, or none has.
     """
     found: list[Placed] = []
-    present = [split for split, groups in splits.items() if any(groups)]
+    present = [split for split, groups in splits.items() if groups.keys() - {None}]
     for split in wanted or present or list(splits)[:1]:
         groups, column = splits[split].items(), {"split": split}
-        own = [(file, name or None, column) for name, group in groups for file in group]
-        if not any(name and file.media == media for file, name, _ in own):
-            raise UsageError(f"{root}: expected {expected.format(split=split)}")
+        own = [(file, name, column) for name, group in groups for file in group]
+        if not any(name is not None and file.media == media for file, name, _ in own):
+            raise nothing_found(tree, tree.files, expected.format(split=split))
         found += own
     labels = number_names(name for groups in splits.values() for name in groups if name)
-    return make_scan(media, found, labels, ["split"])
+    return make_scan(tree, media, found, labels, ["split"], cure=cure)

@@ -1,7 +1,8 @@
 """WebDataset tars made by others: ``ROOT/*.tar`` with ``KEY.mp4`` (or another video or image).
 
 The class is ``KEY.cls`` (a number or a name), or ``class`` or ``label`` in ``KEY.json``; other
-members, such as captions, are left. Where there are videos, pictures beside them are left, too.
+members, such as captions, are passed over. Where there are videos, pictures beside them are left
+out.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Options, Record, Scan
+from sce_video.shard.sources import Media, Options, Record, Scan
 from sce_video.shard.sources.archive import members, reading
-from sce_video.shard.sources.folder import media_of
-from sce_video.shard.sources.listing import files, make_scan
+from sce_video.shard.sources.scans import make_scan, nothing_found
+from sce_video.shard.sources.tree import walk
 from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, number_classes, stated_classes
 
 
@@ -21,17 +22,20 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     """List the tars below ``root``.
 
     Raises:
-        UsageError: no tars, a damaged one, no media or both kinds in them, or an unreadable label.
+        UsageError: no tars, a damaged one, no media in them, or an unreadable label.
     """
-    tars = [file for file in files(root, root, deep=True) if file.suffix == ".tar"]
+    tree = walk(root, options, sets=True)
+    tars = [file for file in tree.files if file.suffix == ".tar"]
     if not tars:
-        raise UsageError(f"{root}: expected WebDataset shards *.tar")
+        raise nothing_found(tree, tree.files, "WebDataset shards *.tar")
     found = [(file, label) for tar in tars for file, label in _labelled(tar)]
-    videos = [file for file, _ in found if file.media == "video"]
-    some = videos or [file for file, _ in found]
-    media = media_of(root, some, "videos or images in its tars")
+    kinds = {file.media for file, _ in found}
+    if kinds <= {None}:
+        raise nothing_found(tree, (f for f, _ in found), "videos or images in its tars")
+    tree.used |= {tar.path for tar in tars}
     labels = number_classes(label for _, label in found if label)
-    return make_scan(media, ((f, label, {}) for f, label in found if f.media == media), labels)
+    media: Media = "video" if "video" in kinds else "image"
+    return make_scan(tree, media, ((file, label, {}) for file, label in found), labels)
 
 
 def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
@@ -54,4 +58,4 @@ def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
             except LabelError as error:
                 what = f"{tar.source}: {key}: its label is not readable ({error})"
                 raise UsageError(what) from error
-            yield from ((file, label) for file in sample.values() if file.media)
+            yield from ((file, label) for file in sample.values() if file.kind)

@@ -1,4 +1,7 @@
-"""UCF101: ``UCF-101/CLASS/*.avi`` and ``ucfTrainTestlist/``; columns split1..3, train or test."""
+"""UCF101: ``UCF-101/CLASS/*.avi`` and ``ucfTrainTestlist/``; columns split1..3, train or test.
+
+Transcoded videos (another suffix) are those that the lists mean.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Scan
-from sce_video.shard.sources.listing import folders, listed_videos, read_lines
+from sce_video.shard.sources.listing import listed_videos, read_lines
+from sce_video.shard.sources.scans import nothing_found
+from sce_video.shard.sources.tree import Tree, walk
 
-EXPECTED = "expected UCF-101/CLASS/*.avi and ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt"
+EXPECTED = "UCF-101/CLASS/*.avi and ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt"
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:
@@ -17,15 +22,16 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     Raises:
         UsageError: the videos or the lists are not there.
     """
-    videos, lists = root / "UCF-101", root / "ucfTrainTestlist"
-    if not videos.is_dir() or not (lists / "classInd.txt").is_file():
-        raise UsageError(f"{root}: {EXPECTED}")
-    labels = _read_classes(lists / "classInd.txt")
-    splits = _read_splits(lists)
+    lists = root / "ucfTrainTestlist"
+    tree = walk(root, options)
+    if not (lists / "classInd.txt").is_file():
+        raise nothing_found(tree, tree.files, EXPECTED)
+    labels = _read_classes(tree.use(lists / "classInd.txt"))
+    splits = _read_splits(tree, lists)
     listed = (path for lines in splits.values() for path, _ in lines)
     if unknown := sorted({path.split("/")[-2] for path in listed} - labels.keys()):
         raise UsageError(f"{lists / 'classInd.txt'}: no class '{unknown[0]}'")
-    return listed_videos(root, [videos, *folders(videos)], splits, labels, EXPECTED)
+    return listed_videos(tree, "UCF-101/", splits, labels, EXPECTED)
 
 
 def _read_classes(path: Path) -> dict[str, int]:
@@ -40,7 +46,7 @@ def _read_classes(path: Path) -> dict[str, int]:
     return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 
-def _read_splits(lists: Path) -> dict[str, list[tuple[str, str]]]:
+def _read_splits(tree: Tree, lists: Path) -> dict[str, list[tuple[str, str]]]:
     """Column -> (path, value) of each line in its two lists."""
     splits = {}
     for number in (1, 2, 3):
@@ -49,6 +55,6 @@ def _read_splits(lists: Path) -> dict[str, list[tuple[str, str]]]:
             splits[f"split{number}"] = [
                 (f"UCF-101/{line.split()[0]}", value)  # a train line ends in its class number
                 for value, path in paths.items()
-                for line in read_lines(path)
+                for line in read_lines(tree.use(path))
             ]
     return splits

@@ -12,8 +12,8 @@ from pathlib import Path
 from sce_video.shard.convert import ConversionState, convert
 from sce_video.shard.plan import ConversionPlan, Settings, make_plan
 from sce_video.shard.sources import Options, Scan, find_source
-from sce_video.shard.sources.listing import TWICE
 from sce_video.shardset.manifest import Manifest
+from sce_video.shardset.reasons import ELSEWHERE, TWICE
 
 
 def scan(name: str, root: Path, **options: object) -> Scan:
@@ -28,7 +28,7 @@ def labels(found: Scan) -> dict[str, str]:
 
 def left_out(found: Scan, reason: str) -> tuple[str, ...]:
     """Paths that a scan leaves out for a reason; ``conflicting`` = listed twice."""
-    reason = {"conflicting": TWICE}.get(reason, reason)
+    reason = {"conflicting": TWICE, "elsewhere": ELSEWHERE}.get(reason, reason)
     return tuple(path for path, why in found.rejects if why == reason)
 
 

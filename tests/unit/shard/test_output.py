@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sce_video.errors import UsageError
+from sce_video.shard.__main__ import main
 from sce_video.shard.convert import ConversionState, convert
 from sce_video.shardset.index import open_shards
 from tests.unit.shard.layouts import content, plan_of, put, run
@@ -82,3 +83,28 @@ def test_what_a_finished_set_lost_is_made_again(
     assert content(folder) == content(reference)
     if "rejects.csv" not in lost:  # without it, nobody knows what the short shard left out
         assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+
+
+def test_an_output_folder_below_the_root_is_no_input(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(root, raw)
+    command = ["folder", "--root", str(raw), "--max-rejects", "0.1", "--out", str(raw / "a/out")]
+    assert main(command) == 0
+    first = content(raw / "a/out")
+    assert "nothing to do" not in capsys.readouterr().out
+    assert main(command) == 0
+    assert "made from this very input: nothing to do" in capsys.readouterr().out
+    assert content(raw / "a/out") == first
+    (raw / "a/out/toy.mp4").write_bytes(b"no input")
+    (raw / "a/out/folder-000000.tar").unlink()
+    assert main(command) == 0  # not complete: one shard is made again
+    made = content(raw / "a/out")
+    assert made.pop("toy.mp4") == b"no input"
+    assert made == first
+    again = [*command[:-1], str(raw / "b"), "--unlabelled"]
+    assert main(again) == 0
+    assert "a/out,shard set\n" in (raw / "b/rejects.csv").read_text()
+    assert main(command) == 0
+    assert "nothing to do" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sce_video.errors import UsageError
 from sce_video.shard.plan import Settings, changes, make_keys, make_plan
 from sce_video.shard.sources import Record, Scan
+from sce_video.shardset.reasons import ELSEWHERE, OF_LISTS
 from sce_video.video.facts import Limits
 
 SETTINGS = Settings("set", samples_per_shard=100)
@@ -159,3 +160,15 @@ def test_plain_tars_change_no_plan() -> None:
     plans = [make_plan(found, Settings("s")) for found in (tars, files)]
     assert plans[0].digest == plans[1].digest
     assert "order of archives" not in plans[0].parts
+
+
+def test_what_lies_beside_a_data_set_changes_no_plan() -> None:
+    found = some_scan(10)
+    beside = [("x.mp4", ELSEWHERE), ("y.txt", "not a video"), ("shards", "shard set")]
+    more = replace(found, rejects=(*found.rejects, *beside))
+    assert make_plan(more, SETTINGS).digest == make_plan(found, SETTINGS).digest
+    assert make_plan(more, SETTINGS).rejects == tuple(sorted(more.rejects))
+    for reason in OF_LISTS:
+        listed = replace(found, rejects=(*found.rejects, ("c0/z.mp4", reason)))
+        changed = changes(make_plan(found, SETTINGS).parts, make_plan(listed, SETTINGS).parts)
+        assert changed == "files left out"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
 from sce_video.shardset.index import ShardIndex, open_shards
+from sce_video.shardset.reasons import ELSEWHERE
 from sce_video.video.examine import examine_video
 
 
@@ -39,11 +43,11 @@ def test_ucf101(real_data: Path, tmp_path: Path) -> None:
 def test_hmdb51(real_data: Path, tmp_path: Path) -> None:
     shards = shard("hmdb51", real_data / "hmdb51", tmp_path / "s")
     assert len(shards.manifest.classes) == 51
-    assert (len(shards), shards.manifest.rejected) == (6, {"missing": 6760, "unlisted": 1})
+    assert (len(shards), shards.manifest.rejected) == (6, {"missing": 6760, ELSEWHERE: 1})
     assert "golf/Golf_Tips_-_Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi" in (
         shards.strings("path")
     )
-    assert "cartwheel/cartwheel.avi,unlisted\n" in (tmp_path / "s/rejects.csv").read_text()
+    assert f"cartwheel/cartwheel.avi,{ELSEWHERE}\n" in (tmp_path / "s/rejects.csv").read_text()
 
 
 def test_kinetics400(real_data: Path, tmp_path: Path) -> None:
@@ -54,6 +58,47 @@ def test_kinetics400(real_data: Path, tmp_path: Path) -> None:
     assert manifest.rejected == {"missing": 19_906 - 8}
     assert manifest.splits == {"split": {"val": 2}}
     assert all(abs(seconds - 10) < 0.1 for seconds in shards.numbers("duration"))
+
+
+def test_kinetics_as_torchvision_leaves_it(real_data: Path, tmp_path: Path) -> None:
+    """All 400 class folders, by the rule of ``torchvision.datasets.Kinetics``; the clips linked."""
+    lists = real_data / "kinetics400/annotations"
+    names = (lists / "label_map_k400.txt").read_text().splitlines()
+    shutil.copytree(lists, tmp_path / "annotations")
+    folders = {n: re.sub("['()]", "", n.replace(" ", "_")) for n in names}
+    for number, folder in enumerate(folders.values()):
+        (tmp_path / "train" / folder).mkdir(parents=True)
+        (tmp_path / "train" / folder / f"{number}.mp4").write_bytes(b"")
+    with (lists / "val.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            start, end = int(row["time_start"]), int(row["time_end"])
+            clip = real_data / f"kinetics400/val/{row['youtube_id']}_{start:06}_{end:06}.mp4"
+            if clip.exists():
+                place = tmp_path / "val" / folders[row["label"]]
+                place.mkdir(parents=True, exist_ok=True)
+                (place / clip.name).symlink_to(clip)
+    found = find_source("kinetics400").scan("kinetics400", tmp_path, Options())
+    by_list = find_source("kinetics400").scan("kinetics400", real_data / "kinetics400", Options())
+    assert found.classes == by_list.classes == tuple(names)
+    train = {r.stem: r.label for r in found.records if r.splits["split"] == "train"}
+    assert train == {str(number): number for number in range(400)}
+    val = {r.stem: r.label for r in found.records if r.splits["split"] == "val"}
+    assert val == {r.stem: r.label for r in by_list.records}
+
+
+def test_transcoded_ucf101(real_data: Path, tmp_path: Path) -> None:
+    """The same videos under another suffix have the same labels and splits."""
+    (tmp_path / "ucfTrainTestlist").symlink_to(real_data / "ucf101/ucfTrainTestlist")
+    for path in (real_data / "ucf101/UCF-101").glob("*/*.avi"):
+        place = tmp_path / "UCF-101" / path.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{path.stem}.mp4").symlink_to(path)
+    scans = [
+        find_source("ucf101").scan("ucf101", r, Options()) for r in (real_data / "ucf101", tmp_path)
+    ]
+    own, other = ({r.stem: (r.label, r.splits) for r in found.records} for found in scans)
+    assert own == other
+    assert scans[0].rejects == scans[1].rejects
 
 
 def test_images(real_data: Path, tmp_path: Path) -> None:

@@ -30,5 +30,21 @@ def test_hmdb51(tmp_path: Path) -> None:
         "catch/un.avi": {},
     }
     assert left_out(found, "missing") == ("brush_hair/a.avi", "catch/gone.avi")
-    assert left_out(found, "unlisted") == ("catch/stray.avi",)
+    assert left_out(found, "elsewhere") == ("catch/stray.avi",)
     assert left_out(found, "conflicting") == ()
+
+
+def test_transcoded_hmdb51_is_what_the_lists_mean(tmp_path: Path) -> None:
+    put(tmp_path, "catch/a.b_1.mp4", "catch/a.b_2.mp4", "catch/catch/c.mkv", "d.mp4")
+    lines = ["a.b_1.avi 1 ", "a.b_2.avi 2 ", "c.avi 0 ", "d.avi 1 "]
+    put_text(tmp_path, "testTrainMulti_7030_splits/catch_test_split1.txt", lines)
+    found = scan("hmdb51", tmp_path)
+    assert {record.path: dict(record.splits) for record in found.records} == {
+        "catch/a.b_1.mp4": {"split1": "train"},
+        "catch/a.b_2.mp4": {"split1": "test"},
+        "catch/catch/c.mkv": {},
+    }
+    assert found.rejects == (
+        ("catch/d.avi", "missing"),
+        ("d.mp4", "in no list or class folder"),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_imagenet(tmp_path: Path) -> None:
     found = scan("imagenet", tmp_path)
     assert (found.media, found.classes) == ("image", ("n01", "n02", "n03"))
     assert labels(found)["val/n03/c.JPEG"] == "n03"
-    assert left_out(found, "unlisted") == ("val/readme.txt",)
+    assert left_out(found, "not an image") == ("val/readme.txt",)
     only = scan("imagenet", tmp_path, splits=("val",))
     assert [(r.path, r.label) for r in only.records] == [("val/n03/c.JPEG", 2)]
     with pytest.raises(UsageError, match=r"expected test/WNID"):
@@ -85,7 +86,7 @@ def test_imagenet_one_split_and_what_else_is_there(tmp_path: Path) -> None:
     labels.unlink()
     assert summary(scan("imagenet", tars)) == summary(scan("imagenet", folders))
     tar(tars / "ILSVRC2012_img_val.tar", {"readme.txt": b"x", "ILSVRC2012_val_00000001.JPEG": b"x"})
-    assert left_out(scan("imagenet", tars), "unlisted") == ("val/readme.txt",)
+    assert left_out(scan("imagenet", tars), "not an image") == ("val/readme.txt",)
     shutil.copytree(folders / "val", tars / "val")  # unpacked since
     assert len(scan("imagenet", tars, splits=("val",)).records) == 5
 
@@ -123,3 +124,77 @@ def test_listing_a_tar_of_tars_reads_headers_only(tmp_path: Path) -> None:
     before = bytes_read()
     assert len(scan("imagenet", tmp_path).records) == 20
     assert bytes_read() - before < len(inner) / 10
+
+
+def kaggle(tars: Path, root: Path) -> Path:
+    """The official tars as Kaggle packs them, but for a test split."""
+    inside = root / "ILSVRC/Data/CLS-LOC"
+    with tarfile.open(tars / "ILSVRC2012_img_train.tar") as outer:
+        for member in outer:
+            with tarfile.open(fileobj=outer.extractfile(member)) as inner:
+                inner.extractall(inside / "train" / member.name.removesuffix(".tar"), filter="data")
+    with tarfile.open(tars / "ILSVRC2012_img_val.tar") as outer:
+        outer.extractall(inside / "val", filter="data")
+    wnids = (tars / "imagenet_2012_validation_synset_labels.txt").read_text().split()
+    rows = [f"ILSVRC2012_val_{n:08d},{x} 1 2 3 4 {x} 5 6 7 8 " for n, x in enumerate(wnids, 1)]
+    put_text(root, "LOC_val_solution.csv", ["ImageId,PredictionString", *reversed(rows)])
+    put(root, "ILSVRC/Annotations/CLS-LOC/val/1.xml", "ILSVRC/ImageSets/CLS-LOC/val.txt")
+    return root
+
+
+@pytest.mark.parametrize("below", ["", "ILSVRC", "ILSVRC/Data/CLS-LOC"])
+def test_kaggles_imagenet_is_that_of_the_tars(below: str, tmp_path: Path) -> None:
+    _, tars = imagenet(tmp_path)
+    root = kaggle(tars, tmp_path / "kaggle")
+    found = scan("imagenet", root / below)
+    assert summary(found) == summary(scan("imagenet", tars))
+    train = scan("imagenet", root / below, splits=("train",))
+    assert summary(train) == summary(scan("imagenet", tars, splits=("train",)))
+    put(root, "LOC_synset_mapping.txt", "ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG")
+    put(root, "ILSVRC/Data/CLS-LOC/val/other.JPEG", "ILSVRC/Data/CLS-LOC/train/loose.JPEG")
+    found = scan("imagenet", root / below)
+    [test] = [record for record in found.records if record.splits["split"] == "test"]
+    assert (test.path, test.label) == ("test/ILSVRC2012_test_00000001.JPEG", -1)
+    assert left_out(found, "elsewhere") == ("train/loose.JPEG", "val/other.JPEG")
+    assert left_out(found, "not an image") == ("LOC_synset_mapping.txt",) * (not below)
+    only = scan("imagenet", root / below, splits=("test",))
+    assert (only.classes, len(only.records)) == (found.classes, 1)
+
+
+def test_kaggles_val_without_or_with_wrong_labels(tmp_path: Path) -> None:
+    _, tars = imagenet(tmp_path)
+    root = kaggle(tars, tmp_path / "kaggle")
+    solution = root / "LOC_val_solution.csv"
+    lines = solution.read_text().splitlines()
+    put_text(root, solution.name, lines[:3])
+    with pytest.raises(UsageError, match=r"solution\.csv: has 2 lines, none for ILSVRC2012_val_0"):
+        scan("imagenet", root)
+    put_text(root, solution.name, [*lines, "ILSVRC2012_val_00000009,"])
+    with pytest.raises(UsageError, match=r"solution\.csv: expected a WNID for each image, got ''"):
+        scan("imagenet", root)
+    solution.unlink()
+    with pytest.raises(UsageError, match=r"CLS-LOC/val: its labels lack; put .* --split train"):
+        scan("imagenet", root)
+    assert len(scan("imagenet", root, splits=("train",)).records) == 12
+
+
+def test_flat_folders_of_other_layouts(tmp_path: Path) -> None:
+    """The val tar unpacked without a script, and Tiny ImageNet as it is distributed."""
+    flat, tiny = tmp_path / "flat", tmp_path / "tiny"
+    put(flat, f"train/{WNIDS[0]}/1.JPEG", "val/ILSVRC2012_val_00000001.JPEG", "test/x.JPEG")
+    put_text(flat, "imagenet_2012_validation_synset_labels.txt", [WNIDS[1]])
+    assert labels(scan("imagenet", flat)) == {
+        f"train/{WNIDS[0]}/1.JPEG": WNIDS[0],
+        f"val/{WNIDS[1]}/ILSVRC2012_val_00000001.JPEG": WNIDS[1],
+        "test/x.JPEG": "",
+    }
+    put(tiny, f"train/{WNIDS[0]}/images/1.JPEG", "val/images/val_0.JPEG", "test/images/2.JPEG")
+    put_text(tiny, "val/val_annotations.txt", [f"val_0.JPEG\t{WNIDS[0]}\t0\t32\t44\t62"])
+    found = scan("imagenet", tiny)
+    assert found.classes == (WNIDS[0],)
+    assert labels(found) == {
+        f"train/{WNIDS[0]}/images/1.JPEG": WNIDS[0],
+        f"val/{WNIDS[0]}/val_0.JPEG": WNIDS[0],
+        "test/images/2.JPEG": "",
+    }
+    assert found.rejects == ()

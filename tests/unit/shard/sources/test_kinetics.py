@@ -24,7 +24,7 @@ def test_kinetics_cvdf(tmp_path: Path) -> None:
     }
     assert {r.splits["split"] for r in found.records if r.path.startswith("rep")} == {"val"}
     assert left_out(found, "missing") == ("train/gone_000001_000011.mp4",)
-    assert left_out(found, "unlisted") == ("val/stray_000000_000010.mp4",)
+    assert left_out(found, "elsewhere") == ("val/stray_000000_000010.mp4",)
     assert left_out(found, "replaced") == ("val/gh_000008_000018.mp4",)
 
 
@@ -38,7 +38,7 @@ def test_kinetics_labels_do_not_depend_on_the_split(tmp_path: Path) -> None:
     }.items()
     assert left_out(val, "missing") == ()
     train = scan("kinetics600", tmp_path, splits=("train",))
-    assert (len(train.records), left_out(train, "unlisted"), left_out(train, "replaced")) == (
+    assert (len(train.records), left_out(train, "elsewhere"), left_out(train, "replaced")) == (
         2,
         (),
         (),
@@ -103,7 +103,7 @@ def test_kinetics_some_classes(tmp_path: Path) -> None:
         ("replacement/deep/gh_000008_000018.mp4", 0),
         ("train/cd_000000_000010.mp4", 1),
     ]
-    assert (left_out(found, "missing"), left_out(found, "unlisted")) == (
+    assert (left_out(found, "missing"), left_out(found, "elsewhere")) == (
         (),
         ("val/stray_000000_000010.mp4",),
     )
@@ -112,7 +112,7 @@ def test_kinetics_some_classes(tmp_path: Path) -> None:
     found = scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
     assert set(labels(found).values()) == {"yoga"}
     assert left_out(found, "missing") == ("train/gone_000001_000011.mp4",)
-    assert (left_out(found, "unlisted"), left_out(found, "replaced")) == (
+    assert (left_out(found, "elsewhere"), left_out(found, "replaced")) == (
         ("val/stray_000000_000010.mp4",),
         (),
     )
@@ -128,7 +128,7 @@ def test_kinetics_some_class_folders(tmp_path: Path) -> None:
     put_text(tmp_path, "some.txt", ["riding a bike"])
     found = scan("kinetics600", tmp_path, classes=tmp_path / "some.txt")
     assert labels(found) == {"train/riding_a_bike/a.mp4": "riding_a_bike"}
-    assert (found.classes, left_out(found, "unlisted")) == (("riding_a_bike",), ())
+    assert (found.classes, left_out(found, "elsewhere")) == (("riding_a_bike",), ())
 
 
 def pack_kinetics(files: Path, root: Path, where: str = "{}") -> Path:
@@ -159,7 +159,7 @@ def test_kinetics_parts_are_what_they_hold(where: str, lists: str, tmp_path: Pat
     assert summary(found) == summary(scan("kinetics400", files))
     assert (
         len(left_out(found, "missing")),
-        len(left_out(found, "unlisted")),
+        len(left_out(found, "elsewhere")),
         len(left_out(found, "replaced")),
     ) == (1, 1, 1)
     val = scan("kinetics400", root, splits=("val",))
@@ -196,3 +196,91 @@ def test_a_damaged_part_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     error = capsys.readouterr().err
     assert f"{part}: damaged or cut" in error
     assert error.count("\n") == 1
+
+
+def test_classes_are_known_by_letters_and_digits(tmp_path: Path) -> None:
+    """Class folders as torchvision writes them, and others."""
+    names = ["petting animal (not cat)", "massaging person's head", "tango dancing", "abseiling"]
+    header = "label,youtube_id,time_start,time_end,split"
+    rows = [f'"{name}",id{n},0,10,train' for n, name in enumerate(names)]
+    put_text(tmp_path, "annotations/train.csv", [header, *rows])
+    folders = ["petting_animal_not_cat", "massaging_persons_head", "Tango-Dancing", "abseiling"]
+    put(tmp_path, *(f"train/{folder}/id{n}_000000_000010.mp4" for n, folder in enumerate(folders)))
+    put(tmp_path, "train/tango dancing/deep/x.mp4", "val/TangoDancing/y.mp4", "train/z.mp4")
+    found = scan("kinetics400", tmp_path)
+    assert found.classes == tuple(sorted(names))
+    assert labels(found) == {
+        **{f"train/{f}/id{n}_000000_000010.mp4": names[n] for n, f in enumerate(folders)},
+        "train/tango dancing/deep/x.mp4": "tango dancing",
+        "val/TangoDancing/y.mp4": "tango dancing",
+    }
+    assert found.rejects == (("train/z.mp4", "in no list or class folder"),)
+    put_text(tmp_path, "some.txt", ["massaging_persons_head"])
+    some = scan("kinetics400", tmp_path, classes=tmp_path / "some.txt")
+    assert (some.classes, len(some.records)) == (("massaging person's head",), 1)
+    assert left_out(some, "elsewhere") == ("train/z.mp4",)
+    put_text(tmp_path, "annotations/val.csv", [header, "tango: dancing,v,0,10,val"])
+    with pytest.raises(UsageError, match=r"'Tango-Dancing' may be 'tango dancing' or 'tango: danc"):
+        scan("kinetics400", tmp_path)
+
+
+def test_class_folders_that_may_be_one_class(tmp_path: Path) -> None:
+    put(tmp_path, "train/riding a bike/a.mp4", "val/riding_a_bike/b.mp4")
+    with pytest.raises(UsageError, match=r"are class folders 'riding a bike' and 'riding_a_bike'"):
+        scan("kinetics400", tmp_path)
+    put_text(tmp_path, "annotations/label_map.txt", ["Riding a bike"])
+    assert set(labels(scan("kinetics400", tmp_path)).values()) == {"Riding a bike"}
+    put(tmp_path, "train/⛷/c.mp4", "train/🏂/d.mp4")
+    (tmp_path / "annotations/label_map.txt").unlink()
+    (tmp_path / "val/riding_a_bike/b.mp4").rename(tmp_path / "train/riding a bike/b.mp4")
+    (tmp_path / "val/riding_a_bike").rmdir()
+    assert scan("kinetics400", tmp_path).classes == ("riding a bike", "⛷", "🏂")
+
+
+def test_kinetics_of_linked_class_folders(tmp_path: Path) -> None:
+    put(tmp_path, "disk/yoga/a.mp4", "disk/run/b.mp4", "root/val/yoga/c.mp4")
+    (tmp_path / "root/train").mkdir()
+    for name in ("yoga", "run"):
+        (tmp_path / "root/train" / name).symlink_to(tmp_path / "disk" / name)
+    found = scan("kinetics400", tmp_path / "root")
+    assert labels(found) == {"train/run/b.mp4": "run", "train/yoga/a.mp4": "yoga"} | {
+        "val/yoga/c.mp4": "yoga"
+    }
+
+
+def test_a_split_without_lists_or_classes_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "train/yoga/a.mp4", "val/yoga/b.mp4", "test/c_000000_000010.mp4")
+    found = scan("kinetics400", tmp_path)
+    assert len(found.records) == 2
+    assert left_out(found, "elsewhere") == ("test/c_000000_000010.mp4",)
+    train = scan("kinetics400", tmp_path, splits=("train",))
+    assert (len(train.records), train.rejects) == (1, ())
+
+
+def test_of_two_folders_of_a_split_one_is_taken(tmp_path: Path) -> None:
+    """Originals beside smaller ones are the same videos."""
+    put(tmp_path, "train/yoga/a.mp4", "train_256/yoga/a.mp4", "val_256/yoga/b.mp4")
+    (tmp_path / "val").mkdir()
+    found = scan("kinetics400", tmp_path)
+    assert {r.path: r.splits["split"] for r in found.records} == {
+        "train/yoga/a.mp4": "train",
+        "val_256/yoga/b.mp4": "val",
+    }
+    assert left_out(found, "elsewhere") == ("train_256/yoga/a.mp4",)
+
+
+def test_what_the_downloader_left_is_named_once(tmp_path: Path) -> None:
+    root = layouts.kinetics(tmp_path / "k400")
+    put(root, "train/stray.mp4", "train/deep/er/x.txt")
+    put(tmp_path, "k400_targz/val/notes.txt", "readme.md")
+    found = scan("kinetics400", tmp_path)
+    assert len(found.records) == 4
+    assert sorted(found.rejects) == [
+        ("readme.md", "not a video"),
+        ("train/deep/er/x.txt", "not a video"),
+        ("train/gone_000001_000011.mp4", "missing"),
+        ("train/stray.mp4", "in no list or class folder"),
+        ("val/gh_000008_000018.mp4", "replaced"),
+        ("val/notes.txt", "not a video"),
+        ("val/stray_000000_000010.mp4", "in no list or class folder"),
+    ]

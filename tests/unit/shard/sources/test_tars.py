@@ -15,7 +15,7 @@ from sce_video.shard.sources import Options, Scan, find_source
 from sce_video.shard.verify import verify
 from sce_video.shardset.index import open_shards
 from sce_video.video.encode import Encoding
-from tests.unit.shard.layouts import put
+from tests.unit.shard.layouts import put, tar
 
 
 @pytest.fixture(scope="module")
@@ -77,4 +77,23 @@ def test_no_tars_and_a_label_that_is_no_text(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(path), encoder=False) as writer:
         writer.write({"__key__": "a", "mp4": b"x", "json": b"{"})
     with pytest.raises(UsageError, match=r"bad\.tar: .*a: its label is not readable"):
+        scan(tmp_path)
+
+
+def test_pictures_in_tars_and_files_beside_them_are_named(tmp_path: Path) -> None:
+    put(tmp_path, "b.tar.gz", "c.mp4", "d.txt")
+    members = {"1.mp4": b"x", "1.jpg": b"x", "1.json": b"{}", "2.webm": b"x", "2.cls": b"7"}
+    tar(tmp_path / "a.tar", members)
+    found = scan(tmp_path)
+    assert [record.path for record in found.records] == ["a.tar/1.mp4", "a.tar/2.webm"]
+    assert set(found.rejects) == {
+        ("a.tar/1.jpg", "picture beside videos"),
+        ("b.tar.gz", "archive not read"),
+        ("c.mp4", "in no list or class folder"),
+        ("d.txt", "not a video"),
+    }
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(
+        UsageError, match=r"shards \*\.tar; found 1 \.gz \(packed\), 1 \.mp4 \(else"
+    ):
         scan(tmp_path)

@@ -24,7 +24,8 @@ def test_ucf101(tmp_path: Path) -> None:
     assert found.records[0].splits == {"split1": "test", "split2": "train", "split3": "train"}
     assert [r.label for r in found.records] == [0, 0, 1]
     assert left_out(found, "missing") == ("UCF-101/Biking/v_Biking_g01_c02.avi",)
-    assert left_out(found, "unlisted") == ("UCF-101/Biking/extra.avi", "UCF-101/Biking/notes.txt")
+    assert left_out(found, "elsewhere") == ("UCF-101/Biking/extra.avi",)
+    assert left_out(found, "not a video") == ("UCF-101/Biking/notes.txt",)
 
 
 def test_ucf101_in_train_and_test_of_one_split(tmp_path: Path) -> None:
@@ -45,3 +46,25 @@ def test_ucf101_lines_that_end_in_blanks_or_come_twice(tmp_path: Path) -> None:
     put_text(tmp_path, "ucfTrainTestlist/classInd.txt", ["1 Archery"])
     with pytest.raises(UsageError, match=r"classInd\.txt: no class 'Biking'"):
         scan("ucf101", tmp_path)
+
+
+def test_transcoded_ucf101_is_what_the_lists_mean(tmp_path: Path) -> None:
+    layouts.ucf101(tmp_path)
+    videos = tmp_path / "UCF-101"
+    for path in videos.glob("*/*.avi"):
+        path.rename(path.with_suffix(".mp4"))
+    put(videos, "Archery/v_Archery_g01_c02.MKV", "Biking/v_Biking_g01_c01.avi")
+    put(videos, "Biking/deep/v_Biking_g01_c02.webm", "Biking/v_Archery_g01_c01.mp4")
+    found = scan("ucf101", tmp_path)
+    assert {r.path.removeprefix("UCF-101/"): r.label for r in found.records} == {
+        "Archery/v_Archery_g01_c01.mp4": 0,
+        "Archery/v_Archery_g01_c02.MKV": 0,
+        "Biking/v_Biking_g01_c01.avi": 1,  # as it is listed
+        "Biking/deep/v_Biking_g01_c02.webm": 1,
+    }
+    assert found.records[0].splits == {"split1": "test", "split2": "train", "split3": "train"}
+    assert set(found.rejects) == {
+        ("UCF-101/Archery/v_Archery_g01_c02.mp4", "another file of this stem is taken"),
+        ("UCF-101/Biking/v_Biking_g01_c01.mp4", "another file of this stem is taken"),
+        ("UCF-101/Biking/v_Archery_g01_c01.mp4", "in no list or class folder"),
+    }
