@@ -26,7 +26,9 @@ from sce_video.video.container import (
 from sce_video.video.errors import DecodeError
 from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size, mean_rate
 from sce_video.video.indexer import Indexer, Unindexable
-from sce_video.video.truncation import is_cut
+from sce_video.video.whole.check import check_container
+from sce_video.video.whole.payload import hole_finder
+from sce_video.video.whole.verdicts import damaged
 
 _CLOCK_EVERY = 16  # packets between two looks at the CPU time
 Sink = Callable[[VideoFrame], None]
@@ -44,8 +46,7 @@ def examine_video(data: bytes, limits: Limits = DEFAULT_LIMITS, sink: Sink | Non
         Rejected: it is damaged, no video, or over a limit.
     """
     check_size(data, limits)
-    if is_cut(data):
-        raise Rejected("cut off")
+    check_container(data)
     try:
         with open_video(data) as (container, stream):
             return _examine(data, container, stream, limits, sink)
@@ -57,7 +58,7 @@ def _examine(
     data: bytes, container: InputContainer, stream: VideoStream, limits: Limits, sink: Sink | None
 ) -> Facts:
     indexer = Indexer(data, stream)
-    frames = _decode(container, stream, indexer, limits)
+    frames = _decode(data, container, stream, indexer, limits)
     first = next(frames, None)
     if first is None:
         raise Rejected("no frames")
@@ -98,18 +99,23 @@ def _examine(
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, indexer: Indexer, limits: Limits
+    data: bytes, container: InputContainer, stream: VideoStream, indexer: Indexer, limits: Limits
 ) -> Iterator[VideoFrame]:
     """All frames, with the numbers that ``indexer`` gives their packets."""
     context = stream.codec_context
     if context.width * context.height > limits.pixels:
         raise Rejected("frames too large")
+    if context.name == "mjpeg":  # whose decoder passes over errors in a scan without a word
+        context.options = {**context.options, "err_detect": "explode"}
+    has_hole = hole_finder(context.codec.canonical_name, bytes(context.extradata or b""))
     stop = time.process_time() + limits.cpu_seconds
     try:
         for number, packet in enumerate(container.demux(stream)):
             if packet.is_corrupt:
                 raise Rejected("damaged packets")
             if packet.size:
+                if has_hole(bytes(packet)):
+                    raise damaged(data)
                 number_packet(packet, indexer.add(packet))
             yield from packet.decode()
             if number % _CLOCK_EVERY == 0 and time.process_time() > stop:

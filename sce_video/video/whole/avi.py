@@ -1,0 +1,53 @@
+"""AVI: chunks in lists (RIFF), with an index behind the packets."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sce_video.video.whole.verdicts import cut_off, damaged
+
+MAGIC = b"RIFF"
+_LISTS = (b"movi", b"rec ")
+_HEAD = 8  # bytes of a chunk's head: its name and its size
+
+
+def walk(data: bytes) -> None:
+    """Go from chunk to chunk, into the lists that hold packets.
+
+    Chunks of unknown names end it: FFmpeg looks for the next one that it knows, and players do.
+
+    Raises:
+        Rejected: a chunk claims more than there is, or zeros stand where one should begin.
+    """
+    at = 0
+    while data.startswith(MAGIC, at):
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        if end > len(data):
+            raise cut_off()
+        _walk_chunks(data, at + 12, end)
+        at = end
+
+
+def _walk_chunks(data: bytes, at: int, end: int) -> None:
+    while at + _HEAD <= end:
+        kind = data[at : at + 4]
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        form = data[at + 8 : at + 12] if kind == b"LIST" else b"none"
+        # A name ends in zeros, and the size is 0.
+        if len(data[at : at + _HEAD].rstrip(b"\0")) < 4 or 0 in form:
+            raise damaged(data)
+        if form in _LISTS:
+            at += 12
+            continue
+        if not kind.strip().isalnum():
+            return
+        if kind == b"idx1" and not _offsets(data, at + _HEAD, size).all():
+            raise damaged(data)
+        at += _HEAD + size + size % 2
+
+
+def _offsets(data: bytes, at: int, size: int) -> NDArray[np.uint32]:
+    """Where the chunks lie that an index of ``size`` bytes names; nowhere at 0."""
+    entries = data[at : at + size]
+    return np.frombuffer(entries[: len(entries) // 16 * 16], "<u4")[2::4]
