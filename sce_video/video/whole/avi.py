@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sce_video.video.whole.verdicts import cut_off, damaged
 
@@ -42,12 +41,12 @@ def _walk_chunks(data: bytes, at: int, end: int) -> None:
             continue
         if not kind.strip().isalnum():
             return
-        if kind == b"idx1" and not _offsets(data, at + _HEAD, size).all():
+        if kind == b"idx1" and _has_hole(data[at + _HEAD : at + _HEAD + size]):
             raise damaged(data)
         at += _HEAD + size + size % 2
 
 
-def _offsets(data: bytes, at: int, size: int) -> NDArray[np.uint32]:
-    """Where the chunks lie that an index of ``size`` bytes names; nowhere at 0."""
-    entries = data[at : at + size]
-    return np.frombuffer(entries[: len(entries) // 16 * 16], "<u4")[2::4]
+def _has_hole(index: bytes) -> bool:
+    """Whether chunks lie at 0 after others that do not: some count from the first one."""
+    offsets = np.frombuffer(index[: len(index) // 16 * 16], "<u4")[2::4]
+    return bool(((offsets[:-1] > 0) & (offsets[1:] == 0)).any())

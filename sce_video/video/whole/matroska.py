@@ -13,11 +13,11 @@ _CRC = b"\xbf\x84"  # the checksum's element and its size; the first one in what
 
 
 def walk(data: bytes) -> None:
-    """Go from element to element, into segments and clusters, and check what has a checksum.
+    """Go from element to element, into segments and clusters; check those that have a checksum.
 
     Raises:
-        Rejected: an element claims more than there is or has another checksum, or what should
-            begin there are zeros.
+        Rejected: an element claims more than there is, a cluster has another checksum, or
+            zeros stand where an element should begin.
     """
     at, end, size = 0, len(data), len(data)
     while at < end:
@@ -40,7 +40,7 @@ def walk(data: bytes) -> None:
                 raise cut_off()
             if kind == _SEGMENT:  # what follows it is no part of it
                 end = start + promised
-            if data.startswith(_CRC, start):
+            if kind == _CLUSTER and data.startswith(_CRC, start):
                 _check_sum(data, start, start + promised)
         elif not nested:
             raise damaged(data)

@@ -50,7 +50,7 @@ def walk(data: bytes) -> None:
         raise cut_off()
     # What lies behind all boxes of a file in one piece is nobody's.
     if behind < len(data) and (b"moof" in seen or b"moov" not in seen):
-        raise damaged(data)
+        raise damaged(data) if behind + 8 <= len(data) else cut_off()
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
@@ -71,12 +71,11 @@ def _check_inner(data: bytes, box: _Box) -> None:
     tables, at = {}, box.start
     for inner in _boxes(data, box.start, box.end):
         at = inner.end
-        if at > box.end:
-            raise damaged(data)
         if inner.kind == _INNER.get(box.kind):
             _check_inner(data, inner)
         tables[inner.kind] = inner
-    if data[at : box.end].strip(b"\0"):  # zeros up to the end of a box close it, in QuickTime
+    # Zeros up to the end of a box close it, in QuickTime.
+    if data[at : at + 8] == bytes(8) and data[at : box.end].strip(b"\0"):
         raise damaged(data)
     if box.kind == b"stbl":
         _check_samples(data, tables)
@@ -109,7 +108,7 @@ def _table(
     """Entries ``[N,columns]`` of a table, from ``start`` in its box on, behind their number."""
     start += box.start
     count = int.from_bytes(data[start - 4 : start], "big") * columns
-    if start + count * np.dtype(form).itemsize > box.end:
+    if start + count * np.dtype(form).itemsize > min(box.end, len(data)):
         raise damaged(data)
     return np.frombuffer(data, form, count, start).astype(np.int64).reshape(-1, columns)
 
@@ -135,7 +134,7 @@ def _chunk_sizes(data: bytes, stsz: _Box, stsc: _Box, chunks: int) -> NDArray[np
 
 def _segments_end(data: bytes, box: _Box) -> int:
     """Where the last segment ends that a segment index (``sidx``) names."""
-    wide = 8 if data[box.start] else 4
+    wide = 8 if any(data[box.start : box.start + 1]) else 4
     first = box.start + 12 + wide  # version, id, timescale, earliest time
     offset = int.from_bytes(data[first : first + wide], "big")
     count = int.from_bytes(data[first + wide + 2 : first + wide + 4], "big")

@@ -26,8 +26,8 @@ def hole_finder(codec: str, extradata: bytes) -> HasHole:
             most intermediate codecs, which do hold zeros) nothing can be said.
         extradata: of the stream.
     """
-    if codec in ("h264", "hevc") and extradata[:1] == b"\1":  # sizes, not start codes
-        at, is_slice = _SLICES[codec]
+    at, is_slice = _SLICES.get(codec, (0, bool))
+    if at and extradata[:1] == b"\1" and len(extradata) > at:  # sizes, not start codes
         length = (extradata[at] & 3) + 1
         return lambda packet: _hole_in_nal_units(packet, length, is_slice)
     if codec in ("h264", "hevc", "mpeg4", "h263", "flv1"):
@@ -112,9 +112,9 @@ def _hole_in_jpeg(packet: bytes) -> bool:
 def _scan_start(packet: bytes) -> int:
     """Where a JPEG's first scan begins; its end, where zeros may be codes."""
     at, firsts = 2, []
-    while packet[at : at + 2] != b"\xff\xda" and packet[at : at + 1] == b"\xff":
-        end = at + 2 + int.from_bytes(packet[at + 2 : at + 4], "big")
-        if packet[at + 1] == 0xC4:  # Huffman tables: class and number, 16 counts, symbols
+    while len(mark := packet[at : at + 2]) == 2 and mark[0] == 0xFF and mark[1] != 0xDA:
+        end = min(at + 2 + int.from_bytes(packet[at + 2 : at + 4], "big"), len(packet))
+        if mark[1] == 0xC4:  # Huffman tables: class and number, 16 counts, symbols
             table = at + 4
             while table + 17 < end:
                 if packet[table] & 0x10:  # of AC coefficients; the first symbol's code is zeros

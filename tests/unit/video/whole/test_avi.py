@@ -51,6 +51,8 @@ def test_zeros_where_a_chunk_begins() -> None:
 
 def test_an_index_with_holes() -> None:
     assert fate(avi(PACKETS, index((4, 33), (0, 0)))) == "damaged packets"
+    assert fate(avi(PACKETS, index((0, 33), (42, 8)))) == ""  # counted from the first packet
+    assert fate(avi(PACKETS, index())) == ""
 
 
 def test_unknown_names_end_the_walk() -> None:

@@ -89,6 +89,19 @@ def test_jpeg() -> None:
     assert has_hole(bytes(999))
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg4", "mpeg1video", "vp9", "mjpeg"])
+def test_any_bytes_get_an_answer(codec: str) -> None:
+    rng = np.random.default_rng(0)
+    image = jpeg(rng.integers(0, 255, (16, 16, 3), np.uint8), optimize=True)
+    for extra in (b"", b"\1", AVCC, HVCC):
+        has_hole = hole_finder(codec, extra)
+        for _ in range(100):
+            packet = bytearray(image if codec == "mjpeg" else rng.bytes(200) + bytes(30))
+            for at in rng.integers(0, len(packet), 12):
+                packet[at : at + 9] = bytes(9) if rng.random() < 0.5 else rng.bytes(9)
+            assert has_hole(bytes(packet[: rng.integers(1, len(packet))])) in (True, False)
+
+
 BLACK = [
     ("libx264", "mp4", {}),
     ("libx265", "mp4", {"x265-params": "log-level=0"}),
