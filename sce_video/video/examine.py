@@ -115,7 +115,7 @@ def _decode(
                 raise Rejected("damaged packets")
             if packet.size:
                 if has_hole(bytes(packet)):
-                    raise damaged(data)
+                    raise damaged(data, (packet.pos or 0) + packet.size - 1)
                 number_packet(packet, indexer.add(packet))
             yield from packet.decode()
             if number % _CLOCK_EVERY == 0 and time.process_time() > stop:

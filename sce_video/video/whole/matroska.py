@@ -23,18 +23,18 @@ def walk(data: bytes) -> None:
     while at < end:
         length = at + 9 - data[at].bit_length()  # one byte more than there are leading zero bits
         if length > at + 4:
-            raise damaged(data)
+            raise damaged(data, at + 4)
         if length >= size:
             raise cut_off()
         start = length + 9 - data[length].bit_length()
         if start > length + 8:
-            raise damaged(data)
+            raise damaged(data, length)
         unknown = (1 << (7 * (start - length))) - 1
         promised = int.from_bytes(data[length:start], "big") & unknown
         kind = data[at:length]
         nested = kind in (_SEGMENT, _CLUSTER, _GROUP)
         if kind in _BLOCKS and data[start : start + 1] == b"\0":  # of no track
-            raise damaged(data)
+            raise damaged(data, start)
         if promised != unknown:  # as it is in live recordings
             if start + promised > size:
                 raise cut_off()
@@ -43,11 +43,11 @@ def walk(data: bytes) -> None:
             if kind == _CLUSTER and data.startswith(_CRC, start):
                 _check_sum(data, start, start + promised)
         elif not nested:
-            raise damaged(data)
+            raise damaged(data, start)
         at = start if nested else start + promised
 
 
 def _check_sum(data: bytes, start: int, end: int) -> None:
     body = memoryview(data)[start + 6 : end]
     if zlib.crc32(body) != int.from_bytes(data[start + 2 : start + 6], "little"):
-        raise damaged(data)
+        raise damaged(data, end - 1)

@@ -50,7 +50,7 @@ def walk(data: bytes) -> None:
         raise cut_off()
     # What lies behind all boxes of a file in one piece is nobody's.
     if behind < len(data) and (b"moof" in seen or b"moov" not in seen):
-        raise damaged(data) if behind + 8 <= len(data) else cut_off()
+        raise damaged(data, behind + 8)
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
@@ -76,7 +76,7 @@ def _check_inner(data: bytes, box: _Box) -> None:
         tables[inner.kind] = inner
     # Zeros up to the end of a box close it, in QuickTime.
     if data[at : at + 8] == bytes(8) and data[at : box.end].strip(b"\0"):
-        raise damaged(data)
+        raise damaged(data, at)
     if box.kind == b"stbl":
         _check_samples(data, tables)
 
@@ -93,13 +93,13 @@ def _check_samples(data: bytes, tables: dict[bytes, _Box]) -> None:
     if b"stsz" in tables and b"stsc" in tables:
         sizes = _chunk_sizes(data, tables[b"stsz"], tables[b"stsc"], len(offsets))
     if not offsets[sizes > 0].all():
-        raise damaged(data)
+        raise damaged(data, tables[b"stsz"].start)
     ends = offsets + sizes
     final = int(ends.argmax())
     if ends[final] > len(data):
         raise cut_off()
     if sizes[final] >= 64 and not data[offsets[final] : ends[final]].strip(b"\0"):
-        raise damaged(data)
+        raise damaged(data, int(offsets[final]))
 
 
 def _table(
@@ -109,7 +109,7 @@ def _table(
     start += box.start
     count = int.from_bytes(data[start - 4 : start], "big") * columns
     if start + count * np.dtype(form).itemsize > min(box.end, len(data)):
-        raise damaged(data)
+        raise damaged(data, start)
     return np.frombuffer(data, form, count, start).astype(np.int64).reshape(-1, columns)
 
 
@@ -123,10 +123,10 @@ def _chunk_sizes(data: bytes, stsz: _Box, stsc: _Box, chunks: int) -> NDArray[np
     first = np.append(runs[:, 0] - 1, chunks)
     chunks_each = np.diff(first)
     if first[0] != 0 or (chunks_each < 0).any():
-        raise damaged(data)
+        raise damaged(data, stsc.start)
     bounds = np.append(0, np.cumsum(np.repeat(runs[:, 1], chunks_each)))
     if bounds[-1] < len(samples):
-        raise damaged(data)
+        raise damaged(data, stsc.start)
     places = np.append(0, np.cumsum(samples))
     sizes: NDArray[np.int64] = np.diff(places[np.minimum(bounds, len(samples))])
     return sizes
@@ -140,6 +140,6 @@ def _segments_end(data: bytes, box: _Box) -> int:
     count = int.from_bytes(data[first + wide + 2 : first + wide + 4], "big")
     entries = first + wide + 4
     if entries + 12 * count > box.end:
-        raise damaged(data)
+        raise damaged(data, entries)
     sizes = np.frombuffer(data, ">u4", 3 * count, entries)[::3] & 0x7FFFFFFF
     return box.end + offset + int(sizes.sum(dtype=np.int64))

@@ -5,16 +5,13 @@ They promise no more than the packet that is at hand; there may be an end code, 
 
 from __future__ import annotations
 
-import re
-
-from sce_video.video.whole.verdicts import cut_off, damaged
+from sce_video.video.whole.verdicts import NOT_ZERO, cut_off, damaged
 
 MAGIC = b"\0\0\1\xba"
 _START = b"\0\0\1"
 _PACK, _END = 0xBA, 0xB9
 _HOLE = 16  # zero bytes
 _SECTOR = 2352  # of a Video CD
-_NEXT = re.compile(rb"[^\0]")
 
 
 def walk(data: bytes) -> None:
@@ -29,7 +26,7 @@ def walk(data: bytes) -> None:
     at = 0
     while at + 4 <= len(data):
         if not data.startswith(_START, at):
-            found = _NEXT.search(data, at)
+            found = NOT_ZERO.search(data, at)
             if found is None:
                 if len(data) - at > _SECTOR:
                     raise cut_off()
@@ -39,7 +36,7 @@ def walk(data: bytes) -> None:
                 at = begin
                 continue
             if begin - at >= _HOLE:
-                raise damaged(data)
+                raise damaged(data, at)
             return
         head = data[at : at + 14].ljust(14, b"\0")
         if head[3] == _END:

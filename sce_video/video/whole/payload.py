@@ -8,11 +8,11 @@ bytes in VP8, 11 in the other codecs that are named here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
+from sce_video.video.whole.verdicts import NOT_ZERO
+
 _FEW, _SOME, _MANY = bytes(8), bytes(24), bytes(64)
-_NOT_ZERO = re.compile(rb"[^\0]")
 _END_OF_IMAGE = b"\xff\xd9"
 
 HasHole = Callable[[bytes], bool]
@@ -56,7 +56,7 @@ def _zeros_inside(packet: bytes, start: int = 0, end: int = 1 << 31) -> bool:
     """Whether zeros stand before anything but a start code: escapes make that impossible."""
     at = packet.find(_FEW, start, end)
     while at >= 0:
-        found = _NOT_ZERO.search(packet, at, end)
+        found = NOT_ZERO.search(packet, at, end)
         if found is None:
             return False
         if packet[found.start()] != 1:
@@ -104,7 +104,7 @@ def _hole_in_jpeg(packet: bytes) -> bool:
     while at >= 0:
         if packet[at - 2 : at] != _END_OF_IMAGE:
             return True
-        found = _NOT_ZERO.search(packet, at)
+        found = NOT_ZERO.search(packet, at)
         at = packet.find(_SOME, found.start()) if found else -1
     return False
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from sce_video.video.facts import Rejected
 
-_TAIL = bytes(64)
+NOT_ZERO = re.compile(rb"[^\0]")
 
 
 def cut_off() -> Rejected:
@@ -12,7 +14,14 @@ def cut_off() -> Rejected:
     return Rejected("cut off")
 
 
-def damaged(data: bytes) -> Rejected:
-    """Zeros stand where there can be none: behind the last byte that came of a download whose room
-    was set aside before, or in a hole."""
-    return Rejected("cut off") if data.endswith(_TAIL) else Rejected("damaged packets")
+def damaged(data: bytes, at: int) -> Rejected:
+    """There are zeros where there can be none.
+
+    Up to the file's end it is a download that broke off and whose room had been set aside; else a
+    hole.
+
+    Args:
+        data: the whole file.
+        at: from where on all would be zeros, had nothing more come.
+    """
+    return cut_off() if not NOT_ZERO.search(data, at) else Rejected("damaged packets")

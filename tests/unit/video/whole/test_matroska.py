@@ -38,8 +38,9 @@ def test_sizes() -> None:
     assert fate(whole + b"anything") == ""
     assert fate(segment(GROUP + BLOCK, 14)) == ""
     assert fate(segment(GROUP.replace(b"\x81", b"\0") + BLOCK, 14)) == "damaged packets"
-    assert fate(segment(2 * BLOCK + bytes(6), 18)) == "damaged packets"
-    assert fate(segment(2 * BLOCK + b"\xa3" + bytes(5), 18)) == "damaged packets"
+    assert fate(segment(BLOCK + bytes(6) + BLOCK, 18)) == "damaged packets"
+    assert fate(segment(BLOCK + b"\xa3" + bytes(5) + BLOCK, 18)) == "damaged packets"
+    assert fate(segment(2 * BLOCK + bytes(6), 18)) == "cut off"
 
 
 def test_a_live_recording_promises_no_more_than_its_last_block() -> None:
