@@ -103,9 +103,11 @@ WHOLE: dict[str, Maker] = {
     "mpeg-4 mp4": _made("v.mp4", "mpeg4", qscale="3", g="25", muxer=_FRONT),
     "mpeg-1 mpg": _made("v.mpg", "mpeg1video", "mp2", qscale="3", g="25"),
     "mpeg-2 mkv": _made("v.mkv", "mpeg2video", "mp2", qscale="3", g="25"),
+    "mpeg-2 mov": _made("v.mov", "mpeg2video", qscale="3", g="25", muxer=_FRONT),
     "motion jpeg avi": _made("v.avi", "mjpeg", "mp2", pix_fmt="yuvj420p", qscale="3"),
     "motion jpeg mov": _made("v.mov", "mjpeg", pix_fmt="yuvj420p", qscale="3", muxer=_FRONT),
     "ffv1 mkv": _made("v.mkv", "ffv1", "flac"),
+    "raw avi": _made("v.avi", "rawvideo", "mp2"),
     "mpeg-1 bare": _made("v.m1v", "mpeg1video", "", qscale="3", g="25"),
 }
 """Name -> what makes it in a folder."""
