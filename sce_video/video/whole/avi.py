@@ -25,7 +25,8 @@ def walk(data: bytes) -> None:
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
         if end > len(data):
             raise cut_off()
-        _walk_chunks(data, at + 12, end)
+        if data.startswith(b"AVI", at + 8):  # not the sectors of a Video CD
+            _walk_chunks(data, at + 12, end)
         at = end
 
 
