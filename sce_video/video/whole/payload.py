@@ -3,7 +3,7 @@
 A hole in a file is a run of zero bytes. Most decoders go on over it and show other pictures. Codecs
 with start codes cannot hold one. Arithmetic and Huffman codes hold none this long: the longest of
 some 700 sound videos (real ones; black, white, at rest, of a screen, letterboxed, lossless) had 34
-bytes in VP8, 11 in the other codecs that are named here.
+bytes in VP8, 9 in the other codecs that are searched for runs.
 """
 
 from __future__ import annotations
