@@ -28,7 +28,9 @@ from sce_video.video.indexer import Indexer, Unindexable
 from sce_video.video.orientation import UPRIGHT, Orientation, orientation_of
 from sce_video.video.packets import PacketIndex
 from sce_video.video.times import Stamp, display_ticks, mean_rate, stamp_of
-from sce_video.video.truncation import is_cut
+from sce_video.video.whole.check import check_container
+from sce_video.video.whole.payload import hole_finder
+from sce_video.video.whole.verdicts import damaged
 
 _CLOCK_EVERY = 16  # packets between two looks at the CPU time
 Sink = Callable[[VideoFrame, int | None], None]
@@ -56,8 +58,7 @@ def examine_video(
         Rejected: it is damaged, no video, or over a limit.
     """
     check_size(data, limits)
-    if is_cut(data):
-        raise Rejected("cut off")
+    check_container(data)
     try:
         with open_video(data) as (container, stream):
             indexer = Indexer(data, stream, strict=strict, told=told)
@@ -157,12 +158,17 @@ class _Examination:
         context = self._stream.codec_context
         if context.width * context.height > self._limits.pixels:
             raise Rejected("frames too large")
+        if context.name == "mjpeg":  # whose decoder passes over errors in a scan without a word
+            context.options = {**context.options, "err_detect": "explode"}
+        has_hole = hole_finder(context.codec.canonical_name, bytes(context.extradata or b""))
         stop = time.process_time() + self._limits.cpu_seconds
         try:
             for number, packet in enumerate(self._container.demux(self._stream)):
                 if packet.is_corrupt:
                     raise Rejected("damaged packets")
                 if packet.size:
+                    if has_hole(bytes(packet)):
+                        raise damaged(self._data, (packet.pos or 0) + packet.size - 1)
                     number_packet(packet, indexer.add(packet))
                     self._stamps.append(stamp_of(packet))
                 yield from packet.decode()

@@ -107,12 +107,9 @@ def test_cut_mp4(tmp_path: Path) -> None:
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     assert examine_video(data).frames == 60
-    assert reason(data[: len(data) * 8 // 10]) == "damaged packets"
+    assert reason(data[: len(data) * 8 // 10]) == "cut off"
     moov_last = write_video(tmp_path / "w.mp4", video).read_bytes()
-    assert (
-        reason(moov_last[: len(moov_last) * 8 // 10])
-        == "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
-    )
+    assert reason(moov_last[: len(moov_last) * 8 // 10]) == "cut off"
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])

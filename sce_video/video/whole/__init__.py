@@ -1,0 +1,1 @@
+"""Is a media file whole? What its container promises, compared with the bytes that came."""

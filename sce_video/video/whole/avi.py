@@ -1,0 +1,54 @@
+"""AVI: chunks in lists (RIFF), with an index behind the packets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sce_video.video.whole.verdicts import cut_off, damaged
+
+MAGIC = b"RIFF"
+_LISTS = (b"movi", b"rec ")
+_HEAD = 8  # bytes of a chunk's head: its name and its size
+_ENTRY = 16  # bytes of an entry of the index
+
+
+def walk(data: bytes) -> None:
+    """Go from chunk to chunk, into the lists that hold packets.
+
+    Chunks of unknown names end it: FFmpeg looks for the next one that it knows, and players do.
+
+    Raises:
+        Rejected: a chunk claims more than there is, or zeros stand where one should begin.
+    """
+    at = 0
+    while data.startswith(MAGIC, at):
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        if end > len(data):
+            raise cut_off()
+        if data.startswith(b"AVI", at + 8):  # not the sectors of a Video CD
+            _walk_chunks(data, at + 12, end)
+        at = end
+
+
+def _walk_chunks(data: bytes, at: int, end: int) -> None:
+    while at + _HEAD <= end:
+        kind = data[at : at + 4]
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        form = data[at + 8 : at + 12] if kind == b"LIST" else b"none"
+        # A name ends in zeros, and the size is 0.
+        if len(data[at : at + _HEAD].rstrip(b"\0")) < 4 or 0 in form:
+            raise damaged(data, at + 12)
+        if form in _LISTS:
+            at += 12
+            continue
+        if not kind.strip().isalnum():
+            return
+        if kind == b"idx1" and _has_hole(data[at + _HEAD : at + _HEAD + size]):
+            raise damaged(data, at + _HEAD + size - _ENTRY)
+        at += _HEAD + size + size % 2
+
+
+def _has_hole(index: bytes) -> bool:
+    """Whether chunks lie at 0 after others that do not: some count from the first one."""
+    offsets = np.frombuffer(index[: len(index) // _ENTRY * _ENTRY], "<u4")[2::4]
+    return bool(((offsets[:-1] > 0) & (offsets[1:] == 0)).any())

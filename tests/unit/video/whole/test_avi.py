@@ -1,0 +1,73 @@
+"""Chunks of an AVI against the bytes that are there."""
+
+from __future__ import annotations
+
+import struct
+
+from sce_video.video.facts import Rejected
+from sce_video.video.whole.avi import walk
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def avi(packets: bytes, *behind: bytes) -> bytes:
+    movi = chunk(b"LIST", b"movi" + packets)
+    return chunk(b"RIFF", b"AVI " + chunk(b"LIST", b"hdrl" + bytes(40)) + movi + b"".join(behind))
+
+
+PACKETS = chunk(b"00dc", b"\1" * 33) + chunk(b"01wb", b"\2" * 8) + chunk(b"00dc", b"")
+
+
+def fate(data: bytes) -> str:
+    try:
+        walk(data)
+    except Rejected as rejected:
+        return str(rejected)
+    return ""
+
+
+def index(*entries: tuple[int, int]) -> bytes:
+    body = b"".join(struct.pack("<4s3I", b"00dc", 16, *entry) for entry in entries)
+    return chunk(b"idx1", body)
+
+
+def test_chunks() -> None:
+    whole = avi(PACKETS, index((4, 33), (46, 0)))
+    assert fate(whole) == ""
+    assert fate(whole + b"anything") == ""
+    assert fate(whole[:-1]) == "cut off"
+    assert fate(avi(chunk(b"LIST", b"rec " + PACKETS) + chunk(b"JUNK", bytes(9)))) == ""
+
+
+def test_zeros_where_a_chunk_begins() -> None:
+    assert fate(avi(PACKETS + bytes(30) + PACKETS)) == "damaged packets"
+    assert fate(avi(PACKETS + b"00d" + bytes(30) + PACKETS)) == "damaged packets"
+    assert fate(avi(PACKETS).replace(b"movi", b"mo\0\0")) == "damaged packets"
+    whole = avi(PACKETS, chunk(b"idx1", bytes(160)))
+    assert fate(whole[:-168] + bytes(168)) == "cut off"
+
+
+def test_an_index_with_holes() -> None:
+    assert fate(avi(PACKETS, index((4, 33), (0, 0)))) == "damaged packets"
+    assert fate(avi(PACKETS, index((0, 33), (42, 8)))) == ""  # counted from the first packet
+    assert fate(avi(PACKETS, index())) == ""
+
+
+def test_unknown_names_end_the_walk() -> None:
+    """FFmpeg goes on behind them; so do chunks of odd length that no byte follows."""
+    assert fate(avi(PACKETS + b"\xfe\xdc\xba\x98" + bytes(40))) == ""
+    assert fate(avi(b"00dc\1\0\0\0\1" + PACKETS + bytes(40))) == ""
+
+
+def test_several_lists() -> None:
+    more = chunk(b"RIFF", b"AVIX" + chunk(b"LIST", b"movi" + PACKETS))
+    assert fate(avi(PACKETS) + more) == ""
+    assert fate(avi(PACKETS) + more[:-9]) == "cut off"
+
+
+def test_a_recording_that_was_never_closed_promises_nothing() -> None:
+    whole = bytearray(avi(PACKETS))
+    whole[4:8] = bytes(4)
+    assert fate(bytes(whole[:-10])) == ""
