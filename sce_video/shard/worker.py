@@ -94,6 +94,8 @@ def _accept(job: FileJob, data: bytes, limits: Limits) -> Accepted:
         data = made
     if facts.unindexed:
         fields["unindexed"] = facts.unindexed
+    if facts.exif_orientation != 1:
+        fields["exif_orientation"] = facts.exif_orientation
     return Accepted(data, facts.packets.to_bytes() if facts.packets else b"", fields)
 
 

@@ -57,6 +57,7 @@ class Facts:
     duration: float  # seconds from the first frame's start to the last one's end; 0 for images
     packets: PacketIndex | None = field(default=None, compare=False)
     unindexed: str = ""  # why a video has no packet index
+    exif_orientation: int = 1  # of an image, which is not turned by it; 1 = upright
 
 
 class Rejected(DecodeError):  # noqa: N818 (a verdict, not an error)
