@@ -30,12 +30,12 @@ def open_data(
     data = config.data
     if is_foreign(data.shards):
         return None, foreign_plan(config, rank, ranks)
+    index = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
     if data.epoch_samples is not None:
         raise UsageError(
             f"data.epoch_samples={data.epoch_samples}: {data.shards} has an index, which says what "
             "an epoch is; drop the key"
         )
-    index = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
     if isinstance(index, RemoteIndex):
         # Shards of a window are read in turns: what does not fit would be fetched endlessly.
         sizes = sorted((shard.bytes for shard in index.manifest.shards), reverse=True)

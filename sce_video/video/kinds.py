@@ -5,6 +5,7 @@ from __future__ import annotations
 from sce_video.video.container import IMAGE_MAGIC
 
 _KINDS: tuple[tuple[int, bytes, str], ...] = (
+    (257, b"ustar", "a tar"),
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"\x89PNG", "a PNG image"),
     (0, b"GIF8", "a GIF image"),
@@ -26,6 +27,7 @@ _KINDS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"8BPS", "a Photoshop image"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
     (0, b"%PDF", "a PDF file"),
+    (0, b"PAR1", "a Parquet file"),
     (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
     (8, b"AVI ", "an AVI video"),
     (4, b"ftyp", "an MP4 or MOV video"),
@@ -44,7 +46,6 @@ _KINDS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\3\4", "a zip file"),
     (0, b"7z\xbc\xaf", "a 7z file"),
     (0, b"Rar!", "a RAR file"),
-    (257, b"ustar", "a tar"),
     (0, b"version https://git-lfs", "a Git LFS pointer"),
 )
 """Offset, bytes there, and what begins so; the first that fits."""
@@ -57,7 +58,10 @@ _TEXTS = (
 _TEXT = 1024  # bytes in which a text says what it is
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
 
-PACKED = ("gzip", "Zstandard", "bzip2", "xz", "LZ4", "zip", "7z", "RAR")
+PACKED = (
+    *("a gzip file", "a Zstandard file", "a bzip2 file", "an xz file", "an LZ4 file"),
+    *("a zip file", "a 7z file", "a RAR file"),
+)
 """What has to be unpacked before it is read."""
 
 
@@ -79,12 +83,6 @@ def kind_of(data: bytes) -> str:
 
 def _byte(number: int) -> bytes:
     return bytes([number])
-
-
-def packed_as(data: bytes) -> str:
-    """The format of :data:`PACKED` that the bytes are of; empty = of none."""
-    kind = kind_of(data).removesuffix(" file").rpartition(" ")[2]
-    return kind if kind in PACKED else ""
 
 
 def refusal_of_image(data: bytes) -> str:
