@@ -28,7 +28,7 @@ def way_out(folder: Path, command: str) -> str:
     make = f"make one: {command}"
     if folder.is_file():
         inside = (folder.parent / MANIFEST_NAME).is_file()
-        return f"it is a file; give its folder {folder.parent}" if inside else f"a file; {make}"
+        return f"it is a file; give {f'its folder {folder.parent}' if inside else 'a folder'}"
     files = list(_files(folder))
     sets = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}"))
     tars = sum(path.suffix == ".tar" for path in files)

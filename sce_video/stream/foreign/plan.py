@@ -100,8 +100,8 @@ def check_tar(name: str, start: bytes) -> None:
         if (kind := kind_of(start)) in PACKED:
             raise UsageError(f"{name}: {kind}: {_PACKED}") from error
         if kind or not name.endswith(".tar"):
-            what = f"{kind}, no tar" if kind else "no tar"
-            raise UsageError(f"{name}: {what}; give tars alone, such as '*.tar'") from error
+            hint = "get it again" if name.endswith(".tar") else "give tars alone, such as '*.tar'"
+            raise UsageError(f"{name}: {kind}{', ' * bool(kind)}no tar; {hint}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
