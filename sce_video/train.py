@@ -47,7 +47,9 @@ def train(config: AnyConfig) -> None:
     watch_launcher()
     here = place()
     index, plan = open_data(config, here.rank, here.ranks)
-    watched = open_held_out(config, plan) if isinstance(config, PretrainConfig) else None
+    classes, watched = index.manifest.classes if index else (), None
+    if isinstance(config, PretrainConfig):
+        watched = open_held_out(config, plan, classes)
     if config.data.workers and config.data.decode != "cuda":
         start_fork_server()
 
@@ -71,7 +73,7 @@ def train(config: AnyConfig) -> None:
         kind: type[ClipTask] = PretrainTask if pretraining else SupervisedTask
         task, evaluation = kind(config, index, plan, runtime, start), None
         if watched and isinstance(task, PretrainTask):
-            evaluation = OnlineEvaluation(task, *watched, runtime)
+            evaluation = OnlineEvaluation(task, watched, runtime)
         if runtime.main:
             print(header, flush=True)
             log.info("this run\n%s", header, extra={"file_only": True})

@@ -68,7 +68,7 @@ def _test_requests(args: Namespace) -> list[Request]:
 
     requests, several, first = [], len(args.runs) > 1, None
     for run in args.runs:
-        classifier, index, split, task = open_test(run, args.shards, args.split)
+        classifier, classes, index, split, task = open_test(run, args.shards, args.split)
         what = (task, index.manifest.dataset, index.manifest.classes)
         if first and what != first:
             others = f"{args.runs[0]} ({' on '.join(first[:2])})"
@@ -78,7 +78,7 @@ def _test_requests(args: Namespace) -> list[Request]:
         first = what
         views = eval_views(classifier.spec, args.clips, args.crops, args.size)
         where = (classifier, index, index.name, split, views, args.runtime.device, args.workers)
-        requests.append(request := Request(*where, scores=True))
+        requests.append(request := Request(*where, classes=classes))
         if several or not args.out:
             hint = "move or " if several else "give --out, or "
             check_replaces(classifier.folder / "test/test.json", test_protocol(request), hint)

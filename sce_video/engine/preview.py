@@ -13,6 +13,7 @@ from sce_video.engine.clip_task import runs_bf16, view_recipe
 from sce_video.engine.cost import cost, gpu_hours
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.ranks import place
+from sce_video.shardset.index import open_shards
 from sce_video.stream.data import open_held_out, planned_data
 from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.order import TrainingPlan
@@ -141,5 +142,5 @@ def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
     """
     plan, note = planned_data(config, samples, gpus or place().ranks)
     if isinstance(config, PretrainConfig) and not note:  # the shards are here
-        open_held_out(config, plan)
+        open_held_out(config, plan, open_shards(str(config.data.shards)).manifest.classes)
     return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)

@@ -1,4 +1,4 @@
-"""``test``: finished classifiers on the test list of the set that they were trained on."""
+"""``test``: finished classifiers on a test list, of the set they were trained on or another."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from sce_video.files import sha256_file, write_whole
 from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
 from sce_video.model.weights import OpenedEncoder
 from sce_video.shardset.index import ShardIndex
+from sce_video.shardset.labels import match_classes
 from sce_video.stream.reader import open_set
 from sce_video.stream.remote.cache import Cache
 
@@ -31,8 +32,8 @@ _WRITTEN = 5  # classes of a sample that are written down
 
 def open_test(
     run: Path, shards: str | None, split: str | None
-) -> tuple[OpenedEncoder, ShardIndex, str, str]:
-    """Open a run's last classifier, the set, the name of its test list there, and the run's task.
+) -> tuple[OpenedEncoder, tuple[str, ...], ShardIndex, str, str]:
+    """Open a run's last classifier and its classes, the set, its test list there, the run's task.
 
     Args:
         run: its folder.
@@ -41,8 +42,8 @@ def open_test(
             beside the list that the run was trained on.
 
     Raises:
-        UsageError: no finished run with a classifier, no such list, other classes, samples
-            without a label, or samples that the run was trained on.
+        UsageError: no finished run with a classifier, no such list, classes that the classifier
+            does not know, samples without a label, or samples that the run was trained on.
     """
     file = run / CLASSIFIER_NAME
     if not run.is_dir():
@@ -59,15 +60,15 @@ def open_test(
     seen = len(np.intersect1d(rows, _trained_on(index, data.split, shards)))
     if seen:
         raise UsageError(f"{run}: was trained on {seen} of the {len(rows)} samples of {wanted}")
-    unlabelled = int((index.numbers("label")[rows] < 0).sum())
+    labels = index.numbers("label")[rows]
+    unlabelled = int((labels < 0).sum())
     if unlabelled:
         raise UsageError(f"{index.name}: {unlabelled} samples of {wanted} have no label")
     module, spec, classes = load_classifier(file)
     check_media(index, spec, run)
-    if list(index.manifest.classes) != classes:
-        raise UsageError(f"{index.name}: its classes are not those that {run} was trained on")
+    match_classes(index.name, index.manifest.classes, classes, str(run), labels.tolist())
     identity = {"classifier": str(file), "classifier_sha256": sha256_file(file)}
-    return OpenedEncoder(module, spec, identity, file), index, wanted, config.task
+    return OpenedEncoder(module, spec, identity, file), tuple(classes), index, wanted, config.task
 
 
 def _test_list(index: ShardIndex, trained: str | None, asked: str | None) -> str:
@@ -93,10 +94,13 @@ def _trained_on(index: ShardIndex, split: str | None, elsewhere: str | None) -> 
 
 def test_protocol(request: Request) -> dict[str, Any]:
     """What a result says of how it came about."""
+    own, known = request.index.manifest.classes, request.classes
+    matched = f"the set's {len(own)} by name among the classifier's {len(known)}"
     return {
         **request.protocol(),
         "checkpoint": "the last, whatever it scored on the way",
         "split": request.split,
+        **({} if own == known else {"classes": matched}),
     }
 
 
@@ -118,7 +122,7 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
     if not values.isfinite().all():
         file = request.encoder.identity["classifier"]
         raise SceVideoError(f"{file}: its scores are not finite")
-    classes = index.manifest.classes
+    classes = request.classes
     confusion = confusion_matrix(labels, best(values, 1)[:, 0], len(classes))
     shares = class_accuracy(confusion)
     summary: dict[str, Any] = {
@@ -144,7 +148,7 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
 def _predictions(request: Request, scores: Features) -> str:
     """A line a sample: its key, class and the classes of the highest scores."""
     keys, order = request.index.table.column("key"), best(scores.values, _WRITTEN)
-    classes = request.index.manifest.classes
+    classes = request.classes
     lines = []
     for i, (row, label) in enumerate(zip(scores.rows, scores.labels.tolist(), strict=True)):
         places = order[i].tolist()

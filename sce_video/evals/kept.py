@@ -50,7 +50,7 @@ def read_features(folder: Path, request: Request) -> Features:
         VerificationError: the file is damaged.
     """
     whole = _read(folder / FEATURES_NAME)
-    labels = torch.from_numpy(request.index.numbers("label")[whole.rows].astype(np.int64))
+    labels = torch.from_numpy(request.labels[whole.rows])
     names = _names(request.index, request.rows) if whole.missing else set()
     missing = [(name, why) for name, why in whole.missing if name in names]
     own = np.flatnonzero(np.isin(whole.rows, request.rows))

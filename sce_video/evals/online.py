@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 
 from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import Runtime
@@ -18,7 +17,7 @@ from sce_video.evals.features import Features, cut, extract_batches, join
 from sce_video.evals.knn import knn_predict
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import build_encoder
-from sce_video.shardset.index import ShardIndex
+from sce_video.stream.data import HeldOut
 
 log = logging.getLogger("sce_video")
 
@@ -29,15 +28,13 @@ class OnlineEvaluation:
     Weights, BN statistics and random draws of the training are what they are without it.
     """
 
-    def __init__(
-        self, task: PretrainTask, index: ShardIndex, rows: NDArray[np.int64], runtime: Runtime
-    ) -> None:
-        self._task, self._index, self._runtime = task, index, runtime
+    def __init__(self, task: PretrainTask, held_out: HeldOut, runtime: Runtime) -> None:
+        self._task, self._held_out, self._runtime = task, held_out, runtime
         self._settings = task.config.eval
         self.every = (self._settings.every or 1) * task.steps_per_epoch
         self._views = eval_views(task.spec, 1, 1, None)
         # Batches, not samples, are shared out: a feature is the same on any number of ranks.
-        self._batches = cut(rows, self._views)[runtime.rank :: runtime.ranks]
+        self._batches = cut(held_out.rows, self._views)[runtime.rank :: runtime.ranks]
         with torch.random.fork_rng(devices=[]):
             self._trunk = build_encoder(task.spec).to(runtime.device).eval()
 
@@ -59,7 +56,8 @@ class OnlineEvaluation:
         logged["knn_top1"] = top_k_accuracy(scores, labels, 1)
         if (probe := self._task.module.probe) is not None:
             logits = probe.logits(values.to(probe.weight.device)).cpu()
-            logged["probe_top1"] = top_k_accuracy(logits, labels, 1)
+            known = self._held_out.labels[np.searchsorted(self._held_out.rows, found.rows)]
+            logged["probe_top1"] = top_k_accuracy(logits, torch.from_numpy(known), 1)
         return logged
 
     def _features(self) -> Features:
@@ -67,7 +65,7 @@ class OnlineEvaluation:
         parts = extract_batches(
             self._trunk,
             self._task.spec,
-            self._index,
+            self._held_out.index,
             self._batches,
             self._views,
             workers=self._task.config.data.workers,

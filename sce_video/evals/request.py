@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sce_video.evals.features import cut
 from sce_video.model.weights import OpenedEncoder
 from sce_video.shardset.index import ShardIndex
+from sce_video.shardset.labels import match_classes
 from sce_video.stream.clips import UniformClips
 
 _VERSION = 1  # raised when the same request gives other numbers than before
@@ -34,12 +35,26 @@ class Request:
     views: UniformClips
     device: torch.device
     workers: int = 0
-    scores: bool = False  # probabilities of a classifier's classes
+    classes: tuple[str, ...] = ()  # of a classifier, whose scores are meant
+
+    @property
+    def scores(self) -> bool:
+        """Whether probabilities of a classifier's classes are meant, rather than features."""
+        return bool(self.classes)
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Rows of the index, ascending."""
         return self.index.rows(self.split)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """Label of each row of the index, -1 = none; a classifier's by the names of its classes."""
+        own, labels = self.index.manifest.classes, self.index.numbers("label").astype(np.int64)
+        if not self.classes:
+            return labels
+        numbers = match_classes(self.index.name, own, self.classes, "the classifier", ())
+        return np.array([*numbers, -1])[labels]
 
     @cached_property
     def batches(self) -> list[NDArray[np.int64]]:

@@ -19,6 +19,7 @@ from sce_video.shardset.manifest import REJECTS_NAME
 _ENCODE = ("mode", "quality", "short_side")
 """Of the encode settings, what people are told; the rest follows from it."""
 _NOTED = {
+    "exif_orientation": "that EXIF wants turned: they are not",
     "interlaced": "interlaced: fields are not parted",
     "pixel_aspect": "with pixels that are not square: they are not stretched",
 }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sce_video.errors import UsageError, VerificationError
 from sce_video.files import sha256_file, write_whole
+from sce_video.shardset.elsewhere import way_out
 from sce_video.shardset.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, read_manifest
 from sce_video.shardset.published import PUBLISHED
 from sce_video.shardset.splits import split_rows
@@ -135,7 +136,8 @@ def open_shards(folder: str | Path) -> ShardIndex:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UsageError(
-            f"{folder}: no finished shard set (no {MANIFEST_NAME}); make one: {_command(folder)}"
+            f"{folder}: no finished shard set (no {MANIFEST_NAME}); "
+            + way_out(folder, _command(folder))
         )
     data = path.read_bytes()
     manifest = read_manifest(data, path)

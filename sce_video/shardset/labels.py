@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from sce_video.errors import UsageError
 
 LABEL_MEMBERS = ("cls", "json")
 """Members of a tar in which a sample's class may be."""
 _DIGITS = 18  # of a class number that is read as one: as many as 64 bits hold
+_NAMED = 5  # classes in a message
 _SHOWN = 40  # characters of a wrong label in a message
 
 
@@ -72,6 +75,36 @@ def number_classes(names: Iterable[str]) -> dict[str, int]:
     if all(_is_number(name.removeprefix("-")) for name in classes):
         classes.sort(key=int)
     return {name: label for label, name in enumerate(classes)}
+
+
+def match_classes(
+    name: str, own: Sequence[str], known: Sequence[str], whose: str, used: Iterable[int]
+) -> list[int]:
+    """Labels of a set in another list of classes, by the names of the classes.
+
+    Args:
+        name: what messages call the set.
+        own: its classes, in the order of its labels.
+        known: the other list.
+        whose: what messages call that.
+        used: labels of the set that are asked for, -1 = none.
+
+    Returns:
+        For each label of the set that in the other list; -1 = it has no such class.
+
+    Raises:
+        UsageError: a label that is asked for has none.
+    """
+    places = {label: number for number, label in enumerate(known)}
+    numbers = [places.get(label, -1) for label in own]
+    lost = [own[label] for label in sorted(set(used)) if label >= 0 > numbers[label]]
+    if lost:
+        more = ", ..." if len(lost) > _NAMED else ""
+        raise UsageError(
+            f"{name}: {len(lost)} of its classes are not among the {len(known)} of {whose}: "
+            f"{', '.join(lost[:_NAMED])}{more}"
+        )
+    return numbers
 
 
 def _is_number(name: str) -> bool:

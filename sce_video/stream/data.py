@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from sce_video.config.tasks import Config, PretrainConfig
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
+from sce_video.shardset.labels import match_classes
 from sce_video.shardset.manifest import MANIFEST_NAME
 from sce_video.shardset.published import PUBLISHED
 from sce_video.stream.foreign.plan import ForeignPlan, foreign_plan, is_foreign
@@ -30,12 +33,12 @@ def open_data(
     data = config.data
     if is_foreign(data.shards):
         return None, foreign_plan(config, rank, ranks)
+    index = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
     if data.epoch_samples is not None:
         raise UsageError(
             f"data.epoch_samples={data.epoch_samples}: {data.shards} has an index, which says what "
             "an epoch is; drop the key"
         )
-    index = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
     if isinstance(index, RemoteIndex):
         # Shards of a window are read in turns: what does not fit would be fetched endlessly.
         sizes = sorted((shard.bytes for shard in index.manifest.shards), reverse=True)
@@ -48,17 +51,28 @@ def open_data(
     return index, batch_plan(config, index, rank, ranks)
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What a run looks at while it trains."""
+
+    index: ShardIndex
+    rows: NDArray[np.int64]  # of the index
+    labels: NDArray[np.int64]  # of these rows, as the probe numbers classes; empty = no probe
+
+
 def open_held_out(
-    config: PretrainConfig, plan: TrainingPlan
-) -> tuple[ShardIndex, NDArray[np.int64]] | None:
+    config: PretrainConfig, plan: TrainingPlan, classes: Sequence[str]
+) -> HeldOut | None:
     """The set and rows that ``eval`` names; None where nothing is held out.
 
     Args:
         config: of the run.
         plan: of its training, from :func:`open_data`.
+        classes: of the set that is trained on, which a probe learns; none without labels.
 
     Raises:
-        UsageError: no such split, samples without labels, or samples that training sees.
+        UsageError: no such split, samples without labels or with one that the probe does not
+            know, or samples that training sees.
         SceVideoError: the set cannot be fetched or is damaged.
     """
     if config.eval.every is None:
@@ -68,7 +82,8 @@ def open_held_out(
     rows = index.rows(config.eval.split)
     if index.images != (config.clip is None):
         raise UsageError(f"eval: {index.name} holds {'images' if index.images else 'videos'}")
-    if len(rows) < 2 or index.numbers("label")[rows].min() < 0:
+    labels = index.numbers("label")[rows].astype(np.int64)
+    if len(rows) < 2 or labels.min() < 0:
         raise UsageError(
             f"eval: {index.name}, {config.eval.split or 'all of it'}: needs samples with labels, "
             f"two at least, and has {len(rows)}"
@@ -80,7 +95,11 @@ def open_held_out(
                 f"eval: {config.eval.split or 'the whole set'} shares {common} samples with what "
                 "is trained on; give a split that is held out"
             )
-    return index, rows
+    if not (config.eval.linear and classes):
+        return HeldOut(index, rows, labels[:0])
+    own, whose = index.manifest.classes, f"{data.shards}, which the probe learns (eval.linear)"
+    numbers = match_classes(f"eval: {index.name}", own, classes, whose, labels.tolist())
+    return HeldOut(index, rows, np.array(numbers)[labels])
 
 
 def planned_data(config: Config, samples: int | None, ranks: int) -> tuple[TrainingPlan, str]:

@@ -56,6 +56,7 @@ class Facts:
     pixel_aspect: str = ""
     """Width to height of a pixel as displayed, ``12:11``; "" = square, or nothing is said."""
     interlaced: bool = False  # some frames are two fields, each of a moment of its own
+    exif_orientation: int = 0  # how an image wants to be turned, 2 to 8, which it is not
     ticks: Sequence[int] = field(default=(), compare=False)
     """When each frame of a video is shown, ascending, in units of ``time_base``."""
     time_base: Fraction = Fraction(1)  # seconds a tick
@@ -65,7 +66,7 @@ class Facts:
     """Of a video: whether a packet index gives its frames."""
 
 
-NOTED = ("pixel_aspect", "interlaced")
+NOTED = ("exif_orientation", "interlaced", "pixel_aspect")
 """Facts that no decoder acts upon: a sample's json holds them where there is something to say."""
 
 

@@ -9,6 +9,7 @@ from sce_video.video.container import IMAGE_MAGIC, open_video
 from sce_video.video.errors import DecodeError
 from sce_video.video.examine_image import opened_image
 from sce_video.video.facts import Video
+from sce_video.video.kinds import kind_of, refusal_of_image
 from sce_video.video.orientation import orientation_of
 from sce_video.video.times import mean_rate, stamp_of
 
@@ -26,6 +27,8 @@ def peek(data: bytes) -> Video:
     if data.startswith(IMAGE_MAGIC):
         with opened_image(data) as image:
             return Video(1, 0.0, image.height, image.width)
+    if kind_of(data).endswith(" image"):  # some of which FFmpeg takes for a video
+        raise DecodeError(refusal_of_image(data))
     times: list[tuple[int, int]] = []  # tick, ticks it lasts
     frame: VideoFrame | None = None
     empty = False

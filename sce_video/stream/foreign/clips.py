@@ -9,8 +9,9 @@ import hashlib
 import logging
 import os
 import random
+import tarfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
@@ -26,16 +27,20 @@ from sce_video.errors import SceVideoError
 from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, class_number, stated_classes
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
-from sce_video.stream.foreign.plan import ForeignPlan
+from sce_video.stream.foreign.plan import ForeignPlan, check_tar
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
+from sce_video.video.container import IMAGE_MAGIC
 from sce_video.video.decode import DecodeError
+from sce_video.video.kinds import kind_of, refusal_of_image
 from sce_video.video.peek import peek
 
 log = logging.getLogger("sce_video")
 
-VIDEOS = ("mp4", "mov", "mkv", "webm", "avi", "mpg")
+VIDEOS = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg")
 IMAGES = ("jpg", "jpeg", "png")
+UNREAD = ("webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "flv", "wmv", "ts", "ogv")
+"""Other media that tars hold, for messages."""
 _SHUFFLE = 64  # samples of a reader that are mixed, undecoded
 _MOST_BAD = 100  # samples that one batch may replace
 _END = 1024  # zero bytes that end a tar
@@ -67,14 +72,14 @@ class ForeignClips(IterableDataset[ClipBatch]):
         self.plan, self.sampler, self.consumed = plan, sampler, consumed
         self.antialias = antialias
         self.media = IMAGES if plan.images else VIDEOS
-        self._tells = False  # of the first label that is not readable
+        self._told: set[str] | None = None  # what is said once; None = another reader says it
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """In a worker, every n-th micro-batch of the rank, as the loader takes them in turn."""
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         reader = self.plan.rank * workers + worker
-        self._tells = reader == 0
+        self._told = set() if reader == 0 else None
         stream = self._stream(reader, self.plan.ranks * workers)
         for _ in range(worker, self.plan.micro_batches_left(self.consumed), workers):
             yield self._batch(stream)
@@ -88,12 +93,12 @@ class ForeignClips(IterableDataset[ClipBatch]):
             try:
                 if sample.problem:
                     raise DecodeError(sample.problem)
+                self._check_kind(sample.data)
                 specs = self.sampler(peek(sample.data), number, sample.number)
                 clips = make_clips(sample.data, specs, antialias=self.antialias)
                 made.append((number, sample, clips))
-                if sample.unlabelled and self._tells:  # pretraining needs none: it is said once
-                    self._tells = False
-                    log.warning("%s: %s; it counts as none", sample.name, sample.unlabelled)
+                if sample.unlabelled:  # pretraining needs none
+                    self._tell(f"{sample.name}: {sample.unlabelled}; it counts as none", "label")
             except DecodeError as error:
                 bad.append((sample.name, str(error)))
                 if len(bad) > _MOST_BAD:
@@ -109,6 +114,19 @@ class ForeignClips(IterableDataset[ClipBatch]):
             bad=bad,
             cpu=time.process_time() - began,
         )
+
+    def _check_kind(self, data: bytes) -> None:
+        """Refuse videos among images, and images among videos, whatever they are called."""
+        if self.plan.images and (why := refusal_of_image(data)):
+            raise DecodeError(why)
+        if not self.plan.images and data.startswith(IMAGE_MAGIC):
+            raise DecodeError(f"{kind_of(data)}, not a video")
+
+    def _tell(self, text: str, about: str) -> None:
+        """Say something, once a run for all that it is said about."""
+        if self._told is not None and about not in self._told:
+            self._told.add(about)
+            log.warning("%s", text)
 
     def _stream(self, reader: int, readers: int) -> Iterator[tuple[int, TarSample]]:
         """Samples of pass after pass, each with the number that stands for its epoch."""
@@ -140,16 +158,27 @@ class ForeignClips(IterableDataset[ClipBatch]):
             except OSError as error:
                 raise SceVideoError(f"{name}: {error.strerror}") from error
         with os.fdopen(descriptor, "rb") as stream:
-            yield from islice(tar_samples(stream, name, self.media), part, None, parts)
+            check_tar(name, os.pread(descriptor, tarfile.BLOCKSIZE, 0))
+            samples = tar_samples(stream, name, self.media, tell=self._tell)
+            yield from islice(samples, part, None, parts)
 
 
-def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator[TarSample]:
+def tar_samples(
+    stream: BinaryIO,
+    name: str,
+    media: Collection[str],
+    tell: Callable[[str, str], None] | None = None,
+) -> Iterator[TarSample]:
     """Samples of an opened tar as webdataset groups them: keys end at their first dot.
-
-    ``media``: extensions of what is looked for.
 
     What it would pass over without a word is told: members that are there twice, a tar without its
     end, and damage that reads like an end.
+
+    Args:
+        stream: the tar.
+        name: what it is called.
+        media: extensions of what is looked for.
+        tell: hears what is no fault of one sample, and a word that stands for it.
     """
     problems: list[str] = []
 
@@ -160,17 +189,28 @@ def tar_samples(stream: BinaryIO, name: str, media: Collection[str]) -> Iterator
 
     if not _ends(stream):
         problems.append("has no end: cut off, or no plain tar")
-    others: set[str] = set()  # extensions of the other kind of media
+    others: set[str] = set()  # extensions of other media
 
     def select(member: str) -> bool:
         extension = member.rpartition(".")[2].lower()
-        if extension not in media and extension in (*VIDEOS, *IMAGES):
+        if extension not in media and extension in (*VIDEOS, *IMAGES, *UNREAD):
             others.add(extension)
         return extension in (*media, *LABEL_MEMBERS)
 
     files = tar_file_expander([{"url": name, "stream": stream}], note, select)
+    keys: set[str] = set()
+    alone: list[dict[str, Any]] = []  # without media: those may lie elsewhere in the tar
     for fields in group_by_keys(files, handler=note):
-        yield _sample(name, fields, media, others)
+        if _media_fields(fields, media):
+            keys.add(fields["__key__"])
+            yield _sample(name, fields, media)
+        else:
+            alone.append({field: fields[field] for field in fields if field[:2] == "__"})
+    apart = sum(fields["__key__"] in keys for fields in alone)
+    if apart and tell:
+        text = f"{name}: {apart:,} labels do not lie beside their samples, and are not read"
+        tell(f"{text}; python -m sce_video.shard webdataset makes a set with them", "apart")
+    yield from (_lacking(name, f, media, others) for f in alone if f["__key__"] not in keys)
     if not problems and any(stream.read()):
         problems.append("damaged: data behind what reads like its end")
     if problems:  # the first: what follows from it is no news
@@ -185,21 +225,32 @@ def _ends(stream: BinaryIO) -> bool:
     return len(end) == _END and not any(end)
 
 
-def _sample(
+def _media_fields(fields: dict[str, Any], media: Collection[str]) -> list[str]:
+    return [field for field in fields if field.rpartition(".")[2] in media]
+
+
+def _sample(shard: str, fields: dict[str, Any], media: Collection[str]) -> TarSample:
+    """Of a group with media."""
+    name = f"{shard}/{fields['__key__']}"
+    found = _media_fields(fields, media)
+    if len(found) > 1:
+        several = f"several media files ({', '.join(sorted(found))})"
+        return TarSample(name, problem=f"{several}: its key ends at the first dot")
+    try:  # a name alone gives no class number: -1, as without a class
+        return TarSample(name, fields[found[0]], class_number(stated_classes(fields)))
+    except LabelError as error:
+        why = f"its label is not readable ({error})"
+        return TarSample(name, fields[found[0]], unlabelled=why)
+
+
+def _lacking(
     shard: str, fields: dict[str, Any], media: Collection[str], others: Collection[str]
 ) -> TarSample:
-    name = f"{shard}/{fields['__key__']}"
-    found = [field for field in fields if field.rpartition(".")[2] in media]
-    if len(found) == 1:
-        try:  # a name alone gives no class number: -1, as without a class
-            return TarSample(name, fields[found[0]], class_number(stated_classes(fields)))
-        except LabelError as error:
-            why = f"its label is not readable ({error})"
-            return TarSample(name, fields[found[0]], unlabelled=why)
+    """Of a group without; ``others``: media of extensions that are not looked for, in the tar."""
     problem = "no video or image"
-    if found:
-        problem = f"several media files ({', '.join(sorted(found))}): its key ends at the first dot"
+    if unread := sorted(set(others) & set(UNREAD)):
+        problem = f"{', '.join(unread)}: only {', '.join(media)} are read"
     elif others:
         clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
         problem = f"{', '.join(sorted(others))} where others are asked for: {clip}"
-    return TarSample(name, problem=problem)
+    return TarSample(f"{shard}/{fields['__key__']}", problem=problem)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,8 +23,12 @@ from sce_video.stream.draws import keyed_generator
 from sce_video.stream.order import TrainingPlan, schedule
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import bare_url, file_system, is_remote
+from sce_video.video.kinds import PACKED, kind_of
 
 _MOST = 250_000  # tars; a range of more is a slip
+_BLOCK = tarfile.BLOCKSIZE
+_NAMES = re.compile(r"\.(tar(\.\w+)?|t[gbxz]z2?|tzst|zip)$", re.IGNORECASE)
+_PACKED = "several readers cannot share what is packed; unpack it first"
 
 Visit = tuple[str, int, int]
 """``(tar, part, parts)``: samples ``part, part + parts, ...`` of the tar."""
@@ -35,16 +41,17 @@ def is_foreign(shards: str | Sequence[str]) -> bool:
     if not is_remote(shards) and Path(shards).is_dir():
         return False
     where = bare_url(shards)
-    return where.endswith(".tar") or "*" in where or "{" in where
+    return bool(_NAMES.search(where)) or "*" in where or "{" in where
 
 
 def expand(shards: str | Sequence[str]) -> list[str]:
     """The tars that globs, ranges, paths and URLs name, in a fixed order.
 
-    A local name that exists is taken as it is, whatever it holds.
+    A local name that exists is taken as it is, whatever signs it holds.
 
     Raises:
-        UsageError: no such tar, a folder, a range that is too long, or a URL that is not offered.
+        UsageError: no such tar, a folder, something packed or else no tar, a range that is too
+            long, or a URL that is not offered.
     """
     found: list[str] = []
     for pattern in [shards] if isinstance(shards, str) else shards:
@@ -66,12 +73,35 @@ def expand(shards: str | Sequence[str]) -> list[str]:
             if "*" in name:
                 where = bare_url(name)
                 raise UsageError(f"{where}: no globs in URLs; give a range such as {{00..99}}")
+            if (match := _NAMES.search(bare_url(name))) and match[1].lower() != "tar":
+                raise UsageError(f"{bare_url(name)}: {_PACKED}")
             file_system(name)  # the extra is there
         elif Path(name).is_dir():
             raise UsageError(f"{name}: a folder; for its tars without an index give '{name}/*.tar'")
         elif not Path(name).is_file():
             raise UsageError(f"{name}: no such file")
+        else:
+            with Path(name).open("rb") as stream:
+                check_tar(name, stream.read(_BLOCK))
     return found
+
+
+def check_tar(name: str, start: bytes) -> None:
+    """Refuse by its first block what is no plain tar.
+
+    Raises:
+        UsageError: it is packed, or of another kind; what is called ``.tar`` may be damaged.
+    """
+    try:
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        if start == bytes(_BLOCK):  # of one that holds nothing
+            return
+        if (kind := kind_of(start)) in PACKED:
+            raise UsageError(f"{name}: {kind}: {_PACKED}") from error
+        if kind or not name.endswith(".tar"):
+            hint = "get it again" if name.endswith(".tar") else "give tars alone, such as '*.tar'"
+            raise UsageError(f"{name}: {kind}{', ' * bool(kind)}no tar; {hint}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ average) where torchvision's two resizing paths differ by at most 1.
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,7 @@ def decode(
     try:
         if data.startswith(IMAGE_MAGIC[0]):
             return [_jpeg(data)]
-        # torchvision's PNG decoder was seen to fail in a process that had used decord.
-        return [np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]).convert("RGB"))]
+        return [_png(data)]
     except (RuntimeError, OSError, ValueError, SyntaxError) as error:
         raise DecodeError("does not decode: damaged image") from error
 
@@ -39,3 +39,18 @@ def _jpeg(data: bytes) -> NDArray[np.uint8]:
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     image: NDArray[np.uint8] = decode_jpeg(encoded, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
     return image
+
+
+def _png(data: bytes) -> NDArray[np.uint8]:
+    """Of an animated one the first picture; transparency is dropped, as ``ImageFolder`` does.
+
+    torchvision's decoder fails in a process that used decord ("bad parameters to zlib").
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of palettes with transparency
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+        if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
+            # The high byte, as Pillow does with 16-bit colours, and libpng and torchvision too.
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        return np.asarray(image.convert("RGB"))

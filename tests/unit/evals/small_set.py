@@ -48,6 +48,22 @@ def make_set(root: Path, each: int = 6) -> Path:
     return root / "shards"
 
 
+def make_other_set(root: Path, classes: tuple[str, ...], renamed: str = "") -> Path:
+    """``ROOT/NAME``: of the videos of ``ROOT/shards`` those of some classes, so other numbers.
+
+    ``renamed``: what the last of them is called there.
+    """
+    name = "-".join(classes) + renamed
+    lines = (root / "list.csv").read_text().splitlines()
+    kept = [line for line in lines[1:] if line.split(",")[1] in classes]
+    if renamed:
+        kept = [line.replace(f",{classes[-1]},", f",{renamed},") for line in kept]
+    (root / f"{name}.csv").write_text("\n".join([lines[0], *kept]) + "\n")
+    command = ["folder", "--root", str(root / "raw"), "--csv", str(root / f"{name}.csv")]
+    assert shard([*command, "--out", str(root / name), "--workers", "1"]) == 0
+    return root / name
+
+
 @cache
 def _trunk() -> nn.Module:
     """A trunk whose BN knows its input, so that videos differ; to build one costs 0.3 s."""

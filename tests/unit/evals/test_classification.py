@@ -24,7 +24,7 @@ from sce_video.model.classifier import load_classifier
 from sce_video.shardset.index import open_shards
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import ShardReader
-from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_run
+from tests.unit.evals.small_set import CLASSES, FEW, make_other_set, make_set, random_run
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("test")
     make_set(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def tested(root: Path) -> Path:
+    """A run that was tested, which the first test looks at in the same way."""
+    run = random_run(root / "tested", root / "shards")
+    assert main(["test", str(run), *FEW]) == 0
+    return run
 
 
 def predictions(folder: Path) -> dict[str, dict[str, Any]]:
@@ -69,9 +77,8 @@ def test_figures_and_files(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     Image.open(out / "confusion.png").verify()
 
 
-def test_scores_are_the_mean_softmax_of_a_videos_own_views(root: Path) -> None:
-    run = root / "run"  # tested above
-    module, spec, _ = load_classifier(run / "classifier.safetensors")
+def test_scores_are_the_mean_softmax_of_a_videos_own_views(root: Path, tested: Path) -> None:
+    module, spec, _ = load_classifier(tested / "classifier.safetensors")
     reader = ShardReader(index := open_shards(root / "shards"))
     views = eval_views(spec, 2, 3, None)
     stats = [torch.tensor(x) for x in (spec.mean, spec.std)]
@@ -81,11 +88,40 @@ def test_scores_are_the_mean_softmax_of_a_videos_own_views(root: Path) -> None:
             with torch.no_grad():
                 logits = module(normalise(clip[None].float() / 255, *stats))[0].double().numpy()
             total += np.exp(logits) / np.exp(logits).sum()
-        line = predictions(run / "test")[index.strings("key")[row]]
+        line = predictions(tested / "test")[index.strings("key")[row]]
         found = dict(line["top5"])
         np.testing.assert_allclose([found[c] for c in CLASSES], total / 6, atol=2e-5)
         assert line["predicted"] == int(total.argmax())
         assert line["class"] == index.strings("class")[row]
+
+
+@pytest.mark.parametrize("known", [CLASSES, ("Diving", "Aaa", "Archery", "Bowling")])
+def test_a_set_of_other_numbers_is_matched_by_name(root: Path, known: tuple[str, ...]) -> None:
+    """A set of two of the classes numbers them otherwise than the one that was trained on."""
+    name = "run-" + "-".join(known)
+    run = random_run(root / name, root / "shards", classes=known)
+    assert main(["test", str(run), *FEW]) == 0
+    whole = predictions(run / "test")
+    for classes in (("Bowling", "Diving"), CLASSES):
+        other = root / "shards" if classes == CLASSES else root / "-".join(classes)
+        if not other.exists():
+            make_other_set(root, classes)
+        out = root / f"{name}-on-{other.name}"
+        command = ["test", str(run), *FEW, "--shards", str(other), "--out", str(out)]
+        assert main([*command, "--split", "test"]) == 0
+        lines = predictions(out)
+        expected = {key: line for key, line in whole.items() if line["class"] in classes}
+        assert lines == expected
+        assert all(known[line["label"]] == line["class"] for line in lines.values())
+        result = json.loads((out / "test.json").read_text())
+        right = [known[line["predicted"]] == line["class"] for line in expected.values()]
+        assert result["top1"] == pytest.approx(np.mean(right))
+        with (out / "per_class.csv").open() as stream:
+            counts = {row["class"]: int(row["samples"]) for row in csv.DictReader(stream)}
+        assert counts == {name: 2 * (name in classes) for name in known}
+        matched = f"the set's {len(classes)} by name among the classifier's {len(known)}"
+        protocol = result["protocol"]
+        assert protocol.get("classes") == (None if classes == known else matched)
 
 
 def test_missing_samples_are_counted_and_strict_fails(
@@ -116,9 +152,10 @@ def test_missing_samples_are_counted_and_strict_fails(
 
 
 def test_scores_are_kept_and_shared_by_ranks(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, tested: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = random_run(root / "ranks", root / "shards")
+    capsys.readouterr()
     monkeypatch.setattr(request, "cut", lambda rows, _: [rows[i : i + 2] for i in (0, 2, 4)])
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")  # takes two batches of three
@@ -127,7 +164,7 @@ def test_scores_are_kept_and_shared_by_ranks(
     assert not (run / "test").exists()
     monkeypatch.setenv("RANK", "0")
     assert main(["--local_rank=0", "test", str(run), *FEW]) == 0
-    assert predictions(run / "test") == predictions(root / "run/test")  # tested above
+    assert predictions(run / "test") == predictions(tested / "test")
     monkeypatch.delenv("WORLD_SIZE")
     with patch.object(embed, "extract_batches", side_effect=AssertionError("decoded")):
         assert main(["test", str(run), *FEW]) == 0
@@ -193,9 +230,10 @@ def test_the_spread_is_the_sample_standard_deviation(tmp_path: Path) -> None:
         ({"split": None}, [], "was trained on 6 of the 6 samples of split:test"),
         ({"split": "test"}, [], "was trained on 6 of the 6"),
         ({}, ["--split", "2"], "no test or val list in column 'split2'; columns: split"),
-        ({"classes": ("a", "b", "c")}, [], "its classes are not those that"),
+        ({"classes": ("a", "b", "c")}, [], "3 of its classes are not among the 3 of"),
+        ({"classes": CLASSES[:2]}, [], "1 of its classes are not among the 2 of"),
     ],
-    ids=["train", "whole-set", "test", "no-list", "other-classes"],
+    ids=["train", "whole-set", "test", "no-list", "other-classes", "fewer-classes"],
 )
 def test_what_would_give_a_wrong_figure_is_refused(
     root: Path,

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 import torch
 
+from sce_video.config.load import load_config
+from sce_video.config.tasks import PretrainConfig
+from sce_video.engine.pretrain import PretrainTask
+from sce_video.evals.online import OnlineEvaluation
+from sce_video.model.encoder import build_encoder
+from sce_video.stream.data import open_held_out
+from sce_video.stream.order import BatchPlan
 from tests.runs import BIN, TRAIN, final_state, free_port, make_shards, run, write_config
+from tests.unit.evals.small_set import CLASSES, SPEC, make_other_set, make_set, rank
 
 WATCHED = ("eval.every=1", "eval.split=test", "eval.knn=3")
 
@@ -101,3 +111,29 @@ def test_mistakes(keys: list[str], message: str, config: Path, tmp_path: Path) -
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_probe_is_asked_by_the_names_of_classes(tmp_path: Path) -> None:
+    """A held-out set of two of three classes numbers them otherwise."""
+    make_set(tmp_path, each=3)
+    make_other_set(tmp_path, CLASSES[1:])
+    trunk, says = build_encoder(SPEC), torch.eye(3)[2]  # Diving, of all
+    probe = SimpleNamespace(weight=torch.zeros(1), logits=lambda x: says.expand(len(x), 3))
+    module = SimpleNamespace(probe=probe)
+    keys = ["data.workers=0", "eval.every=1", "eval.split=test", "eval.knn=1"]
+    for name, share in (("shards", 1 / 3), ("Bowling-Diving", 1 / 2)):
+        shards = [f"data.shards={tmp_path / 'shards'}", f"eval.shards={tmp_path / name}"]
+        config = cast("PretrainConfig", load_config("demo.yaml", [*keys, *shards]))
+        plan = cast("BatchPlan", SimpleNamespace())
+        found = open_held_out(config, plan, CLASSES)
+        task = SimpleNamespace(
+            config=config, steps_per_epoch=1, spec=SPEC, module=module, trunk=lambda: trunk
+        )
+        assert found is not None
+        evaluation = OnlineEvaluation(cast("PretrainTask", task), found, rank(0, 1))
+        with patch("torch.distributed.all_gather_object", _alone):
+            assert evaluation()["probe_top1"] == pytest.approx(share)
+
+
+def _alone(parts: list[Any], own: Any) -> None:
+    parts[0] = own

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sce_video.errors import SceVideoError
 from sce_video.shard import worker
@@ -38,6 +39,19 @@ def test_the_bytes_are_kept(clips: Path, picture: Path) -> None:
         assert isinstance(answer, Accepted)
         assert answer.data == source.read_bytes()
         assert answer.fields["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def test_how_a_picture_would_be_turned_is_told(tmp_path: Path, picture: Path) -> None:
+    answer = process_file(job(picture, "image"))
+    assert isinstance(answer, Accepted)
+    assert "exif_orientation" not in answer.fields
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(picture).save(tmp_path / "turned.jpg", exif=exif)
+    answer = process_file(job(tmp_path / "turned.jpg", "image"))
+    assert isinstance(answer, Accepted)
+    assert answer.fields["exif_orientation"] == 6
+    assert (answer.fields["width"], answer.fields["height"]) == (40, 30)
 
 
 def test_refusals_are_values(tmp_path: Path, picture: Path) -> None:

@@ -15,6 +15,7 @@ from sce_video.shardset.labels import (
     LabelError,
     class_name,
     class_number,
+    match_classes,
     number_classes,
     stated_classes,
 )
@@ -140,3 +141,16 @@ def test_a_refused_label_names_the_file_and_streams_as_none(tmp_path: Path) -> N
     assert (bad.name, bad.data, bad.label, bad.problem) == ("t/a", b"x", -1, "")
     assert bad.unlabelled == what
     assert (good.data, good.label, good.problem) == (b"y", -1, "")
+
+
+def test_classes_are_matched_by_name() -> None:
+    known = ["archery", "bowling", "diving"]
+    assert match_classes("set", known, known, "run", range(3)) == [0, 1, 2]
+    assert match_classes("set", ["diving", "archery"], known, "run", [0, 1, 1]) == [2, 0]
+    assert match_classes("set", ["diving", "yoga"], known, "run", [0, -1]) == [2, -1]
+    assert match_classes("set", [], known, "run", [-1]) == []
+    with pytest.raises(UsageError) as caught:
+        match_classes("set", ["diving", "yoga", "Bowling"], known, "run", [2, 1, 0, 1])
+    assert str(caught.value) == ("set: 2 of its classes are not among the 3 of run: yoga, Bowling")
+    with pytest.raises(UsageError, match=r"10 of its classes .*: 0, 1, 2, 3, 4, \.\.\.$"):
+        match_classes("set", [str(n) for n in range(10)], known, "run", range(10))

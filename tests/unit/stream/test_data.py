@@ -1,19 +1,23 @@
-"""What a run reads: refusals before anything is read."""
+"""What a run reads and looks at: refusals before anything is read."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from sce_video.config.load import load_config
+from sce_video.config.tasks import PretrainConfig
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
-from sce_video.stream.data import open_data
+from sce_video.stream.data import HeldOut, open_data, open_held_out
 from sce_video.stream.reader import RemoteIndex
 from tests.servers import Server
+from tests.unit.evals.small_set import CLASSES, make_other_set, make_set
 
 
 def test_a_run_with_labels_wants_them_all(
@@ -48,3 +52,48 @@ def test_a_training_refuses_a_cache_below_a_window(server: Server, tmp_path: Pat
         open_data(load_config("demo.yaml", [*settings, "data.cache_gib=0.00000095367432"]), 0, 1)
     with pytest.raises(UsageError, match=r"^http.*/set: no split 'train'"):
         open_data(load_config("demo.yaml", [*settings, "data.split=train"]), 0, 1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_set(folder, each=3)
+    return folder
+
+
+def held_out(root: Path, other: Path, *keys: str, classes: tuple[str, ...] = CLASSES) -> HeldOut:
+    given = [f"data.shards={root / 'shards'}", "data.split=train", "train.batch_size=3"]
+    given += ["eval.every=1", f"eval.shards={other}", "objective.queue=64", *keys]
+    config = cast("PretrainConfig", load_config("demo.yaml", given))
+    index, plan = open_data(config, 0, 1)
+    assert index is not None
+    found = open_held_out(config, plan, classes)
+    assert found is not None
+    return found
+
+
+def test_held_out_labels_are_those_of_the_probe(root: Path) -> None:
+    """Numbers are matched by the names of the classes."""
+    other = make_other_set(root, ("Bowling", "Diving"))
+    found = held_out(root, other, "eval.split=test")
+    names = found.index.strings("class")
+    assert set(found.index.numbers("label").tolist()) == {0, 1}
+    assert [CLASSES[label] for label in found.labels] == [names[row] for row in found.rows]
+    turned = held_out(root, other, "eval.split=test", classes=CLASSES[::-1])
+    assert [CLASSES[2 - label] for label in turned.labels] == [names[row] for row in turned.rows]
+    same = held_out(root, root / "shards", "eval.split=test")
+    np.testing.assert_array_equal(same.labels, same.index.numbers("label")[same.rows])
+
+
+def test_held_out_classes_that_the_probe_does_not_know(root: Path) -> None:
+    other = make_other_set(root, ("Archery", "Bowling"), renamed="Yoga")
+    with pytest.raises(UsageError) as caught:
+        held_out(root, other, "eval.split=test")
+    assert str(caught.value) == (
+        f"eval: {other}: 1 of its classes are not among the 3 of {root / 'shards'}, "
+        "which the probe learns (eval.linear): Yoga"
+    )
+    for keys, classes in ((("eval.linear=false",), CLASSES), ((), ())):  # neighbours alone
+        found = held_out(root, other, "eval.split=test", *keys, classes=classes)
+        assert len(found.labels) == 0
+        assert len(found.rows) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 from collections import Counter
@@ -18,11 +19,12 @@ from sce_video.errors import SceVideoError
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.data import open_data
-from sce_video.stream.foreign.clips import VIDEOS, ForeignClips, TarSample, tar_samples
+from sce_video.stream.foreign.clips import IMAGES, VIDEOS, ForeignClips, TarSample, tar_samples
 from sce_video.stream.foreign.plan import ForeignPlan, expand
 from sce_video.stream.loader import ClipBatch, load
 from sce_video.stream.remote.cache import Cache
 from sce_video.video.peek import peek
+from tests.pictures import encoded
 from tests.servers import Server
 from tests.unit.stream.conftest import SAMPLER
 from tests.unit.stream.foreign.tars import plan, write_tar
@@ -155,10 +157,6 @@ def damaged(tmp_path: Path, kind: str) -> str:
         del data[3 * member + 4000 :]
     elif kind == "header":
         data[3 * member : 3 * member + 512] = b"\xff" * 512
-    elif kind == "compressed":
-        import gzip
-
-        data = bytearray(gzip.compress(data))
     elif kind == "no tar":
         data = bytearray(b"<html>" * 1000)
     path.write_bytes(data)
@@ -171,7 +169,6 @@ def damaged(tmp_path: Path, kind: str) -> str:
         ("cut between members", 3, "has no end: cut off, or no plain tar"),
         ("cut inside a member", 3, "has no end: cut off, or no plain tar"),
         ("header", 3, "damaged: data behind what reads like its end"),
-        ("compressed", 9, "has no end: cut off, or no plain tar"),
         ("no tar", 0, "has no end: cut off, or no plain tar"),
     ],
 )
@@ -200,6 +197,100 @@ def test_bad_samples_are_named_and_replaced(tmp_path: Path, video: bytes) -> Non
     assert {name for b in batches for name in b.names} == {f"{shard}/a", f"{shard}/c"}
     reason = "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
     assert {entry for b in batches for entry in b.bad} == {(f"{shard}/b", reason)}
+
+
+@pytest.mark.parametrize(
+    ("images", "name", "form", "reason"),
+    [
+        (True, "a.jpg", "WEBP", "a WebP image: only JPEG and PNG are read"),
+        (True, "a.png", "GIF", "a GIF image: only JPEG and PNG are read"),
+        (True, "a.jpg", "AVIF", "an AVIF image: only JPEG and PNG are read"),
+        (True, "a.jpg", "video", "an MP4 or MOV video: only JPEG and PNG are read"),
+        (True, "a.jpg", "html", "an HTML page: only JPEG and PNG are read"),
+        (True, "a.jpg", "noise", "no readable JPEG or PNG file"),
+        (True, "a.webp", "WEBP", "webp: only jpg, jpeg, png are read"),
+        (False, "a.mp4", "JPEG", "a JPEG image, not a video"),
+        (False, "a.mp4", "PNG", "a PNG image, not a video"),
+        (False, "a.mp4", "WEBP", "a WebP image: only JPEG and PNG are read"),
+    ],
+)
+def test_what_is_not_as_it_is_called_is_named(
+    tmp_path: Path, video: bytes, images: bool, name: str, form: str, reason: str
+) -> None:
+    picture = Image.fromarray(moving_square(1, 40, 60)[0])
+    made = {"video": video, "html": b"<html>" * 99, "noise": b"\x07" * 999}
+    odd = made[form] if form in made else encoded(picture, form)
+    good = ("b.jpg", encoded(picture)) if images else ("b.mp4", video)
+    members = [(name, odd), ("a.json", b"{}"), good, ("b.json", b"{}")]
+    shard = write_tar(tmp_path / "t.tar", members)
+    crops = ((RandomResizedCrop((0.2, 1.0)), 16),) * 2
+    sampler = RandomClips(crops, ClipTiming(1, 0.0), 0.0, seed=0) if images else SAMPLER
+    found = plan([shard], images=images)
+    batches = list(load(ForeignClips(found, sampler, 0), None, workers=0))
+    assert {n for b in batches for n in b.names} == {f"{shard}/b"}
+    assert {entry for b in batches for entry in b.bad} == {(f"{shard}/a", reason)}
+
+
+@pytest.mark.parametrize("order", ["media first", "labels first", "mixed"])
+def test_labels_apart_are_told_once(
+    order: str,
+    tmp_path: Path,
+    video: bytes,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Grouping gives their keys a second time; that is no fault of each sample."""
+    monkeypatch.setattr(logging.getLogger("sce_video"), "propagate", True)
+    media = [(f"{n}.mp4", video) for n in range(3)]
+    labels = [(f"{n}.cls", b"%d" % n) for n in range(3)] + [("lost.cls", b"7")]
+    members = {
+        "media first": media + labels,
+        "labels first": labels + media,
+        "mixed": [labels[1], *media[:2], labels[0], media[2], *labels[2:]],
+    }[order]
+    shard = write_tar(tmp_path / "t.tar", members)
+    batches = stream(plan([shard], epoch_samples=16))
+    assert {name for b in batches for name in b.names} == {f"{shard}/{n}" for n in range(3)}
+    assert {entry for b in batches for entry in b.bad} == {(f"{shard}/lost", "no video or image")}
+    [told] = [record.getMessage() for record in caplog.records]
+    count = 2 if order == "mixed" else 3
+    assert told == (
+        f"{shard}: {count} labels do not lie beside their samples, and are not read; "
+        "python -m sce_video.shard webdataset makes a set with them"
+    )
+
+
+def test_packed_bytes_end_the_run_when_they_are_met(tmp_path: Path, video: bytes) -> None:
+    """Of a tar elsewhere they are seen no sooner."""
+    shard = Path(write_tar(tmp_path / "t.tar", [("a.mp4", video)]))
+    shard.write_bytes(gzip.compress(shard.read_bytes()))
+    for workers in (0, 1):
+        with pytest.raises(SceVideoError, match=r"t.tar: a gzip file: several readers cannot"):
+            stream(plan([str(shard)]), workers=workers)
+
+
+def test_layouts_of_downloaders(tmp_path: Path, video: bytes) -> None:
+    """As video2dataset and img2dataset write them: a caption and a json beside each, no label."""
+    about = b'{"key": "000000001", "status": "success", "caption": "a dog", "url": "https://x"}'
+    labelled = about[:-1] + b', "label": 3}'
+    jpeg = encoded(Image.fromarray(moving_square(1, 40, 60)[0]))
+    for media, data in (("mp4", video), ("jpg", jpeg)):
+        members = []
+        for number, text in enumerate((about, labelled)):
+            key = f"{number:09d}"
+            members += [(f"{key}.{media}", data), (f"{key}.json", text), (f"{key}.txt", b"a dog")]
+            members += [(f"{key}.en.vtt", b"WEBVTT")]
+        path = Path(write_tar(tmp_path / media / "00000.tar", members))
+        (path.parent / "00000.parquet").write_bytes(b"PAR1")
+        (path.parent / "00000_stats.json").write_text("{}")
+        assert expand(f"{path.parent}/*.tar") == [str(path)]
+        with path.open("rb") as tar:
+            found = list(tar_samples(tar, "t", VIDEOS if media == "mp4" else IMAGES))
+        assert [(s.name, s.label, s.problem, s.unlabelled) for s in found] == [
+            ("t/000000000", -1, "", ""),
+            ("t/000000001", 3, "", ""),
+        ]
+        assert {s.data for s in found} == {data}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
