@@ -93,6 +93,7 @@ class LayeredEncoder:
         self._container = av.open(self._file, "w", format="mp4", options={"fflags": "+bitexact"})
         self._stream: VideoStream | None = None
         self._graph: Graph | None = None
+        self._look: tuple[object, ...] = ()  # format and range of the frames that it takes
         self._start = 0
         self._last: VideoFrame | None = None
         self._count = 0
@@ -146,7 +147,8 @@ class LayeredEncoder:
         try:
             if self._stream is None:
                 self._start = tick
-                self._graph = _filters(frame, self._encoding.short_side)
+            if (look := (frame.format.name, frame.color_range)) != self._look:
+                self._look, self._graph = look, _filters(frame, self._encoding.short_side)
             number = _nearest((tick - self._start) * base)
             if number >= self._max_frames:
                 raise Rejected("too many frames")

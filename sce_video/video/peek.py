@@ -5,14 +5,13 @@ from __future__ import annotations
 import av
 from av.video.frame import VideoFrame
 
+from sce_video.video.bitstream import EMPTY_VOP
 from sce_video.video.container import IMAGE_MAGIC, open_video
 from sce_video.video.errors import DecodeError
 from sce_video.video.examine_image import opened_image
 from sce_video.video.facts import Video
 from sce_video.video.orientation import orientation_of
 from sce_video.video.times import mean_rate, stamp_of
-
-_EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own
 
 
 def peek(data: bytes) -> Video:
@@ -39,7 +38,7 @@ def peek(data: bytes) -> Video:
                 tick = sent if shown is None else shown
                 if packet.size and tick is not None and not packet.is_discard:
                     times.append((tick, lasts))
-                    empty |= mpeg4 and packet.size <= _EMPTY_VOP
+                    empty |= mpeg4 and packet.size <= EMPTY_VOP
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"does not decode: {error}") from error
     count = len(times) - empty  # two frames in a packet, none in a later one: the last may lack
