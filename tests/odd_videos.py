@@ -89,6 +89,19 @@ def remux(source: Path, path: Path, filters: str | None = None) -> Path:
     return path
 
 
+def all_at_once(source: Path, path: Path) -> Path:
+    """``source`` with no time but 0."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        stream = given.streams.video[0]
+        copy = made.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.dts is not None:
+                packet.pts = packet.dts = 0
+                packet.stream = copy
+                made.mux(packet)
+    return path
+
+
 def repacket(source: Path, path: Path, change: Callable[[int, bytes], bytes]) -> Path:
     """``source``, each packet made anew from its number and bytes."""
     with av.open(str(source)) as given, av.open(str(path), "w") as made:
@@ -328,6 +341,7 @@ KINDS: dict[str, Maker] = {
     "b-frames avi": lambda f: remux(
         encode(f / "a.mp4", x264="bframes=3:b-adapt=0"), f / "v.avi", "h264_mp4toannexb"
     ),
+    "all at once": lambda f: all_at_once(encode(f / "a.mp4", x264="bframes=0"), f / "v.mkv"),
     "two streams": lambda f: two_streams(f / "v.mp4", (24, 32), (48, 64), default=[1]),
     "cover": lambda f: with_cover(encode(f / "a.mp4"), f / "v.mp4"),
     "hevc": _made("v.mp4", "libx265", **{"x265-params": "keyint=20:bframes=3:log-level=0"}),

@@ -101,7 +101,8 @@ class LayeredEncoder:
     def add(self, frame: VideoFrame, tick: int | None) -> None:
         """Encode a frame that is shown at ``tick`` of its time base.
 
-        Where ticks lack or run backwards nothing is made of it until :meth:`finish`.
+        Where ticks lack or run backwards nothing is made of it until :meth:`finish`, and where they
+        all are one it is done again.
 
         Raises:
             Rejected: the filters or the encoder take no such frames, or it would be too many.
@@ -121,7 +122,7 @@ class LayeredEncoder:
         Raises:
             Rejected: as :meth:`add`.
         """
-        if not self._ordered:
+        if not self._ordered or (self._start, self._tick) != (raw.ticks[0], raw.ticks[-1]):
             self._start_again(data, raw.ticks)
         stream = cast("VideoStream", self._stream)
         try:
