@@ -370,8 +370,8 @@ KINDS: dict[str, Maker] = {
         lambda number, packet: (b"" if number else b"\0\0\1\xb2XviD0046") + packet,
     ),
     "joined": lambda f: joined(
-        encode(f / "a.mp4", x264="bframes=0"),
-        encode(f / "b.mp4", x264="bframes=0:cqm=jvt", pix_fmt="yuvj420p"),
+        encode(f / "a.mp4", ticks=range(0, 1200, 40), x264="bframes=0"),
+        encode(f / "b.mp4", ticks=range(0, 1200, 40), x264="bframes=0:cqm=jvt", pix_fmt="yuvj420p"),
         f / "v.mp4",
     ),
     "ffv1": _made("v.mkv", "ffv1"),
