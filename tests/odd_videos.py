@@ -89,25 +89,98 @@ def remux(source: Path, path: Path, filters: str | None = None) -> Path:
     return path
 
 
-def rewrite(source: Path, path: Path, change: Callable[[list[bytes]], bytes]) -> Path:
-    """``source`` (H.264 in mp4), each packet made anew from its NAL units."""
+def all_at_once(source: Path, path: Path) -> Path:
+    """``source`` with no time but 0."""
     with av.open(str(source)) as given, av.open(str(path), "w") as made:
         stream = given.streams.video[0]
         copy = made.add_stream_from_template(stream)
         for packet in given.demux(stream):
-            if packet.dts is None:
-                continue
-            left, units = bytes(packet), []
-            while left:
-                end = 4 + int.from_bytes(left[:4], "big")
-                units.append(left[4:end])
-                left = left[end:]
-            new = av.Packet(change(units))
+            if packet.dts is not None:
+                packet.pts = packet.dts = 0
+                packet.stream = copy
+                made.mux(packet)
+    return path
+
+
+def repacket(source: Path, path: Path, change: Callable[[int, bytes], bytes]) -> Path:
+    """``source``, each packet made anew from its number and bytes."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        stream = given.streams.video[0]
+        copy = made.add_stream_from_template(stream)
+        packets = (packet for packet in given.demux(stream) if packet.dts is not None)
+        for number, packet in enumerate(packets):
+            new = av.Packet(change(number, bytes(packet)))
             new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
             new.time_base, new.is_keyframe = packet.time_base, packet.is_keyframe
             new.stream = copy
             made.mux(new)
     return path
+
+
+def nal_units(packet: bytes) -> list[bytes]:
+    """The NAL units of an H.264 packet in mp4."""
+    units = []
+    while packet:
+        end = 4 + int.from_bytes(packet[:4], "big")
+        units.append(packet[4:end])
+        packet = packet[end:]
+    return units
+
+
+def rewrite(source: Path, path: Path, change: Callable[[list[bytes]], bytes]) -> Path:
+    """``source`` (H.264 in mp4), each packet made anew from its NAL units."""
+    return repacket(source, path, lambda _, packet: change(nal_units(packet)))
+
+
+def joined(first: Path, second: Path, path: Path) -> Path:
+    """The packets of ``second`` (both H.264 in mp4, no B pictures) behind those of ``first``.
+
+    Its parameter sets have the numbers of the first ones, and stand before its first picture.
+    """
+    with av.open(str(second)) as given:
+        stream = given.streams.video[0]
+        packets = [bytes(packet) for packet in given.demux(stream) if packet.dts is not None]
+        box = bytes(stream.codec_context.extradata or b"")
+    end = 8 + int.from_bytes(box[6:8], "big")  # of the SPS; a count and the PPS follow
+    picture_set = box[end + 3 :][: int.from_bytes(box[end + 1 : end + 3], "big")]
+    packets[0] = sized(box[8:end]) + sized(picture_set) + packets[0]
+    with av.open(str(first)) as given, av.open(str(path), "w") as made:
+        stream = given.streams.video[0]
+        copy = made.add_stream_from_template(stream)
+        own = [bytes(packet) for packet in given.demux(stream) if packet.dts is not None]
+        for number, data in enumerate([*own, *packets]):
+            new = av.Packet(data)
+            new.pts = new.dts = number
+            new.time_base, new.is_keyframe, new.stream = Fraction(1, 25), True, copy
+            made.mux(new)
+    return path
+
+
+def segment(code: int, content: bytes) -> bytes:
+    """A segment of a JPEG picture."""
+    return bytes([0xFF, code]) + (2 + len(content)).to_bytes(2, "big") + content
+
+
+def exif(orientation: int) -> bytes:
+    """A segment that says which way up a JPEG picture lies."""
+    entry = b"\x01\x12\0\x03\0\0\0\x01" + orientation.to_bytes(2, "big")
+    return segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + entry + bytes(6))
+
+
+def without_tables(picture: bytes) -> bytes:
+    """A JPEG picture that has to be decoded with the tables of the one before."""
+    at, kept = 2, picture[:2]
+    while picture[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(picture[at + 2 : at + 4], "big")
+        kept += b"" if picture[at + 1] in (0xDB, 0xC4) else picture[at:end]
+        at = end
+    return kept + picture[at:]
+
+
+def tables_once(number: int, picture: bytes) -> bytes:
+    """Tables in the first picture alone, but in each a small picture that has its own."""
+    own = picture if number == 0 else without_tables(picture)
+    return own[:2] + segment(0xE1, b"small\xff\xd8\xff\xdb\0\0\xff\xc4\0\0\xff\xda") + own[2:]
 
 
 def sized(unit: bytes) -> bytes:
@@ -268,6 +341,7 @@ KINDS: dict[str, Maker] = {
     "b-frames avi": lambda f: remux(
         encode(f / "a.mp4", x264="bframes=3:b-adapt=0"), f / "v.avi", "h264_mp4toannexb"
     ),
+    "all at once": lambda f: all_at_once(encode(f / "a.mp4", x264="bframes=0"), f / "v.mkv"),
     "two streams": lambda f: two_streams(f / "v.mp4", (24, 32), (48, 64), default=[1]),
     "cover": lambda f: with_cover(encode(f / "a.mp4"), f / "v.mp4"),
     "hevc": _made("v.mp4", "libx265", **{"x265-params": "keyint=20:bframes=3:log-level=0"}),
@@ -280,6 +354,26 @@ KINDS: dict[str, Maker] = {
     "mpeg-1 avi": _made("v.avi", "mpeg1video", bf="2", g="12"),
     "mpeg-2": _made("v.mkv", "mpeg2video", bf="2", g="12", flags="+ildct+ilme"),
     "motion jpeg": _made("v.avi", "mjpeg", pix_fmt="yuvj420p"),
+    "motion jpeg, tables once": lambda f: repacket(
+        encode(f / "a.avi", "mjpeg", pix_fmt="yuvj420p", huffman="default", qmin="4", qmax="4"),
+        f / "v.avi",
+        tables_once,
+    ),
+    "motion jpeg, mirrored": lambda f: repacket(
+        encode(f / "a.avi", "mjpeg", pix_fmt="yuvj420p"),
+        f / "v.avi",
+        lambda _, picture: picture[:2] + exif(5) + picture[2:],
+    ),
+    "mpeg-4, encoder named once": lambda f: repacket(
+        encode(f / "a.avi", "mpeg4", g="12", qscale="3", fflags="+bitexact", flags="+bitexact"),
+        f / "v.avi",
+        lambda number, packet: (b"" if number else b"\0\0\1\xb2XviD0046") + packet,
+    ),
+    "joined": lambda f: joined(
+        encode(f / "a.mp4", ticks=range(0, 1200, 40), x264="bframes=0"),
+        encode(f / "b.mp4", ticks=range(0, 1200, 40), x264="bframes=0:cqm=jvt", pix_fmt="yuvj420p"),
+        f / "v.mp4",
+    ),
     "ffv1": _made("v.mkv", "ffv1"),
     "prores": _made("v.mov", "prores_ks", pix_fmt="yuv422p10le"),
     "dnxhd": _made("v.mov", "dnxhd", pix_fmt="yuv422p", profile="dnxhr_lb", size=(128, 256)),

@@ -24,7 +24,7 @@ from sce_video.shardset.rows import index_row, row_members
 from sce_video.video.examine import examine_video
 from sce_video.video.examine_image import examine_image
 from sce_video.video.facts import Rejected
-from sce_video.video.packets import IdxError, PacketIndex
+from sce_video.video.packets import KEY, LAYER_SHIFT, IdxError, PacketIndex
 
 
 def verify_shard(
@@ -77,7 +77,7 @@ def verify_media(job: MediaJob) -> str:
     row = job.row
     with job.path.open("rb") as stream:
         places = [(part.offset_data, part.size) for part in row_members(row)]
-        data, _, *idx = (_read(stream, at, at + size) for at, size in places)
+        data, text, *idx = (_read(stream, at, at + size) for at, size in places)
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return ""
     noted = _noted(idx[0]) if idx else None
@@ -85,7 +85,7 @@ def verify_media(job: MediaJob) -> str:
         if row["ext"] in IMAGE_EXTENSIONS:
             found = examine_image(data)
         else:
-            found = examine_video(data, told=noted)
+            found = examine_video(data, strict=b'"mode":"layered"' in text, told=noted)
     except Rejected as rejected:
         return job.finding(f"does not decode: {rejected}")
     wrong = [
@@ -109,12 +109,19 @@ def _noted(idx: bytes) -> PacketIndex | None:
 
 
 def _other_packets(noted: PacketIndex, found: PacketIndex | None) -> bool:
-    """Whether an index is not that of its media; what it says of them is checked by their frames.
+    """Whether an index is not that of its media, or trusts packets that it must not trust.
 
+    What else it says is checked by the frames it gives; times are not, no reader here uses them.
     None = no index can be made of the media.
     """
-    names = ("offset", "size", "number", "orientation") if found else ()
-    return any(not np.array_equal(getattr(found, name), getattr(noted, name)) for name in names)
+    if found is None:
+        return True
+    names = ("offset", "size", "number", "orientation")
+    if any(not np.array_equal(getattr(found, name), getattr(noted, name)) for name in names):
+        return True
+    key, layer = noted.kind & KEY, noted.kind >> LAYER_SHIFT
+    bold = (key > found.kind & KEY) | (layer > found.kind >> LAYER_SHIFT)
+    return bool(bold.any())
 
 
 def _finding(path: Path, key: str, at: int, end: int, what: str) -> str:

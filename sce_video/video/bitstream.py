@@ -14,11 +14,16 @@ from typing import NamedTuple
 NEEDED, GROUP, FREE = 0, 1, 2
 """Layers: later packets need it; only its own group does (strict pyramids); nobody does."""
 
+EMPTY_VOP = 19
+"""Bytes; FFmpeg's bound for the MPEG-4 packets that show no picture of their own, of any type."""
 _START = b"\0\0\1"
 _B_SLICE = 1
 _H264_HEADERS = (7, 8, 13, 15)  # parameter sets
 _H264_IGNORED = (6, 9, 10, 11, 12, 14, 20)
 """NAL units without a picture that is decoded: messages, delimiters, filler; other layers."""
+
+_MPEG4_ENCODERS = (b"\xb2XviD", b"\xb2DivX", b"\xb2Lavc", b"\xb2FFmp", b"\xb2ffmp")
+"""How user data begin that make FFmpeg decode as that encoder did, bugs included."""
 
 
 class Role(NamedTuple):
@@ -153,16 +158,15 @@ def _hevc_layer(unit: bytes) -> int:
 
 
 def _mpeg4(packet: bytes) -> Role:
-    kinds, headers = [], []
+    kinds, headers, key = [], [], False
     for unit in packet.split(_START)[1:]:
         if unit[:1] == b"\xb6":
             kinds.append(unit[1] >> 6)  # 0 = I, 1 = P, 2 = B, 3 = sprite
-        elif b"\x20" <= unit[:1] <= b"\x2f":  # a video object layer
+            key |= kinds == [0] and len(unit) >= EMPTY_VOP
+        elif b"\x20" <= unit[:1] <= b"\x2f" or unit[:5] in _MPEG4_ENCODERS:
             headers.append(unit)
     free = bool(kinds) and set(kinds) == {2}
-    return Role(
-        kinds[:1] == [0], FREE if free else NEEDED, tuple(headers), tuple(kinds), len(kinds) > 1
-    )
+    return Role(key, FREE if free else NEEDED, tuple(headers), tuple(kinds), len(kinds) > 1)
 
 
 def _mpeg12(packet: bytes) -> Role:
@@ -188,9 +192,13 @@ def _vp9(packet: bytes) -> Role:
 
 def _mjpeg(packet: bytes) -> Role:
     """A picture on its own, if it brings its tables: decoders keep those of the one before."""
-    start = packet.find(b"\xff\xd8\xff")
-    scan = packet.find(b"\xff\xda", start)
-    tables = {code: packet.find(code, start, scan) >= 0 for code in (b"\xff\xdb", b"\xff\xc4")}
-    key = start >= 0 and scan >= 0 and tables[b"\xff\xdb"]
-    # Where some pictures bring Huffman tables and others none, they are not on their own.
-    return Role(key, NEEDED, (b"\xff\xc4",) if tables[b"\xff\xc4"] else ())
+    at = packet.index(b"\xff\xd8") + 2
+    segments = b""
+    while packet[at + 1] != 0xDA:  # the scan; pictures within a segment are no pictures
+        if packet[at] != 0xFF:
+            raise ValueError("no segment")
+        segments += packet[at + 1 : at + 2]
+        at += 2 + int.from_bytes(packet[at + 2 : at + 4], "big")
+    # Where some pictures bring others than the rest (Huffman tables, a comment that FFmpeg heeds),
+    # they are not on their own.
+    return Role(b"\xdb" in segments, NEEDED, (segments,))

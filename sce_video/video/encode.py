@@ -93,6 +93,7 @@ class LayeredEncoder:
         self._container = av.open(self._file, "w", format="mp4", options={"fflags": "+bitexact"})
         self._stream: VideoStream | None = None
         self._graph: Graph | None = None
+        self._look: tuple[object, ...] = ()  # format and range of the frames that it takes
         self._start = 0
         self._last: VideoFrame | None = None
         self._count = 0
@@ -100,7 +101,8 @@ class LayeredEncoder:
     def add(self, frame: VideoFrame, tick: int | None) -> None:
         """Encode a frame that is shown at ``tick`` of its time base.
 
-        Where ticks lack or run backwards nothing is made of it until :meth:`finish`.
+        Where ticks lack or run backwards nothing is made of it until :meth:`finish`, and where they
+        all are one it is done again.
 
         Raises:
             Rejected: the filters or the encoder take no such frames, or it would be too many.
@@ -120,7 +122,7 @@ class LayeredEncoder:
         Raises:
             Rejected: as :meth:`add`.
         """
-        if not self._ordered:
+        if not self._ordered or (self._start, self._tick) != (raw.ticks[0], raw.ticks[-1]):
             self._start_again(data, raw.ticks)
         stream = cast("VideoStream", self._stream)
         try:
@@ -146,7 +148,8 @@ class LayeredEncoder:
         try:
             if self._stream is None:
                 self._start = tick
-                self._graph = _filters(frame, self._encoding.short_side)
+            if (look := (frame.format.name, frame.color_range)) != self._look:
+                self._look, self._graph = look, _filters(frame, self._encoding.short_side)
             number = _nearest((tick - self._start) * base)
             if number >= self._max_frames:
                 raise Rejected("too many frames")

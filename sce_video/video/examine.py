@@ -141,17 +141,15 @@ class _Examination:
         """Whether a frame is sound and of the kind of those before."""
         if frame.is_corrupt:
             raise Rejected("damaged frames")
-        size = frame.width, frame.height
-        if size != self._look[:2] or frame.key_frame:  # nothing else changes but there
-            orientation = orientation_of(frame)
-            if self._look and size != self._look[:2]:
-                raise Rejected("frame size changes")
-            if self._look and orientation != self._orientation:
-                raise Rejected("orientation changes")
-            look = *size, frame.format.name, frame.colorspace, frame.color_range
-            if look != self._look:
-                upright_rgb(frame, orientation)  # as reading will: whether its colours are known
-            self._look, self._orientation = look, orientation
+        orientation = orientation_of(frame)  # some streams say it of their first frame alone
+        look = frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range
+        if self._look and look[:2] != self._look[:2]:
+            raise Rejected("frame size changes")
+        if self._look and orientation != self._orientation:
+            raise Rejected("orientation changes")
+        if look != self._look:
+            upright_rgb(frame, orientation)  # as reading will: whether its colours are known
+        self._look, self._orientation = look, orientation
 
     def _decode(self, indexer: Indexer) -> Iterator[VideoFrame]:
         """All frames, with the numbers that ``indexer`` gives their packets."""

@@ -19,11 +19,10 @@ from sce_video.video.packets import PacketIndex
 
 _STRETCH = 6
 """Packets of a stretch of which the last is looked at: some pictures that build on each other."""
-_APART = 150
-"""Packets between two stretches at least, and always half of what lies before the later one."""
 _SHARE = 0.03
-"""Of a video's packets, how many are decoded again; those of the first stretch always are, and
-where a kind is met later that is left out, those up to there, once."""
+"""Of a video's packets, how many are decoded again; two stretches always are (of most videos the
+second begins at another place to start), and where a kind is met later that is left out, those up
+to there, once."""
 _MOST_KINDS = 4
 _SUCCESSORS = 2
 _MOST_PIXELS = 1 << 28  # of the frames that are kept
@@ -44,7 +43,7 @@ class IndexCheck:
     def add_packet(self, number: int, role: Role) -> None:
         """Choose by what a packet that is shown is said to be."""
         if role.key and number >= self._next:
-            self._next = max(2 * number, _APART)
+            self._next = 2 * number or _STRETCH
             self._end = number + _STRETCH
             self._here = set()
             self._wanted[self._end - 1] = not number
@@ -73,15 +72,18 @@ class IndexCheck:
             index: of the video that was decoded.
         """
         frames = self._chosen(index)
-        numbers = np.array(sorted(frames), np.int64)
+        shown = index.number.tolist()
         try:
-            images = planned.decode(data, numbers, index)
-            return all(
-                np.array_equal(image, upright_rgb(frames[number], index.orientation))
-                for number, image in zip(numbers.tolist(), images, strict=True)
-            )
+            # Each stretch by a decoder that has seen no other, as a clip may lie in that one alone.
+            for run in planned.plan_packets(index, np.array(sorted(frames), np.int64)):
+                numbers = sorted({shown[packet] for packet in run} & frames.keys())
+                images = planned.decode(data, np.array(numbers, np.int64), index)
+                for number, image in zip(numbers, images, strict=True):
+                    if not np.array_equal(image, upright_rgb(frames[number], index.orientation)):
+                        return False
         except DecodeError:
             return False
+        return True
 
     def _chosen(self, index: PacketIndex) -> dict[int, VideoFrame]:
         """Kept frames by display number, as many as may be decoded again."""
@@ -93,6 +95,6 @@ class IndexCheck:
             if not spare:
                 return frames
             runs = planned.plan_packets(index, np.array(sorted(frames), np.int64))
-            if sum(map(len, runs)) <= _SHARE * len(shown):
+            if sum(map(len, runs)) <= max(_SHARE * len(shown), 2 * _STRETCH):
                 return frames
-            del chosen[spare.pop()]
+            del chosen[spare.pop(0)]

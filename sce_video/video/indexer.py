@@ -45,6 +45,8 @@ class Indexer:
         self._told = [] if told is None else told.kind.tolist()
         self._stream = stream
         self._extradata = bytes(stream.codec_context.extradata or b"")
+        # Before decoding: of colours that change the decoder leaves the last.
+        self._colour = tuple(int(getattr(stream.codec_context, name)) for name in COLOUR)
         self._read = reader(stream.codec_context.name, self._extradata, strict=strict)
         self._roles: list[Role] = []
         self._places: list[tuple[int, int]] = []
@@ -123,7 +125,7 @@ class Indexer:
             width=context.width,
             height=context.height,
             orientation=orientation,
-            colour=tuple(int(getattr(context, name)) for name in COLOUR),
+            colour=self._colour,
             time_base=time_base,
             pts=ticks,
             offset=place,

@@ -9,7 +9,7 @@ mirrors and turns by quarters; what else a matrix can say is refused.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from av.sidedata.sidedata import Type
@@ -60,6 +60,17 @@ _SIGNS = {
     (1, 0, 0, -1): Orientation(mirrored=True, degrees=180),
     (0, -1, -1, 0): Orientation(mirrored=True, degrees=270),
 }
+
+
+def _unknown(value: Any) -> Type:
+    """A type of side data that FFmpeg has and PyAV has no name for, such as EXIF."""
+    member = object.__new__(Type)
+    member._name_, member._value_ = f"TYPE_{value}", value
+    return member
+
+
+# Else one such on a frame, and PyAV shows none of the others.
+Type._missing_ = _unknown  # type: ignore[method-assign]
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import av
 from av.video.frame import VideoFrame
 
+from sce_video.video.bitstream import EMPTY_VOP
 from sce_video.video.container import IMAGE_MAGIC, open_video
 from sce_video.video.errors import DecodeError
 from sce_video.video.examine_image import opened_image
 from sce_video.video.facts import Video
 from sce_video.video.kinds import kind_of, refusal_of_image
 from sce_video.video.orientation import orientation_of
-from sce_video.video.times import mean_rate, stamp_of
-
-_EMPTY_VOP = 19  # bytes; FFmpeg's bound for the MPEG-4 packets that show no frame of their own
+from sce_video.video.times import Stamp, display_ticks, mean_rate, stamp_of
 
 
 def peek(data: bytes) -> Video:
@@ -29,26 +28,25 @@ def peek(data: bytes) -> Video:
             return Video(1, 0.0, image.height, image.width)
     if kind_of(data).endswith(" image"):  # some of which FFmpeg takes for a video
         raise DecodeError(refusal_of_image(data))
-    times: list[tuple[int, int]] = []  # tick, ticks it lasts
+    stamps: list[Stamp] = []
     frame: VideoFrame | None = None
     empty = False
     try:
         with open_video(data) as (container, stream):
             base, mpeg4 = stream.time_base, stream.codec_context.name == "mpeg4"
+            stated = stream.average_rate
             for packet in container.demux(stream):
                 if frame is None:
                     frame = next(iter(packet.decode()), None)
-                shown, sent, lasts = stamp_of(packet)
-                tick = sent if shown is None else shown
-                if packet.size and tick is not None and not packet.is_discard:
-                    times.append((tick, lasts))
-                    empty |= mpeg4 and packet.size <= _EMPTY_VOP
+                if packet.size and not packet.is_discard:
+                    stamps.append(stamp_of(packet))
+                    empty |= mpeg4 and packet.size <= EMPTY_VOP
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"does not decode: {error}") from error
-    count = len(times) - empty  # two frames in a packet, none in a later one: the last may lack
+    count = len(stamps) - empty  # two frames in a packet, none in a later one: the last may lack
     if frame is None or base is None or count < 1:
         raise DecodeError("no frames")
-    times.sort()
-    rate, _ = mean_rate([tick for tick, _ in times], times[-1][1], base)
+    stamps.sort(key=lambda stamp: stamp.shown or 0)  # into display order, if it is known
+    rate, _ = mean_rate(display_ticks(stamps, stated, base), stamps[-1].lasts, base)
     width, height = orientation_of(frame).size(frame.width, frame.height)
     return Video(count, rate, height, width)

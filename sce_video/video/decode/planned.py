@@ -133,9 +133,12 @@ def take_decoder(index: PacketIndex) -> VideoCodecContext:
 def keep_decoder(index: PacketIndex, context: VideoCodecContext) -> None:
     """Keep a flushed decoder for the next video of its encoder and size.
 
-    To open one, and to get memory for its frames, takes 5% to 8% of decoding a layered video.
+    To open one, and to get memory for its frames, takes 5% to 8% of decoding a layered video. No
+    other is kept: parameter sets and colours inside of a video outlive a flush, and those of our
+    own encoder alone hold none.
     """
-    if index.codec == _FLUSHED:
+    own = bool(np.any(index.kind >> LAYER_SHIFT == 1))  # nobody else's have such packets
+    if own and index.codec == _FLUSHED:
         _kept[_settings(index)] = context
 
 

@@ -21,8 +21,9 @@ def refuse_defects(
 
     Both decord and torchcodec seek to packets that the container flags as key frames although
     decoding cannot start there (intra refresh; for some codecs, open GOPs), count frames of AVI
-    files without times, choose another one of several streams, know of turns but not of mirrors,
-    and convert interlaced, 10-bit or 4:4:4 frames in their own way.
+    files without times, find frames by times that several have, choose another one of several
+    streams, know of turns but not of mirrors, and convert interlaced, 10-bit or 4:4:4 frames in
+    their own way.
 
     Raises:
         DecodeError: a video of such a kind, or without a packet index to tell.
@@ -31,8 +32,8 @@ def refuse_defects(
         raise DecodeError(f"no packet index to check {library} by; use data.decode=planned")
     try:
         reasons = _defects(data, index, codecs)
-    except (av.FFmpegError, StopIteration) as error:
-        raise DecodeError(str(error) or "no frame") from error
+    except av.FFmpegError as error:
+        raise DecodeError(str(error)) from error
     if kind := next((reason for reason, so in reasons.items() if so), ""):
         raise DecodeError(f"{library} may give wrong frames for {kind}; use data.decode=planned")
     return index
@@ -41,15 +42,21 @@ def refuse_defects(
 def _defects(data: bytes, index: PacketIndex, codecs: Container[str]) -> dict[str, bool]:
     """What is wrong for others -> whether this video is so."""
     with open_video(data) as (container, stream):
-        frame = next(container.decode(stream))
-        container.seek(0)
-        flagged = [packet.pos or 0 for packet in container.demux(stream) if packet.is_keyframe]
+        frame, packets = None, []
+        for packet in container.demux(stream):  # no seeking: times may not tell where
+            frame = frame or next(iter(packet.decode()), None)
+            if packet.size:
+                packets.append(packet)
+        if frame is None:
+            raise DecodeError("no frame")
+        flagged = [packet.pos or 0 for packet in packets if packet.is_keyframe]
         # Where Matroska's block begins, its packet's bytes follow soon.
         keys = np.searchsorted(index.offset, flagged)
         return {
             f"{index.codec} video": index.codec not in codecs,
             "several video streams": len(video_streams(container)) > 1,
             "mirrored videos": index.orientation.mirrored,
+            "frames at one time": len({packet.pts for packet in packets}) < len(packets),
             "AVI files": container.format.name == "avi",
             f"{frame.format.name} frames": frame.format.name not in _FORMATS,
             "interlaced frames": frame.interlaced_frame,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -24,7 +25,7 @@ from sce_video.shard.verify_shard import verify_shard
 from sce_video.shard.writer import TarWriter
 from sce_video.shardset.index import open_shards, write_table
 from sce_video.shardset.rows import index_row
-from sce_video.video.packets import PacketIndex
+from sce_video.video.packets import KEY, LAYER_SHIFT, PacketIndex
 from tests.unit.shard.layouts import class_folders, plan_of, run
 
 FINDING = re.compile(r"(?P<path>.+): (?P<key>\S+): bytes (?P<first>-?\d+)-(?P<last>-?\d+): (.+)")
@@ -154,15 +155,20 @@ def test_a_flipped_bit_anywhere(
     record_property("flips", flips)
 
 
+@pytest.mark.parametrize("what", ["places", "starts", "layers"])
 def test_decode_compares_the_packet_index(
-    folder: Path, findings: Callable[..., list[Finding]]
+    what: str, folder: Path, findings: Callable[..., list[Finding]]
 ) -> None:
     """An idx that is whole, in a tar that is as its manifest says, but not that of the video."""
     path, row = folder / "toy-000000.tar", rows(folder, "toy-000000.tar")[1]
     data = bytearray(path.read_bytes())
     place = slice(row["idx_offset"], row["idx_offset"] + row["idx_size"])
     index = PacketIndex.from_bytes(bytes(data[place]))
-    data[place] = replace(index, offset=index.offset + 1).to_bytes()
+    kind = index.kind.copy()
+    kind[-1] = KEY if what == "starts" else 2 << LAYER_SHIFT  # where no frame shows it
+    other = {"offset": index.offset + 1} if what == "places" else {"kind": kind}
+    assert not np.array_equal(kind, index.kind)
+    data[place] = replace(index, **other).to_bytes()
     path.write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["shards"][0]["sha256"] = sha256_file(path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sce_video.video.bitstream import NEEDED, reader
 from sce_video.video.decode import DecodeError, decode_frames
 from sce_video.video.packets import LAYER_SHIFT, PacketIndex
 from tests.unit.video.layered import decode_all
@@ -26,3 +27,13 @@ def test_the_layers_tell_the_truth(grouped: tuple[bytes, PacketIndex]) -> None:
             except DecodeError:
                 wrong += 1
         assert wrong > 20
+
+
+def test_the_empty_twin_of_a_packed_picture_is_no_place_to_start() -> None:
+    read = reader("mpeg4", b"")
+    assert read is not None
+    picture = b"\0\0\1\xb6\x10\x60" + bytes(range(1, 40))
+    assert read(picture).key
+    assert not read(picture[:6]).key
+    assert read(picture[:6]).layer == NEEDED
+    assert not read(picture[:6] + picture).key

@@ -59,6 +59,11 @@ REFUSED = {
         "mpeg-1 avi": "mpeg1video video",
         "mpeg-2": "mpeg2video video",
         "motion jpeg": "AVI files",
+        "motion jpeg, tables once": "AVI files",
+        "motion jpeg, mirrored": "mirrored videos",
+        "mpeg-4, encoder named once": "mpeg4 video",
+        "joined": "key frames that do not start afresh",
+        "all at once": "frames at one time",
     },
     "torchcodec": {
         "open gop": "key frames that do not start afresh",
@@ -81,6 +86,11 @@ REFUSED = {
         "mpeg-1 avi": "mpeg1video video",
         "mpeg-2": "mpeg2video video",
         "motion jpeg": "AVI files",
+        "motion jpeg, tables once": "AVI files",
+        "motion jpeg, mirrored": "mirrored videos",
+        "mpeg-4, encoder named once": "AVI files",
+        "joined": "key frames that do not start afresh",
+        "all at once": "frames at one time",
     },
 }
 """Backend -> kind of video -> why it is refused: each was seen to come out wrong, or nearly so."""

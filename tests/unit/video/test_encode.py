@@ -101,7 +101,9 @@ def test_size(
     assert (facts.height, facts.width) == expected
 
 
-@pytest.mark.parametrize("kind", ["turned 90", "turned 180", "turned 270", "full range", "10 bit"])
+@pytest.mark.parametrize(
+    "kind", ["turned 90", "turned 180", "turned 270", "full range", "10 bit", "joined"]
+)
 def test_pixels_look_the_same(kind: str, tmp_path: Path) -> None:
     source = KINDS[kind](tmp_path).read_bytes()
     data, facts = layered(source)
@@ -110,6 +112,8 @@ def test_pixels_look_the_same(kind: str, tmp_path: Path) -> None:
     assert (facts.height, facts.width) == got.shape[1:3] == truth.shape[1:3]
     assert np.abs(got - truth).mean() < 10
     assert np.abs((got - truth).mean((0, 1, 2))).max() < 2  # no shift of range or matrix
+    contrast = got.std((1, 2, 3)) / truth.std((1, 2, 3))
+    assert np.abs(contrast - 1).max() < 0.09  # of no frame
 
 
 def test_audio_is_dropped(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sce_video.video.facts import Rejected
 from sce_video.video.orientation import UPRIGHT, Orientation
 from sce_video.video.packets import PacketIndex
 from sce_video.video.peek import peek
-from tests.odd_videos import MATRICES, display_by, encode
+from tests.odd_videos import MATRICES, display_by, encode, exif, remux, repacket
 from tests.unit.video.layered import decode_all, layered
 
 Matrix = tuple[float, float, float, float]
@@ -84,3 +84,22 @@ def test_other_matrices_are_rejected(matrix: Matrix, plain: Path, tmp_path: Path
     data = display_by(plain, tmp_path / "v.mp4", matrix).read_bytes()
     with pytest.raises(Rejected, match="turned other than by quarters"):
         examine_video(data)
+
+
+def test_the_orientation_of_some_frames_alone_is_rejected(plain: Path, tmp_path: Path) -> None:
+    said = "h264_metadata=display_orientation=insert:rotate=180"  # before the first picture
+    data = remux(plain, tmp_path / "v.mp4", said).read_bytes()
+    with pytest.raises(Rejected, match="orientation changes"):
+        examine_video(data)
+
+
+# EXIF's number -> the matrix that FFmpeg makes of it.
+@pytest.mark.parametrize(
+    ("number", "kind"), [(3, "turned 180"), (5, "transposed"), (6, "turned 90")]
+)
+def test_exif_in_motion_jpeg(number: int, kind: str, tmp_path: Path) -> None:
+    source = encode(tmp_path / "a.avi", "mjpeg", pix_fmt="yuvj420p", ticks=range(0, 120, 40))
+    path = tmp_path / "v.avi"
+    data = repacket(source, path, lambda _, p: p[:2] + exif(number) + p[2:]).read_bytes()
+    expected = [displayed(image, MATRICES[kind]) for image in decode_all(source.read_bytes())]
+    assert np.array_equal(decode_frames(data, [0, 1, 2], examine_video(data).packets), expected)

@@ -49,8 +49,10 @@ def test_the_mean_rate() -> None:
         mean_rate([5, 5], 0, BASE)
 
 
-@pytest.mark.parametrize("kind", ["b-frames avi", "mpeg-4 b avi", "mpeg-1 avi", "annex b"])
-def test_avi_has_no_display_times(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", ["b-frames avi", "mpeg-4 b avi", "mpeg-1 avi", "annex b", "all at once"]
+)
+def test_where_there_are_no_display_times(kind: str, tmp_path: Path) -> None:
     """Each frame once, in order, 25 a second; layered as well."""
     data = KINDS[kind](tmp_path).read_bytes()
     facts = examine_video(data)
