@@ -81,6 +81,8 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     Raises:
         DecodeError: its matrix shears, turns by less than a quarter, or makes nothing of it.
     """
+    if not frame.side_data:
+        return UPRIGHT
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     if matrix is None:
         return UPRIGHT
