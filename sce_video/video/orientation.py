@@ -40,6 +40,17 @@ class Orientation(NamedTuple):
         return [*_MIRROR[: self.mirrored], *_TURNS[self.degrees]]
 
 
+def _add_type(cls: type[Type], value: object) -> Type:
+    """A member for a kind of side data that FFmpeg has and PyAV's list lacks, such as EXIF, which
+    stands in frames of cameras' Motion JPEG: without one the others cannot be read, either."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"TYPE_{value}", value  # type: ignore[assignment]
+    cls._value2member_map_[value] = member
+    return member
+
+
+Type._missing_ = classmethod(_add_type)  # type: ignore[assignment]
+
 UPRIGHT = Orientation()
 _MIRROR: list[tuple[str, str | None]] = [("hflip", None)]
 _TURNS: dict[int, list[tuple[str, str | None]]] = {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from sce_video.video.decode import Backend, decode_frames
 from sce_video.video.examine import examine_video
@@ -84,3 +89,30 @@ def test_other_matrices_are_rejected(matrix: Matrix, plain: Path, tmp_path: Path
     data = display_by(plain, tmp_path / "v.mp4", matrix).read_bytes()
     with pytest.raises(Rejected, match="turned other than by quarters"):
         examine_video(data)
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_frames_of_a_camera_that_have_exif(tag: int, tmp_path: Path) -> None:
+    """FFmpeg gives them a matrix, beside a kind of side data that PyAV has no name for."""
+    picture = np.zeros((64, 96, 3), np.uint8)
+    picture[:24, :32] = 255
+    exif, made = Image.Exif(), io.BytesIO()
+    exif[Base.Orientation] = tag
+    Image.fromarray(picture).save(made, "JPEG", exif=exif)
+    path = tmp_path / "v.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number in range(3):
+            packet = av.Packet(made.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 5), stream
+            container.mux(packet)
+    data = path.read_bytes()
+    facts = examine_video(data)
+    with Image.open(io.BytesIO(made.getvalue())) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert (facts.height, facts.width) == expected.shape[:2]
+    for index in (facts.packets, None):
+        [got] = decode_frames(data, [1], index, "planned" if index else "pyav")
+        assert np.abs(got.astype(int) - expected).mean() < 3
