@@ -52,6 +52,8 @@ def _walk_chunks(data: bytes, at: int, end: int) -> int:
             if _has_hole(data[at + _HEAD : at + _HEAD + size]):
                 raise damaged(data, at + _HEAD + size - _ENTRY)
             return at + _HEAD + size
+        if kind[:2].isdigit() and at + _HEAD + size > len(data):  # a packet
+            raise cut_off()
         at += _HEAD + size + size % 2
     return 0
 

@@ -75,10 +75,12 @@ def test_a_recording_that_was_never_closed_promises_nothing() -> None:
     assert fate(bytes(whole[:-10])) == ""
 
 
-def test_a_recording_into_a_pipe_promises_nothing() -> None:
-    whole = bytearray(avi(PACKETS, index((4, 33), (46, 0))))
+def test_a_recording_into_a_pipe_promises_the_packet_at_hand() -> None:
+    whole = bytearray(avi(PACKETS))
     whole[4:8] = b"\xff" * 4
     assert fate(bytes(whole)) == ""
+    assert fate(bytes(whole[:-8])) == ""
+    assert fate(bytes(whole[:-9])) == "cut off"
 
 
 @pytest.mark.parametrize("more", [8, 2000])
