@@ -52,7 +52,10 @@ def stated_classes(sample: Mapping[str, bytes]) -> Iterator[str]:
 
 def _json_class(key: str, value: Any) -> str | None:
     if isinstance(value, str | None):
-        return class_name(value or "")
+        name = class_name(value or "")
+        if name is not None and any("\ud800" <= character <= "\udfff" for character in name):
+            raise LabelError(f"'{key}' in its json is {json.dumps(value)[:_SHOWN]}, no UTF-8 text")
+        return name
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int:

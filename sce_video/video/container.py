@@ -75,7 +75,7 @@ def _main_stream(container: InputContainer) -> VideoStream:
     Of equals it is the first.
     """
     if shown := video_streams(container):
-        return max(shown, key=lambda stream: (_is_default(stream), stream.width * stream.height))
+        return max(shown, key=lambda stream: (_is_default(stream), _pixels(stream)))
     # An MP4 that lost its index opens, with one data stream.
     audio = bool(container.streams.video or container.streams.audio)
     raise DecodeError("no video stream" if audio else _UNREADABLE)
@@ -89,6 +89,10 @@ def video_streams(container: InputContainer) -> list[VideoStream]:
 
 def _is_default(stream: VideoStream) -> bool:
     return bool(stream.disposition & Disposition.default)
+
+
+def _pixels(stream: VideoStream) -> int:
+    return stream.width * stream.height if stream.codec_context else 0  # a codec nobody knows
 
 
 def number_packet(packet: Packet[Any], number: int) -> None:

@@ -9,7 +9,7 @@ mirrors and turns by quarters; what else a matrix can say is refused.
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from av.sidedata.sidedata import Type
@@ -40,6 +40,19 @@ class Orientation(NamedTuple):
         return [*_MIRROR[: self.mirrored], *_TURNS[self.degrees]]
 
 
+def _add_type(cls: type[Type], value: object) -> Type:
+    """A member for a kind of side data that FFmpeg has and PyAV has no name for, such as EXIF.
+
+    Without one PyAV shows none of the others on a frame.
+    """
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"TYPE_{value}", value  # type: ignore[assignment]
+    cls._value2member_map_[value] = member
+    return member
+
+
+Type._missing_ = classmethod(_add_type)  # type: ignore[assignment]
+
 UPRIGHT = Orientation()
 _MIRROR: list[tuple[str, str | None]] = [("hflip", None)]
 _TURNS: dict[int, list[tuple[str, str | None]]] = {
@@ -60,17 +73,6 @@ _SIGNS = {
     (1, 0, 0, -1): Orientation(mirrored=True, degrees=180),
     (0, -1, -1, 0): Orientation(mirrored=True, degrees=270),
 }
-
-
-def _unknown(value: Any) -> Type:
-    """A type of side data that FFmpeg has and PyAV has no name for, such as EXIF."""
-    member = object.__new__(Type)
-    member._name_, member._value_ = f"TYPE_{value}", value
-    return member
-
-
-# Else one such on a frame, and PyAV shows none of the others.
-Type._missing_ = _unknown  # type: ignore[method-assign]
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:

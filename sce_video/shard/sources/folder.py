@@ -161,6 +161,11 @@ def _scan_classes(tree: Tree, media: Media, files: Iterable[Record]) -> Scan:
     placed: list[Placed] = [(f, classes[f.path], {}) for f in files if f.path in classes]
     found = make_scan(tree, media, placed, labels, cure=CURE)
     notes = []
+    if len(names) == 1:
+        notes.append(
+            f"all {media}s are of one class, {min(names)!r}, as they lie in one folder; to give "
+            "others list them (--csv, --list), to give none take --unlabelled"
+        )
     if nested:
         notes.append(
             f"{len(nested):,} {media}s in sub-folders count to their first folder: "

@@ -85,22 +85,26 @@ def listed_videos(
 
     Args:
         tree: what lies below the root.
-        place: path of the folder of the class folders, with its ``/``; ``""`` is the root.
+        place: path of the folder of the class folders, with its ``/``; ``""`` is the root. They may
+            lie in the root or in another folder of it.
         lists: split column -> (path, value) of each line; of several values the first holds, and
             ``""`` is none.
         labels: class name -> label, in the order of the labels; a class of every listed path.
         expected: layout to name in the error.
 
     Raises:
-        UsageError: there are no videos in class folders, or no lists.
+        UsageError: there are no videos in class folders, or in those of several places, or no
+            lists.
     """
+    listed, place = place, _place_of(tree, place, labels)
     inside = [f for f in tree.below(place) if f.media and "/" in f.path.removeprefix(place)]
     if not lists or all(file.media != "video" for file in inside):
         raise nothing_found(tree, tree.files, expected)
     splits: dict[str, dict[str, str]] = {}
     conflicting: list[str] = []
     for column, lines in lists.items():
-        values, twice = first_values(lines)
+        own = ((place + path.removeprefix(listed), value) for path, value in lines)
+        values, twice = first_values(own)
         conflicting += [path for path in twice if path not in conflicting]
         for path, value in values.items():
             splits.setdefault(path, {}).update({column: value} if value else {})
@@ -110,16 +114,36 @@ def listed_videos(
             stems.setdefault(_class_and_stem(file.path, place), []).append(file)
     found: list[Placed] = []
     missing, spare = [], []
-    for path, own in splits.items():
+    for path, columns in splits.items():
         same = stems.get(_class_and_stem(path, place), [])
         same.sort(key=lambda file: (file.path != path, file.path.count("/"), file.path))
         if same:
-            found.append((same[0], path.removeprefix(place).partition("/")[0], own))
+            found.append((same[0], path.removeprefix(place).partition("/")[0], columns))
             spare += [file.path for file in same[1:] if file.path not in splits]
         else:
             missing.append(path)
     left_out = {reasons.MISSING: missing, reasons.SAME_STEM: spare, reasons.TWICE: conflicting}
     return make_scan(tree, "video", found, labels, lists, left_out)
+
+
+def _place_of(tree: Tree, place: str, classes: Iterable[str]) -> str:
+    """Where the folders of the classes are that hold videos: ``place``, else the root or one in it.
+
+    Raises:
+        UsageError: they are in several.
+    """
+    names = list(classes)
+    tops = dict.fromkeys([place, "", *(f"{utf8(folder.name)}/" for folder in folders(tree.root))])
+    held = [
+        top
+        for top in tops
+        if any(file.media == "video" for name in names for file in tree.below(f"{top}{name}/"))
+    ]
+    if len(held) > 1 and place not in held:
+        raise UsageError(
+            f"{tree.root}: its classes lie in {held[0] or '.'!r} and in {held[1]!r}; move one away"
+        )
+    return place if place in held or not held else held[0]
 
 
 def _class_and_stem(path: str, place: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from sce_video.video.whole.verdicts import cut_off, damaged
 MAGIC = b"RIFF"
 _LISTS = (b"movi", b"rec ")
 _HEAD = 8  # bytes of a chunk's head: its name and its size
+_UNKNOWN = 0xFFFFFFFF  # size of a list that went into a pipe
 _ENTRY = 16  # bytes of an entry of the index
 
 
@@ -22,15 +23,19 @@ def walk(data: bytes) -> None:
     """
     at = 0
     while data.startswith(MAGIC, at):
-        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
-        if end > len(data):
-            raise cut_off()
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        end = len(data) if size == _UNKNOWN else at + _HEAD + size
+        indexed = 0
         if data.startswith(b"AVI", at + 8):  # not the sectors of a Video CD
-            _walk_chunks(data, at + 12, end)
+            indexed = _walk_chunks(data, at + 12, min(end, len(data)))
+        # Some writers count the head of the whole, too, or what they never wrote.
+        if end > len(data) != indexed:
+            raise cut_off()
         at = end
 
 
-def _walk_chunks(data: bytes, at: int, end: int) -> None:
+def _walk_chunks(data: bytes, at: int, end: int) -> int:
+    """Where the index ends, behind which there are no packets; 0 = there is none."""
     while at + _HEAD <= end:
         kind = data[at : at + 4]
         size = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -42,10 +47,15 @@ def _walk_chunks(data: bytes, at: int, end: int) -> None:
             at += 12
             continue
         if not kind.strip().isalnum():
-            return
-        if kind == b"idx1" and _has_hole(data[at + _HEAD : at + _HEAD + size]):
-            raise damaged(data, at + _HEAD + size - _ENTRY)
+            break
+        if kind == b"idx1":
+            if _has_hole(data[at + _HEAD : at + _HEAD + size]):
+                raise damaged(data, at + _HEAD + size - _ENTRY)
+            return at + _HEAD + size
+        if kind[:2].isdigit() and at + _HEAD + size > len(data):  # a packet
+            raise cut_off()
         at += _HEAD + size + size % 2
+    return 0
 
 
 def _has_hole(index: bytes) -> bool:

@@ -6,7 +6,7 @@ is. Fragmented files may be cut between two boxes: then only an index of their s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ _INNER = {
     b"moof": b"traf",
 }
 """Box -> the one in it that leads on to a track's samples."""
+_OF_SAMPLES = (b"moov", b"mdat", b"moof", b"styp", b"sidx")
+"""Boxes without which samples lack."""
 
 
 class _Box(NamedTuple):
@@ -36,9 +38,11 @@ def walk(data: bytes) -> None:
     Raises:
         Rejected: samples or boxes lie behind the file's end, or zeros where a box should begin.
     """
-    last, behind, seen = b"", 0, set()
+    last, behind, seen = b"", 0, set[bytes]()
     for box in _boxes(data, 0, len(data)):
         if box.end > len(data):
+            if _is_told(seen) and box.kind not in _OF_SAMPLES:
+                return  # no box, but what others append: tags, a camera's notes
             raise cut_off()
         if box.kind in (b"moov", b"moof"):
             _check_inner(data, box)
@@ -48,9 +52,13 @@ def walk(data: bytes) -> None:
         seen.add(last)
     if last == b"moof":  # without its samples
         raise cut_off()
-    # What lies behind all boxes of a file in one piece is nobody's.
-    if behind < len(data) and (b"moof" in seen or b"moov" not in seen):
+    if behind < len(data) and not _is_told(seen):
         raise damaged(data, behind + 8)
+
+
+def _is_told(seen: Container[bytes]) -> bool:
+    """Whether boxes tell the place of every sample, so that what is behind them is nobody's."""
+    return b"mfra" in seen or (b"moov" in seen and b"moof" not in seen)
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:

@@ -23,12 +23,12 @@ def walk(data: bytes) -> None:
     Raises:
         Rejected: the last packet claims more than there is, or packets begin in zeros.
     """
-    at = 0
+    at, ended = 0, False
     while at + 4 <= len(data):
         if not data.startswith(_START, at):
             found = NOT_ZERO.search(data, at)
             if found is None:
-                if len(data) - at > _SECTOR:
+                if len(data) - at > _SECTOR and not ended:
                     raise cut_off()
                 return
             begin = found.start() - 2
@@ -39,7 +39,7 @@ def walk(data: bytes) -> None:
                 raise damaged(data, at)
             return
         head = data[at : at + 14].ljust(14, b"\0")
-        if head[3] == _END:
+        if ended := head[3] == _END:
             at += 4
         elif head[3] == _PACK:  # of MPEG-2 or of MPEG-1
             at += 14 + (head[13] & 7) if head[4] >> 6 == 1 else 12

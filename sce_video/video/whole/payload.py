@@ -111,14 +111,18 @@ def _hole_in_jpeg(packet: bytes) -> bool:
 
 def _scan_start(packet: bytes) -> int:
     """Where a JPEG's first scan begins; its end, where zeros may be codes."""
-    at, firsts = 2, []
+    at, firsts = 2, dict[int, int]()
     while len(mark := packet[at : at + 2]) == 2 and mark[0] == 0xFF and mark[1] != 0xDA:
         end = min(at + 2 + int.from_bytes(packet[at + 2 : at + 4], "big"), len(packet))
         if mark[1] == 0xC4:  # Huffman tables: class and number, 16 counts, symbols
             table = at + 4
             while table + 17 < end:
                 if packet[table] & 0x10:  # of AC coefficients; the first symbol's code is zeros
-                    firsts.append(packet[table + 17])
+                    firsts[packet[table]] = packet[table + 17]
                 table += 17 + sum(packet[table + 1 : table + 17])
+        elif mark[1] == 0xC3:  # a lossless frame, of no blocks
+            return len(packet)
         at = end
-    return len(packet) if firsts and not any(firsts) else at  # 0 = the rest of the block is flat
+    if firsts and not any(firsts.values()):  # 0 = the rest of the block is flat
+        return len(packet)
+    return at

@@ -154,3 +154,11 @@ def test_classes_are_matched_by_name() -> None:
     assert str(caught.value) == ("set: 2 of its classes are not among the 3 of run: yoga, Bowling")
     with pytest.raises(UsageError, match=r"10 of its classes .*: 0, 1, 2, 3, 4, \.\.\.$"):
         match_classes("set", [str(n) for n in range(10)], known, "run", range(10))
+
+
+def test_half_a_character_is_no_name() -> None:
+    """Json can write it, and no file can hold it."""
+    with pytest.raises(LabelError, match=r"'class' in its json is \"a\\ud800\", no UTF-8 text"):
+        list(stated_classes({"json": rb'{"class": "a\ud800"}'}))
+    whole = rb'{"class": "\ud83d\ude00"}'
+    assert list(stated_classes({"json": whole})) == ["\N{GRINNING FACE}"]

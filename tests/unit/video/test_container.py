@@ -29,6 +29,11 @@ def test_audio_only() -> None:
     assert reason(audio_only()) == "no video stream"
 
 
+def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
+    data = encode(tmp_path / "v.mkv", ticks=range(0, 400, 40)).read_bytes()
+    assert reason(data.replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ")) == "unknown codec"
+
+
 SMALL, LARGE = (48, 64), (72, 96)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from sce_video.errors import UsageError
 from tests.unit.shard.layouts import left_out, put, put_text, scan
 
 
@@ -48,3 +51,20 @@ def test_transcoded_hmdb51_is_what_the_lists_mean(tmp_path: Path) -> None:
         ("catch/d.avi", "missing"),
         ("d.mp4", "in no list or class folder"),
     )
+
+
+def test_class_folders_in_a_folder_as_the_archive_is_called(tmp_path: Path) -> None:
+    put(tmp_path, "hmdb51_org/catch/a.avi", "hmdb51_org/catch/b.avi")
+    lines = ["a.avi 1 ", "b.avi 2 ", "gone.avi 1 "]
+    put_text(tmp_path, "testTrainMulti_7030_splits/catch_test_split1.txt", lines)
+    found = scan("hmdb51", tmp_path)
+    assert {record.path: dict(record.splits) for record in found.records} == {
+        "hmdb51_org/catch/a.avi": {"split1": "train"},
+        "hmdb51_org/catch/b.avi": {"split1": "test"},
+    }
+    assert found.rejects == (("hmdb51_org/catch/gone.avi", "missing"),)
+    put(tmp_path, "small/catch/a.avi")
+    with pytest.raises(UsageError, match="its classes lie in 'hmdb51_org/' and in 'small/'"):
+        scan("hmdb51", tmp_path)
+    put(tmp_path, "catch/a.avi")  # where they should be
+    assert [record.path for record in scan("hmdb51", tmp_path).records] == ["catch/a.avi"]

@@ -68,3 +68,15 @@ def test_transcoded_ucf101_is_what_the_lists_mean(tmp_path: Path) -> None:
         ("UCF-101/Biking/v_Biking_g01_c01.mp4", "another file of this stem is taken"),
         ("UCF-101/Biking/v_Archery_g01_c01.mp4", "in no list or class folder"),
     }
+
+
+@pytest.mark.parametrize("place", ["videos/", ""])
+def test_ucf101_in_another_folder(place: str, tmp_path: Path) -> None:
+    layouts.ucf101(tmp_path)
+    expected = [record.path for record in scan("ucf101", tmp_path).records]
+    for folder in sorted((tmp_path / "UCF-101").iterdir()):
+        (tmp_path / place).mkdir(exist_ok=True)
+        folder.rename(tmp_path / place / folder.name)
+    found = scan("ucf101", tmp_path)
+    assert [r.path for r in found.records] == [p.replace("UCF-101/", place) for p in expected]
+    assert left_out(found, "missing") == (f"{place}Biking/v_Biking_g01_c02.avi",)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+import pytest
+
 from sce_video.video.facts import Rejected
 from sce_video.video.whole.avi import walk
 
@@ -71,3 +73,27 @@ def test_a_recording_that_was_never_closed_promises_nothing() -> None:
     whole = bytearray(avi(PACKETS))
     whole[4:8] = bytes(4)
     assert fate(bytes(whole[:-10])) == ""
+
+
+def test_a_recording_into_a_pipe_promises_the_packet_at_hand() -> None:
+    whole = bytearray(avi(PACKETS))
+    whole[4:8] = b"\xff" * 4
+    assert fate(bytes(whole)) == ""
+    assert fate(bytes(whole[:-8])) == ""
+    assert fate(bytes(whole[:-9])) == "cut off"
+
+
+@pytest.mark.parametrize("more", [8, 2000])
+def test_a_size_that_counts_what_is_not_there(more: int) -> None:
+    """Such as its own head: the index tells, which is the last chunk that a reader needs."""
+    whole = bytearray(avi(PACKETS, index((4, 33), (46, 0))))
+    whole[4:8] = struct.pack("<I", len(whole) - 8 + more)
+    assert fate(bytes(whole)) == ""
+    assert [fate(bytes(whole[:-cut])) for cut in (1, 8, 16, 40)] == ["cut off"] * 4
+    packets = bytearray(avi(PACKETS))
+    packets[4:8] = struct.pack("<I", len(packets) - 8 + more)
+    assert fate(bytes(packets)) == "cut off"
+
+
+def test_zeros_behind_the_index() -> None:
+    assert fate(avi(PACKETS, index((4, 33), (46, 0)), bytes(500))) == ""

@@ -104,6 +104,26 @@ def test_an_index_of_segments_promises_them(tmp_path: Path) -> None:
     assert fate(data[: data.rindex(b"moof") - 4]) == "cut off"
 
 
+@pytest.mark.parametrize(
+    "behind", [b"TAG" + b"a title".ljust(125, b"\0"), bytes(3), bytes(4096), b"8db42d694ccc418790"]
+)
+def test_what_others_append_is_nobodys(behind: bytes, tmp_path: Path) -> None:
+    """An ID3 tag, a camera's notes, zeros; where the last box is not known it may be one of it."""
+    index, media = moov(SIZES, [1, 3, 1], [300]), box(b"mdat", b"\1" * 400)
+    assert fate(index + media + behind) == fate(media + index + behind) == ""
+    assert fate(media + behind) != ""
+    fragments = WHOLE["h264 fragmented"](tmp_path).read_bytes()
+    index_at = fragments.rindex(b"mfra") - 4
+    assert fate(fragments + behind) == ""
+    assert fate(fragments[:index_at] + behind) != ""
+
+
+@pytest.mark.parametrize("kind", [b"moov", b"mdat", b"moof", b"styp", b"sidx"])
+def test_a_box_of_samples_is_not_something_appended(kind: bytes) -> None:
+    whole = moov(SIZES, [1, 3, 1], [300]) + box(b"mdat", b"\1" * 400)
+    assert fate(whole + box(kind, bytes(100))[:50]) == "cut off"
+
+
 def test_large_boxes() -> None:
     wide = struct.pack(">I4sQ", 1, b"mdat", 100) + b"\1" * 84
     assert fate(wide + moov(SIZES, [1, 3, 1], [16])) == ""

@@ -40,6 +40,7 @@ def test_zeros() -> None:
     assert fate(PACK_1 + PACKET + bytes(20) + PACK_1 + PACKET + bytes(300)) == ""
     assert fate(PACK_1 + PACKET + bytes(200) + b"\7\2" + PACKET) == "damaged packets"
     assert fate(PACK_1 + PACKET + bytes(5000)) == "cut off"
+    assert fate(PACK_1 + PACKET + END + bytes(5000)) == ""
 
 
 def test_other_things_between_packets_end_the_walk() -> None:

@@ -87,6 +87,19 @@ def test_jpeg() -> None:
         assert has_hole(data[:start] + bytes(60) + data[start + 60 :])
         assert has_hole(data[:-9] + bytes(9))
     assert has_hole(bytes(999))
+    # Of several tables of one number the last counts; lossless frames have no blocks.
+    tables = huffman_tables(jpeg(noise, optimize=False))
+    assert not has_hole(own[:2] + tables + own[2:])
+    sequential = jpeg(black, optimize=False)
+    start = sequential.index(b"\xff\xda") + 40
+    hole = sequential[:start] + bytes(60) + sequential[start + 60 :]
+    assert has_hole(hole)
+    assert not has_hole(hole.replace(b"\xff\xc0", b"\xff\xc3"))
+
+
+def huffman_tables(data: bytes) -> bytes:
+    """The segments of Huffman tables of a JPEG."""
+    return data[data.index(b"\xff\xc4") : data.index(b"\xff\xda")]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg4", "mpeg1video", "vp9", "mjpeg"])
