@@ -109,9 +109,9 @@ def test_real_videos(real_data: Path) -> None:
     unindexed = check_real_videos(
         [
             *sorted((real_data / "odd").iterdir()),
-            *sorted((real_data / "hmdb51").rglob("*.avi"))[:3],
+            *sorted((real_data / "hmdb51").rglob("*.avi"))[:1],
             *sorted((real_data / "kinetics400" / "val").iterdir())[:1],
-            *sorted((real_data / "ucf101" / "UCF-101").rglob("*.avi"))[::12],
+            *sorted((real_data / "ucf101" / "UCF-101").rglob("*.avi"))[::40],
         ]
     )
     assert unindexed == {".mpg": "packets lie in pieces"}
