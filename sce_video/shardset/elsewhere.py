@@ -8,14 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from sce_video.shardset.manifest import MANIFEST_NAME
+from sce_video.video.kinds import SUFFIXES
 
 _MOST = 1000  # files that are looked at in a folder
 _SHOWN = 3  # names in a message
 _REMAINS = (".plan.json", ".journal.jsonl", "index.parquet")  # of a conversion, as it goes
-_MEDIA = {
-    "videos": (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
-    "images": (".jpg", ".jpeg", ".png"),
-}
 
 
 def way_out(folder: Path, command: str) -> str:
@@ -46,9 +43,9 @@ def way_out(folder: Path, command: str) -> str:
         )
     deep = islice((path for child in files if child.is_dir() for path in _files(child)), _MOST)
     suffixes = {path.suffix.lower() for path in (*files, *deep)}
-    for kind, known in _MEDIA.items():
-        if suffixes & set(known):
-            return f"but {kind}: {_make('folder', folder)}"
+    for kind, known in SUFFIXES.items():
+        if suffixes & {*known}:
+            return f"but {kind}s: {_make('folder', folder)}"
     if folder.is_dir() and not files:
         return f"it is empty; {make}"
     return make

@@ -33,8 +33,6 @@ CONTAINERS = {
 }
 """FFmpeg demuxers that may open a file -> extension in the shard. No playlist is among them."""
 
-IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
-"""How the bytes of a JPEG and of a PNG begin."""
 MAX_PIXELS = 1 << 26
 """Of a frame; more is refused by decoders."""
 _UNREADABLE = "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"

@@ -12,12 +12,11 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from sce_video.video.container import IMAGE_MAGIC
 from sce_video.video.decode.image import decode
 from sce_video.video.errors import DecodeError
 from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size
 from sce_video.video.jpeg import check_scans, parse_jpeg
-from sce_video.video.kinds import refusal_of_image
+from sce_video.video.kinds import IMAGE_MAGIC, refusal_of_image
 
 _IMAGES = {"JPEG": ("jpg", "jpeg"), "MPO": ("jpg", "jpeg"), "PNG": ("png", "png")}
 """Pillow's names -> extension and codec; MPO is a JPEG with a second picture behind it."""

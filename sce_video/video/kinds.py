@@ -1,8 +1,34 @@
-"""What a file is by its first bytes, whatever it is called: for naming what is not read."""
+"""What a file is by its name, and by its first bytes, whatever it is called."""
 
 from __future__ import annotations
 
-from sce_video.video.container import IMAGE_MAGIC
+from collections.abc import Mapping
+from typing import Literal
+
+Media = Literal["video", "image"]
+SUFFIXES: Mapping[Media, tuple[str, ...]] = {
+    "video": (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
+        *(".qt", ".f4v", ".3gp", ".3g2", ".divx", ".mpe", ".m2v", ".vob"),
+    ),
+    "image": (".jpg", ".jpeg", ".png"),
+}
+"""What is read, by its name, the common ones first; the container is judged by its content."""
+NOT_READ: Mapping[Media, frozenset[str]] = {
+    "video": frozenset(
+        {".ts", ".mts", ".m2ts", ".mod", ".tod", ".wmv", ".asf", ".flv", ".ogv", ".ogg", ".ogm"}
+        | {".rm", ".rmvb", ".mxf", ".dv", ".y4m", ".yuv", ".mjpeg", ".h264", ".264", ".h265"}
+        | {".265", ".hevc", ".ivf", ".swf", ".gif"}
+    ),
+    "image": frozenset(
+        {".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl"}
+        | {".ppm", ".pgm", ".svg"}
+    ),
+}
+"""Files that hold the same and are not read."""
+
+IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
+"""How the bytes of a JPEG and of a PNG begin."""
 
 _KINDS: tuple[tuple[int, bytes, str], ...] = (
     (257, b"ustar", "a tar"),

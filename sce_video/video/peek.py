@@ -6,11 +6,11 @@ import av
 from av.video.frame import VideoFrame
 
 from sce_video.video.bitstream import EMPTY_VOP
-from sce_video.video.container import IMAGE_MAGIC, open_video
+from sce_video.video.container import open_video
 from sce_video.video.errors import DecodeError
 from sce_video.video.examine_image import opened_image
 from sce_video.video.facts import Video
-from sce_video.video.kinds import kind_of, refusal_of_image
+from sce_video.video.kinds import IMAGE_MAGIC, kind_of, refusal_of_image
 from sce_video.video.orientation import orientation_of
 from sce_video.video.times import Stamp, display_ticks, mean_rate, stamp_of
 

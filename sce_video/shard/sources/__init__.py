@@ -8,34 +8,13 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from sce_video.errors import UsageError
+from sce_video.video.kinds import NOT_READ, SUFFIXES, Media
 
-Media = Literal["video", "image"]
-SUFFIXES: Mapping[Media, frozenset[str]] = {
-    "video": frozenset(
-        {".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3g2", ".mkv", ".webm", ".avi"}
-        | {".divx", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob"}
-    ),
-    "image": frozenset({".jpeg", ".jpg", ".png"}),
-}
-"""What counts as a media file; the container itself is judged by its content later."""
-NOT_READ: Mapping[Media, frozenset[str]] = {
-    "video": frozenset(
-        {".ts", ".mts", ".m2ts", ".mod", ".tod", ".wmv", ".asf", ".flv", ".ogv", ".ogg", ".ogm"}
-        | {".rm", ".rmvb", ".mxf", ".dv", ".y4m", ".yuv", ".mjpeg", ".h264", ".264", ".h265"}
-        | {".265", ".hevc", ".ivf", ".swf", ".gif"}
-    ),
-    "image": frozenset(
-        {".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl"}
-        | {".ppm", ".pgm", ".svg"}
-    ),
-}
-"""Files that hold the same and are not read; what to do is in :mod:`sce_video.shardset.reasons`."""
 ARCHIVES = frozenset({".tar", ".gz", ".tgz", ".zip", ".rar", ".7z", ".bz2", ".xz", ".zst", ".lzma"})
 ZIPPED = frozenset({".gz", ".tgz"})
 """Last suffix of archives that can be read from their start only."""
@@ -94,7 +73,7 @@ class Record:
         return _kind(self.suffix, SUFFIXES) or _kind(self.suffix, NOT_READ)
 
 
-def _kind(suffix: str, suffixes: Mapping[Media, frozenset[str]]) -> Media | None:
+def _kind(suffix: str, suffixes: Mapping[Media, Collection[str]]) -> Media | None:
     return next((media for media, known in suffixes.items() if suffix in known), None)
 
 

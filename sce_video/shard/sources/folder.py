@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Media, Options, Record, Scan
+from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.listing import check_splits, number_names, split_classes
 from sce_video.shard.sources.lists import scan_lists
 from sce_video.shard.sources.scans import Placed, make_scan, nothing_found
 from sce_video.shard.sources.tree import Tree, walk
+from sce_video.video.kinds import Media
 
 SPLITS: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),

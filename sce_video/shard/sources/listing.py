@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Media, Record, Scan
+from sce_video.shard.sources import Record, Scan
 from sce_video.shard.sources.scans import APART, Placed, make_scan, nothing_found
 from sce_video.shard.sources.tree import Tree, folders, utf8
 from sce_video.shardset import reasons
+from sce_video.video.kinds import Media
 
 Value = TypeVar("Value")
 Groups = Mapping[str | None, Iterable[Record]]

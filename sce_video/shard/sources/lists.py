@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Media, Options, Record, Scan
+from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.listing import first_values, read_lines, read_table
 from sce_video.shard.sources.scans import Placed, make_scan, nothing_found
 from sce_video.shard.sources.tree import Tree, folders, utf8
 from sce_video.shardset import reasons
 from sce_video.shardset.labels import class_name, number_classes
+from sce_video.video.kinds import Media
 
 Row = tuple[str, tuple[str, str | None]]
 """Path below the root; class name ("" = none) and split (None = the list has none)."""

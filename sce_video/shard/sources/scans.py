@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import ARCHIVES, NOT_READ, Media, Record, Scan
+from sce_video.shard.sources import ARCHIVES, Record, Scan
 from sce_video.shard.sources.tree import Tree
 from sce_video.shardset import reasons
+from sce_video.video.kinds import NOT_READ, Media
 
 Placed = tuple[Record, str | None, Mapping[str, str]]
 """A file, the name of its class ("" = none; None = it is in no list or class folder), its splits.

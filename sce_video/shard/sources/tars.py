@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Media, Options, Record, Scan
+from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import members, reading
 from sce_video.shard.sources.scans import make_scan, nothing_found
 from sce_video.shard.sources.tree import walk
 from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, number_classes, stated_classes
+from sce_video.video.kinds import Media
 
 
 def scan(name: str, root: Path, options: Options) -> Scan:

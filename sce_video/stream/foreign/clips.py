@@ -11,7 +11,7 @@ import os
 import random
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
@@ -30,19 +30,18 @@ from sce_video.stream.cut import make_clips
 from sce_video.stream.foreign.plan import ForeignPlan, check_tar
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
-from sce_video.video.container import IMAGE_MAGIC
 from sce_video.video.decode import DecodeError
-from sce_video.video.kinds import kind_of, refusal_of_image
+from sce_video.video.kinds import IMAGE_MAGIC, NOT_READ, SUFFIXES, kind_of, refusal_of_image
 from sce_video.video.peek import peek
 
 log = logging.getLogger("sce_video")
 
-VIDEOS = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg")
-IMAGES = ("jpg", "jpeg", "png")
-UNREAD = ("webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "flv", "wmv", "ts", "ogv")
+VIDEOS, IMAGES = (tuple(name[1:] for name in SUFFIXES[kind]) for kind in ("video", "image"))
+UNREAD = frozenset(name[1:] for names in NOT_READ.values() for name in names)
 """Other media that tars hold, for messages."""
 _SHUFFLE = 64  # samples of a reader that are mixed, undecoded
 _MOST_BAD = 100  # samples that one batch may replace
+_COMMON = 8  # extensions that are named
 _END = 1024  # zero bytes that end a tar
 
 
@@ -143,9 +142,10 @@ class ForeignClips(IterableDataset[ClipBatch]):
                 # Unique over restarts, too: a pass takes a sample at least.
                 yield self.consumed + number, sample
             number += 1
+        common = self.media[:_COMMON]
         raise SceVideoError(
             f"{self.plan.shards[0]}: neither here nor in the other tars is a "
-            f"{', '.join(self.media[:-1])} or {self.media[-1]} file"
+            f"{', '.join(common[:-1])} or {common[-1]} file"
         )
 
     def _samples(self, tar: str, part: int, parts: int) -> Iterator[TarSample]:
@@ -166,7 +166,7 @@ class ForeignClips(IterableDataset[ClipBatch]):
 def tar_samples(
     stream: BinaryIO,
     name: str,
-    media: Collection[str],
+    media: Sequence[str],
     tell: Callable[[str, str], None] | None = None,
 ) -> Iterator[TarSample]:
     """Samples of an opened tar as webdataset groups them: keys end at their first dot.
@@ -225,11 +225,11 @@ def _ends(stream: BinaryIO) -> bool:
     return len(end) == _END and not any(end)
 
 
-def _media_fields(fields: dict[str, Any], media: Collection[str]) -> list[str]:
+def _media_fields(fields: dict[str, Any], media: Sequence[str]) -> list[str]:
     return [field for field in fields if field.rpartition(".")[2] in media]
 
 
-def _sample(shard: str, fields: dict[str, Any], media: Collection[str]) -> TarSample:
+def _sample(shard: str, fields: dict[str, Any], media: Sequence[str]) -> TarSample:
     """Of a group with media."""
     name = f"{shard}/{fields['__key__']}"
     found = _media_fields(fields, media)
@@ -244,12 +244,12 @@ def _sample(shard: str, fields: dict[str, Any], media: Collection[str]) -> TarSa
 
 
 def _lacking(
-    shard: str, fields: dict[str, Any], media: Collection[str], others: Collection[str]
+    shard: str, fields: dict[str, Any], media: Sequence[str], others: Collection[str]
 ) -> TarSample:
     """Of a group without; ``others``: media of extensions that are not looked for, in the tar."""
     problem = "no video or image"
-    if unread := sorted(set(others) & set(UNREAD)):
-        problem = f"{', '.join(unread)}: only {', '.join(media)} are read"
+    if unread := sorted(UNREAD & {*others}):
+        problem = f"{', '.join(unread)}: only {', '.join(media[:_COMMON])} are read"
     elif others:
         clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
         problem = f"{', '.join(sorted(others))} where others are asked for: {clip}"

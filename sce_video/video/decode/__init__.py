@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.video.container import IMAGE_MAGIC
 from sce_video.video.errors import BackendError, DecodeError
+from sce_video.video.kinds import IMAGE_MAGIC
 from sce_video.video.packets import PacketIndex
 
 __all__ = ["Backend", "BackendError", "DecodeError", "decode_frames"]

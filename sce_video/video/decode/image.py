@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sce_video.video.container import IMAGE_MAGIC
 from sce_video.video.errors import DecodeError
+from sce_video.video.kinds import IMAGE_MAGIC
 from sce_video.video.packets import PacketIndex
 
 

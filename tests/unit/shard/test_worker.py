@@ -16,11 +16,12 @@ from PIL import Image
 
 from sce_video.errors import SceVideoError
 from sce_video.shard import worker
-from sce_video.shard.sources import Media, Record
+from sce_video.shard.sources import Record
 from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.video.encode import Encoding
 from sce_video.video.facts import Limits
+from sce_video.video.kinds import Media
 from tests.conftest import REPOSITORY
 from tests.unit.shard.layouts import tar
 
