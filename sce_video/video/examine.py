@@ -33,6 +33,8 @@ from sce_video.video.whole.payload import hole_finder
 from sce_video.video.whole.verdicts import damaged
 
 _CLOCK_EVERY = 16  # packets between two looks at the CPU time
+_ERR_DETECT = {"mjpeg": "explode", "png": "crccheck+explode"}
+"""Decoders that pass over errors without a word, unless they are told to look for them."""
 Sink = Callable[[VideoFrame, int | None], None]
 """Takes a frame, and the tick that its container says it is shown at."""
 
@@ -156,8 +158,8 @@ class _Examination:
         context = self._stream.codec_context
         if context.width * context.height > self._limits.pixels:
             raise Rejected("frames too large")
-        if context.name == "mjpeg":  # whose decoder passes over errors in a scan without a word
-            context.options = {**context.options, "err_detect": "explode"}
+        if context.name in _ERR_DETECT:
+            context.options = {**context.options, "err_detect": _ERR_DETECT[context.name]}
         has_hole = hole_finder(context.codec.canonical_name, bytes(context.extradata or b""))
         stop = time.process_time() + self._limits.cpu_seconds
         try:

@@ -131,6 +131,17 @@ def test_bit_flips(codec: str, tmp_path: Path) -> None:
     assert rejected >= 11
 
 
+def test_sums_in_png_video_are_looked_at(tmp_path: Path) -> None:
+    """Its decoder shows what it can, and says nothing of a wrong sum, unless it is told to."""
+    data = encode(tmp_path / "v.mov", "png", pix_fmt="rgb24", ticks=range(0, 200, 40)).read_bytes()
+    assert examine_video(data).codec == "png"
+    at = data.index(b"IDAT")
+    size = int.from_bytes(data[at - 4 : at], "big")
+    damaged = bytearray(data)
+    damaged[at + 4 + size] ^= 1
+    assert reason(bytes(damaged)) == "decode error"
+
+
 def test_size_changes_mid_stream(tmp_path: Path) -> None:
     parts = []
     for number, height in enumerate((48, 64)):
