@@ -24,6 +24,7 @@ from sce_video.shard.sources.listing import (
     read_table,
     split_classes,
 )
+from sce_video.shard.sources.scans import APART
 from sce_video.shard.sources.tree import Tree, walk
 
 SPLITS = ("train", "val", "test")
@@ -31,6 +32,7 @@ SYNSETS = "imagenet_2012_validation_synset_labels.txt"
 KAGGLE = "LOC_val_solution.csv"
 TINY = "val_annotations.txt"
 EXPECTED = "{split}/WNID/*.JPEG, ILSVRC2012_img_{split}.tar or Kaggle's ILSVRC/Data/CLS-LOC/{split}"
+CURE = f"splits are the folders {', '.join(SPLITS)}: rename others, or {APART}"
 _PLACES = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 _PASSED_OVER = ("ILSVRC/Annotations", "ILSVRC/ImageSets", "Annotations", "ImageSets")
 """Half a million boxes and the makers' lists, beside Kaggle's images."""
@@ -53,7 +55,7 @@ def scan(name: str, root: Path, options: Options) -> Scan:
     without = [f"{within}{split}" for split in others] + [*_PASSED_OVER] * bool(place)
     tree = walk(root, options, without=without)
     splits = {split: _groups(tree, within, split, taken=split not in others) for split in SPLITS}
-    return split_classes(tree, "image", splits, options.splits, EXPECTED)
+    return split_classes(tree, "image", splits, options.splits, EXPECTED, CURE)
 
 
 def _groups(tree: Tree, within: str, split: str, *, taken: bool) -> Groups:

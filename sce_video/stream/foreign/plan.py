@@ -55,6 +55,8 @@ def expand(shards: str | Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for pattern in [shards] if isinstance(shards, str) else shards:
+        if not pattern:
+            raise UsageError("data.shards: an empty name in the list; give tars or a shard set")
         if not is_remote(pattern) and Path(pattern).exists():
             found.append(pattern)
             continue

@@ -30,6 +30,13 @@ def test_imagenet(tmp_path: Path) -> None:
         scan("imagenet", tmp_path, splits=("test",))
 
 
+def test_a_split_of_another_name_is_told_with_the_way_out(tmp_path: Path) -> None:
+    put(tmp_path, "train/n01/a.JPEG", "validation/n01/b.JPEG")
+    found = scan("imagenet", tmp_path)
+    assert left_out(found, "in no list or class folder") == ("validation/n01/b.JPEG",)
+    assert "splits are the folders train, val, test: rename others" in found.notes[0]
+
+
 WNIDS = ("n01440764", "n01443537", "n02124075")
 
 
