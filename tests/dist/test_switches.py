@@ -175,7 +175,8 @@ def two_blocks(folder: Path, switches: list[str], backend: str) -> None:
     stop_runtime()
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_and_checkpointed_blocks_of_two_ranks(
     backend: str, pool: RankPool, tmp_path: Path
 ) -> None:

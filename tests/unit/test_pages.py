@@ -274,7 +274,14 @@ def test_training_commands_have_a_plan(
             assert "H200-hours" in capsys.readouterr().out
 
 
-@each_page
+# The commands of evaluation take most of the time.
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] * ("evals" in page.name))
+        for page in PAGES
+    ],
+)
 def test_commands_run(
     page: Page,
     workplace: Path,

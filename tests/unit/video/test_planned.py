@@ -128,12 +128,12 @@ def test_every_real_video(real_data: Path) -> None:
 def test_a_kept_decoder_takes_nothing_over(tmp_path: Path) -> None:
     """Many videos in one process, some of equal settings, in any order, after damage, too."""
     videos = []
-    for kind in KINDS:
+    for kind in [*KINDS][::3]:
         data, facts = layered(KINDS[kind](tmp_path).read_bytes())
         assert facts.packets is not None
         videos.append((data, facts.packets, decode_all(data)))
     rng, kept = np.random.default_rng(0), 0
-    for _ in range(300):
+    for _ in range(120):
         data, index, truth = videos[rng.integers(len(videos))]
         decoder = planned.take_decoder(index)
         planned.keep_decoder(index, decoder)
@@ -146,7 +146,7 @@ def test_a_kept_decoder_takes_nothing_over(tmp_path: Path) -> None:
         after = planned.take_decoder(index)
         kept += after is decoder
         planned.keep_decoder(index, after)
-    assert kept > 150
+    assert kept > 60
 
 
 def test_frames_that_are_kept_do_not_confuse_the_next_clip(
