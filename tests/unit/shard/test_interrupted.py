@@ -150,8 +150,10 @@ def test_ctrl_c_in_the_last_shard_changes_nothing(place: Path) -> None:
     process = start(place, per_shard=1000)
     wait_for(process, lambda: (folder / "folder-000000.tar.tmp").exists())
     os.killpg(process.pid, signal.SIGINT)
-    message = "finishing folder-000000.tar; Ctrl-C again stops at once"
-    assert finish(process) == (0, [message])
+    code, lines = finish(process)
+    # On a busy machine the shard may be done before the signal comes.
+    writing = ("folder-000000.tar", "index.parquet")
+    assert (code, *lines) in [(0, f"finishing {n}; Ctrl-C again stops at once") for n in writing]
     assert (folder / "manifest.json").exists()
 
 
