@@ -18,6 +18,7 @@ EMPTY_VOP = 19
 """Bytes; FFmpeg's bound for the MPEG-4 packets that show no picture of their own, of any type."""
 _START = b"\0\0\1"
 _B_SLICE = 1
+_LENGTH_SIZE = {"h264": 4, "hevc": 21}  # place in the extradata that says it
 _H264_HEADERS = (7, 8, 13, 15)  # parameter sets
 _H264_IGNORED = (6, 9, 10, 11, 12, 14, 20)
 """NAL units without a picture that is decoded: messages, delimiters, filler; other layers."""
@@ -53,9 +54,10 @@ def reader(codec: str, extradata: bytes, *, strict: bool = False) -> Reader | No
         extradata: of the stream.
         strict: H.264 of our own encoder, whose referenced B pictures serve their own group only.
     """
+    length = length_size(codec, extradata)
     readers: dict[str, Reader] = {
-        "h264": lambda packet: _h264(packet, _length_size(extradata, 4), strict),
-        "hevc": lambda packet: _hevc(packet, _length_size(extradata, 21)),
+        "h264": lambda packet: _h264(packet, length, strict),
+        "hevc": lambda packet: _hevc(packet, length),
         "mpeg4": _mpeg4,
         "mpeg1video": _mpeg12,
         "mpeg2video": _mpeg12,
@@ -74,14 +76,15 @@ def _careful(read: Reader, packet: bytes) -> Role:
         return Role(False, NEEDED)
 
 
-def _length_size(extradata: bytes, at: int) -> int:
-    """Bytes that the size of a NAL unit takes; 0 = start codes stand between them.
+def length_size(codec: str, extradata: bytes) -> int:
+    """Bytes that the size of a NAL unit takes; 0 = start codes stand there, or it is no such codec.
 
     Args:
+        codec: FFmpeg's name.
         extradata: an ``avcC`` or ``hvcC`` box, or headers after start codes.
-        at: where the box says so.
     """
-    return (extradata[at] & 3) + 1 if extradata[:1] == b"\x01" and len(extradata) > at else 0
+    at = _LENGTH_SIZE.get(codec, 0)
+    return (extradata[at] & 3) + 1 if at and extradata[:1] == b"\x01" and extradata[at:] else 0
 
 
 def _nal_units(packet: bytes, length: int) -> list[bytes]:
@@ -95,9 +98,11 @@ def _nal_units(packet: bytes, length: int) -> list[bytes]:
     """
     parts: list[bytes] = []
     at = 0
-    while length and any(packet[at:]):  # some muxers pad with zeros
+    while length and at < len(packet):
         end = at + length + int.from_bytes(packet[at : at + length], "big")
         if end > len(packet):
+            if not any(packet[at:]):  # some muxers pad with zeros
+                break
             raise ValueError("a NAL unit is longer than its packet")
         parts.append(packet[at + length : end])
         at = end

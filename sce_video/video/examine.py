@@ -109,12 +109,13 @@ class _Examination:
             packets = indexer.finish(shown, ticks, base, orientation)
         except Unindexable as unindexable:
             unindexed = str(unindexable)
+        width, height = orientation.size(frame.width, frame.height)
         return Facts(
             *self._names(),
             frames=len(shown),
             fps=fps,
-            width=orientation.size(frame.width, frame.height)[0],
-            height=orientation.size(frame.width, frame.height)[1],
+            width=width,
+            height=height,
             duration=duration,
             pixel_aspect=self._pixel_aspect(orientation),
             interlaced=interlaced,
@@ -167,9 +168,10 @@ class _Examination:
                 if packet.is_corrupt:
                     raise Rejected("damaged packets")
                 if packet.size:
-                    if has_hole(bytes(packet)):
+                    payload = bytes(packet)
+                    if has_hole(payload):
                         raise damaged(self._data, (packet.pos or 0) + packet.size - 1)
-                    number_packet(packet, indexer.add(packet))
+                    number_packet(packet, indexer.add(packet, payload))
                     self._stamps.append(stamp_of(packet))
                 yield from packet.decode()
                 if number % _CLOCK_EVERY == 0 and time.process_time() > stop:

@@ -55,10 +55,9 @@ class Indexer:
         self._reason = ""
         self.check = IndexCheck()
 
-    def add(self, packet: av.Packet[VideoStream]) -> int:
-        """Note a packet that has data; returns its number."""
+    def add(self, packet: av.Packet[VideoStream], payload: bytes) -> int:
+        """Note a packet and its bytes, of which it has some; returns its number."""
         number = len(self._places)
-        payload = bytes(packet)
         place = -1 if packet.pos is None else self._find(payload, packet.pos)
         self._places.append((place, len(payload)))
         if packet.is_discard:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sce_video.video.bitstream import length_size
 from sce_video.video.whole.verdicts import NOT_ZERO
 
 _FEW, _SOME, _MANY = bytes(8), bytes(24), bytes(64)
@@ -26,10 +27,8 @@ def hole_finder(codec: str, extradata: bytes) -> HasHole:
             most intermediate codecs, which do hold zeros) nothing can be said.
         extradata: of the stream.
     """
-    at, is_slice = _SLICES.get(codec, (0, bool))
-    if at and extradata[:1] == b"\1" and len(extradata) > at:  # sizes, not start codes
-        length = (extradata[at] & 3) + 1
-        return lambda packet: _hole_in_nal_units(packet, length, is_slice)
+    if length := length_size(codec, extradata):  # sizes, not start codes
+        return lambda packet: _hole_in_nal_units(packet, length, _IS_SLICE[codec])
     if codec in ("h264", "hevc", "mpeg4", "h263", "flv1"):
         return lambda packet: _zeros_inside(packet) or _SOME in packet
     return {
@@ -45,11 +44,11 @@ def hole_finder(codec: str, extradata: bytes) -> HasHole:
     }.get(codec, lambda _: False)
 
 
-_SLICES: dict[str, tuple[int, Callable[[int], bool]]] = {
-    "h264": (4, lambda first: 1 <= first & 31 <= 5),
-    "hevc": (21, lambda first: first >> 1 & 63 < 32),
+_IS_SLICE: dict[str, Callable[[int], bool]] = {
+    "h264": lambda first: 1 <= first & 31 <= 5,
+    "hevc": lambda first: first >> 1 & 63 < 32,
 }
-"""Codec -> place in the extradata that tells the length of sizes; is this the head of a slice?"""
+"""Codec -> whether a NAL unit's first byte is that of a slice."""
 
 
 def _zeros_inside(packet: bytes, start: int = 0, end: int = 1 << 31) -> bool:
