@@ -141,6 +141,7 @@ def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
         gpus: ranks on GPUs to plan for; None = as on this machine.
     """
     plan, note = planned_data(config, samples, gpus or place().ranks)
-    if isinstance(config, PretrainConfig) and not note:  # the shards are here
+    # Without a note the shards are here.
+    if isinstance(config, PretrainConfig) and not note and config.eval.every is not None:
         open_held_out(config, plan, open_shards(str(config.data.shards)).manifest.classes)
     return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)

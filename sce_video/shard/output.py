@@ -16,19 +16,17 @@ from typing import NamedTuple
 from sce_video.errors import UsageError
 from sce_video.files import PARTIAL, flush, write_whole
 from sce_video.shard.plan import ConversionPlan, changes
-from sce_video.shard.sources.tree import PLAN_NAME
 from sce_video.shardset.index import INDEX_NAME, open_shards
 from sce_video.shardset.manifest import (
     CLASSES_NAME,
+    JOURNAL_NAME,
     MANIFEST_NAME,
+    PLAN_NAME,
     REJECTS_NAME,
     Manifest,
     ShardEntry,
     read_rejects,
 )
-
-JOURNAL_NAME = ".journal.jsonl"
-"""One line a finished shard; gone when the manifest is there."""
 
 _WRITTEN_LAST = (INDEX_NAME, REJECTS_NAME, CLASSES_NAME)
 _TAR = re.compile(r".+-\d{6}\.tar")

@@ -67,13 +67,14 @@ def _problems(shards: ShardIndex, decode: bool, workers: int) -> Iterator[str]:
         wall_limit=WALL_LIMIT,
         on_death=lambda job, code: job.finding(f"ends the decoder (exit code {code})"),
     )
+    layered = shards.manifest.encode["mode"] == "layered"
     names, done = shards.table.column("shard"), 0
     with pool, Progress(len(shards), "sample") as bar:
         for entry in shards.manifest.shards:
             path = shards.folder / entry.name
             rows = shards.table.filter(pc.equal(names, entry.name)).to_pylist()
             yield from verify_shard(path, entry, rows, shards.split_columns)
-            media = [MediaJob(path, row) for row in rows if decode and path.is_file()]
+            media = [MediaJob(path, row, layered) for row in rows if decode and path.is_file()]
             for number, finding in enumerate(pool.map(media), 1):
                 bar.update(done + number)
                 if finding:

@@ -58,6 +58,7 @@ class MediaJob:
 
     path: Path
     row: IndexRow
+    layered: bool  # transcoded by us
 
     def __str__(self) -> str:
         """What errors call it."""
@@ -77,7 +78,7 @@ def verify_media(job: MediaJob) -> str:
     row = job.row
     with job.path.open("rb") as stream:
         places = [(part.offset_data, part.size) for part in row_members(row)]
-        data, text, *idx = (_read(stream, at, at + size) for at, size in places)
+        data, _, *idx = (_read(stream, at, at + size) for at, size in places)
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return ""
     noted = _noted(idx[0]) if idx else None
@@ -85,7 +86,7 @@ def verify_media(job: MediaJob) -> str:
         if row["ext"] in IMAGE_EXTENSIONS:
             found = examine_image(data)
         else:
-            found = examine_video(data, strict=b'"mode":"layered"' in text, told=noted)
+            found = examine_video(data, strict=job.layered, told=noted)
     except Rejected as rejected:
         return job.finding(f"does not decode: {rejected}")
     wrong = [

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from sce_video.shardset.manifest import MANIFEST_NAME
+from sce_video.shardset.manifest import JOURNAL_NAME, MANIFEST_NAME, PLAN_NAME
 from sce_video.video.kinds import SUFFIXES
 
 _MOST = 1000  # files that are looked at in a folder
 _SHOWN = 3  # names in a message
-_REMAINS = (".plan.json", ".journal.jsonl", "index.parquet")  # of a conversion, as it goes
+_REMAINS = (PLAN_NAME, JOURNAL_NAME, "index.parquet")  # of a conversion, as it goes
 
 
 def way_out(folder: Path, command: str) -> str:

@@ -24,6 +24,10 @@ FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 REJECTS_NAME = "rejects.csv"
 CLASSES_NAME = "classes.txt"
+PLAN_NAME = ".plan.json"
+"""The parts of the plan's digest: kept, so that a rerun can say what changed."""
+JOURNAL_NAME = ".journal.jsonl"
+"""One line a finished shard; gone when the manifest is there."""
 
 
 class ShardEntry(BaseModel):

@@ -72,27 +72,18 @@ def examine_image(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Facts:
             decode(data, np.zeros(1, np.int64))
         except DecodeError as error:
             raise Rejected("damaged image") from error
-    return Facts(
-        ext,
-        codec,
-        1,
-        0.0,
-        width,
-        height,
-        0.0,
-        exif_orientation=orientation if orientation > 1 else 0,
-    )
+    return Facts(ext, codec, 1, 0.0, width, height, 0.0, exif_orientation=orientation)
 
 
 def _orientation(image: Image.Image) -> int:
-    """What EXIF says of how the picture is to be turned, 1 to 8; 1 = not, or nothing readable."""
+    """What EXIF says of how the picture is to be turned, 2 to 8; 0 = not, or nothing readable."""
     if "exif" not in image.info:
-        return 1
+        return 0
     try:
         value = image.getexif().get(Base.Orientation, 1)
     except Exception:  # noqa: BLE001 (a damaged tag is no reason against the picture)
-        return 1
-    return value if value in range(1, 9) else 1
+        return 0
+    return value if value in range(2, 9) else 0
 
 
 def _check_chunks(data: bytes) -> None:

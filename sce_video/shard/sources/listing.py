@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sce_video.errors import UsageError
-from sce_video.shard.sources import Record, Scan
+from sce_video.shard.sources import Record, Scan, file_stem
 from sce_video.shard.sources.scans import APART, Placed, make_scan, nothing_found
 from sce_video.shard.sources.tree import Tree, folders, utf8
 from sce_video.shardset import reasons
@@ -148,9 +148,7 @@ def _place_of(tree: Tree, place: str, classes: Iterable[str]) -> str:
 
 
 def _class_and_stem(path: str, place: str) -> tuple[str, str]:
-    inner = path.removeprefix(place)
-    name = inner.rpartition("/")[2]
-    return inner.partition("/")[0], name.rpartition(".")[0] or name
+    return path.removeprefix(place).partition("/")[0], file_stem(path)
 
 
 def class_folders(tree: Tree, place: str) -> dict[str | None, list[Record]]:

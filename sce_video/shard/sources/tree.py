@@ -15,11 +15,9 @@ from pathlib import Path
 
 from sce_video.shard.sources import Options, Record
 from sce_video.shardset.index import INDEX_NAME
-from sce_video.shardset.manifest import MANIFEST_NAME
+from sce_video.shardset.manifest import MANIFEST_NAME, PLAN_NAME
 from sce_video.shardset.reasons import ABOVE, AGAIN, NOWHERE, SAME_NAME, SHARD_SET, SPECIAL
 
-PLAN_NAME = ".plan.json"
-"""Tells a shard set that is not finished."""
 _OF_SYSTEMS = frozenset(
     {"lost+found", "$RECYCLE.BIN", "System Volume Information", "@eaDir", "__MACOSX"}
 )

@@ -17,12 +17,12 @@ import pytest
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shard import convert as converter
 from sce_video.shard import writer
-from sce_video.shard.output import JOURNAL_NAME
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
 from sce_video.shard.writer import TarWriter
 from sce_video.shardset.index import open_shards
+from sce_video.shardset.manifest import JOURNAL_NAME
 from sce_video.video.encode import Encoding
 from sce_video.video.packets import PacketIndex
 from tests.conftest import REPOSITORY
