@@ -79,3 +79,12 @@ def test_modes_are_left_alone_where_they_are_right(
     monkeypatch.setattr(Path, "chmod", refuse)
     write_whole(tmp_path / "a", b"x")
     assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    with pytest.raises(OSError, match="No space left") as caught, whole_file(path) as partial:
+        partial.symlink_to("/dev/full")
+        partial.write_bytes(b"text")
+    assert caught.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
