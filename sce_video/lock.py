@@ -46,7 +46,7 @@ class Holder:
         """This process."""
         boot = read("sys/kernel/random/boot_id").strip()
         with suppress(OSError):  # no Linux
-            boot += os.readlink("/proc/self/ns/pid")
+            boot += str(Path("/proc/self/ns/pid").readlink())
         pid, now = os.getpid(), datetime.now(UTC).isoformat(" ", "seconds")
         started = stat(pid, STARTED) or 0
         return cls(socket.gethostname(), boot, pid, started, now, uuid.uuid4().hex)

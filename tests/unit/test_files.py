@@ -83,8 +83,13 @@ def test_modes_are_left_alone_where_they_are_right(
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    with pytest.raises(OSError, match="No space left") as caught, whole_file(path) as partial:
-        partial.symlink_to("/dev/full")
-        partial.write_bytes(b"text")
+
+    def write() -> None:
+        with whole_file(path) as partial:
+            partial.symlink_to("/dev/full")
+            partial.write_bytes(b"text")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
     assert caught.value.filename == str(path)
     assert not list(tmp_path.iterdir())
