@@ -71,7 +71,7 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
     began, used = time.monotonic(), _cpu()
     _claim(out)
     _make_shards(out, seed)
-    train(config)
+    train(config, claimed=True)
     results = _compare(out, config)
     # The loader's workers are no children of ours.
     cpu = _cpu() - used + read_metrics(out)[-1]["time/data_cpu"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,6 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your quota of the disk is used up",
+    errno.EFBIG: "no file may be so large (file system, or ulimit -f)",
+}
+"""Errors of the system that room on the disk heals -> what they are."""
 PARTIAL = ".tmp"
 """Suffix of a file that is being written."""
 

@@ -19,34 +19,57 @@ if __package__ in (None, ""):
 import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, whole
-from sce_video.engine.ranks import place
+from sce_video.engine.ranks import check_launcher, place, prints
 from sce_video.errors import UsageError
 
 if TYPE_CHECKING:
     from sce_video.config.tasks import AnyConfig
+    from sce_video.engine.run_folder import RunFolder
 
 log = logging.getLogger("sce_video")
 
 DEFAULT_CONFIG = "pretrain/sce_k400_r2plus1d_18.yaml"
 
 
-def train(config: AnyConfig) -> None:
-    """Train; what can be wrong with the data is checked before any rank waits for another."""
+def train(config: AnyConfig, *, claimed: bool = False) -> None:
+    """Train; what can be wrong with data and folder is checked before any rank waits for another.
+
+    Args:
+        config: of the run.
+        claimed: ``run.dir`` is the caller's own, whatever is in it.
+    """
     # Read when torch is imported: threads that spin at barriers starve the clips' workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from sce_video.config.tasks import PretrainConfig
     from sce_video.engine.run_folder import RunFolder
     from sce_video.engine.signals import watch_launcher
+
+    watch_launcher()
+    folder = RunFolder(Path(config.run.dir))
+    # One process of all writes; the others see the same files, and need no lock to read them.
+    held = folder.held(config.run.resume, claimed=claimed)
+    with held if place().rank == 0 else nullcontext():
+        _train_in(folder, config)
+
+
+def _train_in(folder: RunFolder, config: AnyConfig) -> None:
+    """Train in a folder that is held."""
+    from sce_video.config.tasks import PretrainConfig
+    from sce_video.engine.resume import find_resume, last_step, nothing_to_do
     from sce_video.stream.data import open_data, open_held_out
     from sce_video.stream.loader import start_fork_server
 
-    watch_launcher()
     here = place()
     index, plan = open_data(config, here.rank, here.ranks)
+    resume = find_resume(folder, config, plan)
+    if resume and (done := nothing_to_do(folder, resume, last_step(config, plan))):
+        if here.rank == 0:
+            print(done, flush=True)
+        return
     classes, watched = index.manifest.classes if index else (), None
     if isinstance(config, PretrainConfig):
         watched = open_held_out(config, plan, classes)
@@ -64,10 +87,10 @@ def train(config: AnyConfig) -> None:
     from sce_video.evals.online import OnlineEvaluation
 
     # Before there are other ranks: what one of them alone does must not wait for the others.
-    start = find_start(config)
+    start = None if resume else find_start(config)
     header = "" if here.rank else describe(config, plan, cuda=torch.cuda.is_available())
     runtime = start_runtime(config.data.workers)
-    RunFolder(Path(config.run.dir)).log_to(runtime)
+    folder.log_to(runtime)
     try:
         pretraining = isinstance(config, PretrainConfig)
         kind: type[ClipTask] = PretrainTask if pretraining else SupervisedTask
@@ -77,7 +100,7 @@ def train(config: AnyConfig) -> None:
         if runtime.main:
             print(header, flush=True)
             log.info("this run\n%s", header, extra={"file_only": True})
-        Trainer(task, evaluation).run()
+        Trainer(task, evaluation, folder=folder, resume=resume).run()
         if runtime.main:
             log.info("done", extra={"file_only": True})
             head = "" if pretraining else "classifier.safetensors, "
@@ -100,14 +123,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     add("--gpus", type=whole(1), metavar="N", help="plan for N (default: as here)")
     add("--samples", type=whole(1), metavar="N", help="plan for an epoch of N")
     add("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher's
-    return parser.run(argv, _train, quiet=place().rank > 0, intermixed=True)
+    return parser.run(argv, _train, quiet=not prints(), intermixed=True)
 
 
 def _train(args: argparse.Namespace) -> None:
     from sce_video.config.load import load_config
     from sce_video.engine.run_folder import RunFolder
 
+    check_launcher(meet=True)
     config = load_config(args.config, args.overrides)
+    RunFolder(Path(config.run.dir)).check(config.run.resume)
     if args.dry_run:
         if place().rank == 0:
             from sce_video.engine.preview import explain
@@ -116,7 +141,6 @@ def _train(args: argparse.Namespace) -> None:
         return
     if args.gpus or args.samples:
         raise UsageError("--gpus and --samples go with --dry-run")
-    RunFolder(Path(config.run.dir)).check(config.run.resume)
     train(config)
 
 

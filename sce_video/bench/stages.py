@@ -97,7 +97,7 @@ def short_run(config: AnyConfig, folder: str, steps: int, every: int) -> AnyConf
 
     ``every``: steps between its rows.
     """
-    run = {"dir": folder, "resume": False, "max_steps": steps}
+    run = {"dir": folder, "resume": False, "max_steps": steps, "max_hours": None}
     train = {"save_every": 10**9, "keep_every": None}
     track = {"wandb": "off", "every": every}
     changes = {"run": run, "train": train, "track": track}

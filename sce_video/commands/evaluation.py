@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, between, whole
-from sce_video.engine.ranks import place
+from sce_video.engine.ranks import check_launcher, place, prints
 from sce_video.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ def run_as_rank(parser: Parser, arguments: Sequence[str], verb: Callable[[Namesp
         from sce_video.engine.runtime import find_runtime
         from sce_video.engine.signals import watch_launcher
 
+        check_launcher(meet=False)
         watch_launcher()
-        args.runtime = find_runtime(args.workers if here.ranks > 1 else 0)
+        args.runtime = find_runtime(args.workers if place().ranks > 1 else 0)
         verb(args)
 
-    here = place()
-    return parser.run(arguments, command, quiet=here.rank > 0)
+    return parser.run(arguments, command, quiet=not prints())
 
 
 def find_requests(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,7 +20,10 @@ class RunConfig(Section):
     dir: str = key("runs/pretrain", "folder that the run writes")
     seed: int = key(0, "where first weights, order and every draw start from")
     max_steps: Count | None = key(None, "stop after these steps; schedules keep `train.epochs`")
-    resume: bool = key(False, "go on from the newest checkpoint in `run.dir`")
+    max_hours: Positive | None = key(None, "stop, saved, within these hours of the start")
+    resume: Literal["auto", True, False] = key(
+        False, "go on from the newest checkpoint in `run.dir`; auto = or start, where there is none"
+    )
     init_from: str | None = key(None, "first weights of the trunk: a run, or as `--encoder`")
 
 
@@ -215,6 +219,15 @@ class OptimConfig(Section):
     decay_epochs: tuple[Positive, ...] = key((), "rate falls to a tenth at each; none = a cosine")
 
 
+SAVE_UNITS: dict[str, Literal["epochs", "steps", "min"]] = {
+    "": "epochs",
+    "epochs": "epochs",
+    "steps": "steps",
+    "min": "min",
+}
+"""What stands behind the number of `train.save_every` -> what it counts."""
+
+
 class TrainConfig(Section):
     """How long, how much at once, and what is kept."""
 
@@ -228,19 +241,27 @@ class TrainConfig(Section):
     compile: Literal["auto", True, False] = key(
         "auto", "trunks by torch.compile; auto = on CUDA, with ZeRO 0 to 2, where it works"
     )
-    save_every: Count = key(1, "epochs between checkpoints; the last is always saved")
-    keep: Count = key(3, "newest checkpoints that are kept")
-    keep_every: Count | None = key(
-        None, "a multiple of `save_every`: epochs between checkpoints kept for good"
+    save_every: int | str = key(
+        1, "between checkpoints: epochs, or `500 steps`, or `30 min`; the last is always saved"
     )
+    keep: Count = key(3, "newest checkpoints that are kept")
+    keep_every: Count | None = key(None, "epochs between checkpoints that are kept for good")
 
-    @model_validator(mode="after")
-    def _saves_what_it_keeps(self) -> TrainConfig:
-        if self.keep_every and self.keep_every % self.save_every:
-            raise ValueError(
-                f"keep_every {self.keep_every} must be a multiple of save_every {self.save_every}"
-            )
-        return self
+    @property
+    def save_interval(self) -> tuple[float, Literal["epochs", "steps", "min"]]:
+        """How many of what lie between two checkpoints."""
+        number, _, unit = str(self.save_every).partition(" ")
+        return float(number), SAVE_UNITS[unit]
+
+    @field_validator("save_every", mode="before")
+    @classmethod
+    def _is_an_interval(cls, value: object) -> object:
+        number, _, unit = str(value).partition(" ")
+        whole = number.isdecimal() and int(number) > 0
+        part = unit == "min" and re.fullmatch(r"\d+\.\d+", number) and float(number) > 0
+        if unit not in SAVE_UNITS or not (whole or part):
+            raise ValueError(f"'{value}' is no interval; give epochs, or '500 steps', or '30 min'")
+        return value
 
 
 class EvalConfig(Section):

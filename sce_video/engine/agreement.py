@@ -33,19 +33,22 @@ class StepLoss(NamedTuple):
     counted: dict[str, tuple[Tensor, Tensor]]  # to log: sum over some samples, and their number
 
 
+GO_ON = "continue with the same command and run.resume=auto"
+
+
 class Reason(Enum):
     """Why training ends, with what a rank says that has no error of its own.
 
     Of several the first counts. For the first three the step in hand is not taken, for the others
-    it is the last. A launcher ends what feeds us, too: STOPPED comes before STARVED.
+    it is the last. A launcher ends what feeds us, too: STOPPED comes before STARVED. TIME is of the
+    main rank's clock.
     """
 
     INFINITE = "the loss of step {step} is not finite: see {log}"
     GRADIENT = "the gradient of step {step} is not finite: see {log}"
     UNWRITTEN = "no checkpoint was written: see {log}"
-    STOPPED = (
-        "stopped by a signal after step {step}; continue with the same command and run.resume=true"
-    )
+    STOPPED = f"stopped by a signal after step {{step}}; {GO_ON}"
+    TIME = f"stopped after step {{step}}, before the time is up (see {{log}}); {GO_ON}"
     STARVED = "another rank has no more clips: see {log}"
     BAD = (
         "{bad} of {seen} samples were bad (data.max_bad_fraction allows {allowed}): {reasons}; "
@@ -88,6 +91,14 @@ def read(values: Tensor) -> list[float]:
     return found
 
 
+class Agreed(NamedTuple):
+    """What all ranks know after a step."""
+
+    row: dict[str, float]  # scalars to log
+    end: BaseException | None  # what to raise after this step, if it is the last
+    save: bool  # whether a rank asks for a checkpoint
+
+
 class Agreement:
     """One exchange a step: all ranks get the same figures and the same reason to end.
 
@@ -105,8 +116,14 @@ class Agreement:
         self._reasons: Counter[str] = Counter()  # of this rank's bad samples
 
     def reach(
-        self, step: int, outcomes: list[StepLoss], square: Tensor, own: Mapping[Reason, Given]
-    ) -> tuple[dict[str, float], BaseException | None]:
+        self,
+        step: int,
+        outcomes: list[StepLoss],
+        square: Tensor,
+        own: Mapping[Reason, Given],
+        *,
+        save: bool = False,
+    ) -> Agreed:
         """Average the scalars of a step over micro-batches and ranks; a collective call.
 
         Args:
@@ -114,16 +131,14 @@ class Agreement:
             outcomes: of this rank's micro-batches.
             square: what this rank adds to the gradient's squared norm, a float64 scalar.
             own: what this rank gives for each other reason.
-
-        Returns:
-            Scalars to log, and what to raise after this step, if it is the last.
+            save: whether this rank asks for a checkpoint.
 
         Raises:
             SceVideoError: on all ranks, where this step must not be taken.
         """
         bad = self._note([sample for o in outcomes for sample in o.bad])
-        row, (infinite, *told, new_bad), infinite_here = self._exchange(
-            outcomes, square, [*map(bool, own.values()), bad]
+        row, (infinite, *told, saves, new_bad), infinite_here = self._exchange(
+            outcomes, square, [*map(bool, own.values()), save, bad]
         )
         self._steps += 1
         self._bad += int(new_bad)
@@ -142,7 +157,7 @@ class Agreement:
         error = self._error(why, own.get(why), facts) if why else None
         if error and why in NOT_TAKEN:
             raise error
-        return {**row, "bad_samples": float(self._bad)}, error
+        return Agreed({**row, "bad_samples": float(self._bad)}, error, saves > 0)
 
     def _exchange(
         self, outcomes: list[StepLoss], square: Tensor, told: list[bool | int]
@@ -186,4 +201,5 @@ class Agreement:
         most = sum((reasons for reasons in found if reasons), Counter()).most_common(3)
         reasons = ", ".join(f"{count} x {text}" for text, count in most)
         text = why.value.format(log=self._log_file, bad=self._bad, reasons=reasons, **facts)
-        return Interrupted(text) if why is Reason.STOPPED else SceVideoError(text)
+        stopped = why in (Reason.STOPPED, Reason.TIME)
+        return Interrupted(text) if stopped else SceVideoError(text)

@@ -116,7 +116,7 @@ def save(folder: Path, files: Files, state: dict[str, Any], keep: int, milestone
     except (OSError, SafetensorError) as error:
         raise SceVideoError(
             f"{final}: cannot be written ({first_line(error)}); make room and go on with "
-            "run.resume=true"
+            "run.resume=auto"
         ) from error
     for old in sorted(folder.glob("step-*"))[:-keep]:
         if not milestones or int(old.name.removeprefix("step-")) % milestones:

@@ -5,6 +5,7 @@ What is in them, and how it is written and read, is in ``checkpoint.py``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -27,6 +28,8 @@ class CheckpointSaver:
         """``write``: :func:`checkpoint.save` to a folder; is given tensors and state."""
         self._engine, self._segments, self._write = engine, segments, write
         self._thread = ThreadPoolExecutor(1)
+        self.longest = 0.0
+        """Seconds that the longest took, until it was on the disk."""
         self._writing: Future[None] | None = None
 
     def take(self, state: dict[str, Any]) -> None:
@@ -38,7 +41,12 @@ class CheckpointSaver:
         self.commit()
         files = checkpoint.full_state(self._engine, self._segments)
         if dist.get_rank() == 0:
-            self._writing = self._thread.submit(self._write, files, state)
+            self._writing = self._thread.submit(self._save, files, state)
+
+    def _save(self, files: checkpoint.Files, state: dict[str, Any]) -> None:
+        began = time.monotonic()
+        self._write(files, state)
+        self.longest = max(self.longest, time.monotonic() - began)
 
     def commit(self) -> None:
         """Wait until what was taken is written: no rank leaves or takes another before.

@@ -60,13 +60,13 @@ def fresh_trunk(config: Config) -> nn.Module:
 
 
 def find_start(config: Config) -> OpenedEncoder | None:
-    """The encoder that ``run.init_from`` names; None without one, and where a run is resumed.
+    """The encoder that ``run.init_from`` names; None without one.
 
     Raises:
         UsageError: no encoder there, or of another trunk, width or colour than the run's.
     """
     path = config.run.init_from
-    if path is None or config.run.resume:
+    if path is None:
         return None
     found = open_encoder(path)
     for name in ("trunk", "width", "colour"):
@@ -86,14 +86,10 @@ def start_from(
 
     Args:
         config: of the run.
-        found: of :func:`find_start` where it was called before; None = it is called here.
+        found: of :func:`find_start`; None = the trunk stays fresh.
         trunk: with fresh weights.
         others: what is trained beside it, by name; it stays fresh.
-
-    Raises:
-        UsageError: as :func:`find_start`.
     """
-    found = found or find_start(config)
     if found is None:
         return
     tensors = found.trunk.state_dict()
@@ -157,7 +153,7 @@ class ClipTask:
         runtime: Runtime,
         start: OpenedEncoder | None = None,
     ) -> None:
-        """``start``: of :func:`find_start` where it was called before."""
+        """``start``: of :func:`find_start`, where a run starts."""
         self.config, self.runtime, self.plan, self._index = config, runtime, plan, index
         self.steps_per_epoch = plan.steps_per_epoch
         self.total_steps = plan.steps_per_epoch * plan.epochs

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 
 from sce_video.compiler import compiled_so_far
 from sce_video.engine import checkpoint
-from sce_video.engine.agreement import Agreement, Reason
+from sce_video.engine.agreement import GO_ON, Agreed, Agreement, Reason
+from sce_video.engine.cadence import Cadence
 from sce_video.engine.checkpoint_saver import CheckpointSaver
 from sce_video.engine.clip_task import ClipTask
 from sce_video.engine.ds_config import build_engine, count_trained, deepspeed_config
@@ -22,10 +23,14 @@ from sce_video.engine.gradients import Gradients
 from sce_video.engine.optim.schedules import learning_rate
 from sce_video.engine.pictures import save_picture
 from sce_video.engine.precision import check_bf16
+from sce_video.engine.resume import Resume, last_step
+from sce_video.engine.rows import RowMeans
 from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.signals import StopFlag
+from sce_video.engine.status import State
 from sce_video.engine.track import Tracker
 from sce_video.errors import Interrupted, SceVideoError, first_line
+from sce_video.files import FULL
 from sce_video.progress import Progress
 from sce_video.stream.feed import DeviceFeed
 
@@ -44,51 +49,63 @@ class Evaluation(Protocol):
 class Trainer:
     """Runs a task to its end, or to a signal, leaving ``runs/NAME`` complete either way."""
 
-    def __init__(self, task: ClipTask, evaluation: Evaluation | None = None) -> None:
-        self.task, self._evaluation = task, evaluation
+    def __init__(
+        self,
+        task: ClipTask,
+        evaluation: Evaluation | None = None,
+        *,
+        folder: RunFolder | None = None,
+        resume: Resume | None = None,
+    ) -> None:
+        """Build the engine.
+
+        Args:
+            task: what is trained.
+            evaluation: what looks at it.
+            folder: of the run, where it is held already.
+            resume: where the run goes on, the same on all ranks; None = it starts.
+        """
+        self.task, self._evaluation, self._resume = task, evaluation, resume
         self.config, self.runtime = config, runtime = task.config, task.runtime
-        self._folder = RunFolder(Path(config.run.dir))
-        self._identity = {  # a checkpoint says of which run it is
+        self._folder = folder or RunFolder(Path(config.run.dir))
+        self._identity = {  # what a checkpoint was made with
             "run_id": uuid.uuid4().hex[:8],
             "data": task.plan.digest,
-            "batch_size": config.train.batch_size,
+            "ranks": runtime.ranks,
+            "config": config.model_dump(mode="json"),
         }
         if config.train.precision == "bf16" and runtime.device.type == "cpu":
             shape = config.shape
             check_bf16(task.trunk(), torch.zeros(2, 3, shape.frames, shape.size, shape.size))
         self._settings = deepspeed_config(config, runtime.ranks, count_trained(task.module))
         self.engine, self._segments = build_engine(task.module, config, runtime.ranks)
-        write = partial(
-            checkpoint.save,
-            self._folder.checkpoints,
-            keep=config.train.keep,
-            milestones=(config.train.keep_every or 0) * task.steps_per_epoch,
-        )
-        self._saver = CheckpointSaver(self.engine, self._segments, write)
+        self._saver = CheckpointSaver(self.engine, self._segments, self._save)
         self._gradients = Gradients(self.engine, self._segments)
         self._agreement = Agreement(config, runtime, task.steps_per_epoch, self._folder.log)
         self._tracker: Tracker | None = None
+        self._means, self._cpu = RowMeans(), 0.0
         self.step = 0
-        self.last_step = min(task.total_steps, config.run.max_steps or task.total_steps)
+        self.last_step = last_step(config, task.plan)
 
     def run(self) -> None:
         """Train.
 
         Raises:
-            Interrupted: a signal came; everything was saved.
-            SceVideoError: a non-finite loss or a checkpoint that cannot be written; too many bad
-                samples or no more clips, after saving.
+            Interrupted: a signal came, or the time is up; everything was saved.
+            SceVideoError: a non-finite loss, a file that cannot be written, or another process that
+                took the folder over; too many bad samples or no more clips, after saving.
         """
-        config, train = self.config, self.config.train
-        if config.run.resume:
-            self._restore()
-        feed = self.task.feed(self.step * train.batch_size)  # starts the workers
-        if self.runtime.main:
-            self._folder.begin(config, self._settings, self.step)
-            self._tracker = Tracker(self._folder.path, config, str(self._identity["run_id"]))
-        self._status("running")
+        config = self.config
+        self._restore()
+        feed = self.task.feed(self.step * config.train.batch_size)  # starts the workers
         with StopFlag() as stop:
             try:
+                if self.runtime.main:
+                    self._folder.begin(config, self._settings)
+                    self._tracker = Tracker(
+                        self._folder.path, config, str(self._identity["run_id"])
+                    )
+                self._status("running")
                 shown = self.runtime.main
                 with Progress(self.last_step, "step", start=self.step, shown=shown) as bar:
                     self._loop(feed, stop, bar)
@@ -106,57 +123,92 @@ class Trainer:
                     self._tracker.close()
 
     def _fail(self, error: BaseException) -> None:
-        """Leave the folder as after a failure; a peer's end gets a message that says so."""
-        # What ends the run is printed by who catches it; here it is for the file alone.
-        log.error("failed: %s", error, extra={"file_only": True})
+        """Leave the folder as after a failure; what else it means than it says is raised.
+
+        Raises:
+            SceVideoError: a full disk, or a peer's end.
+        """
         self._saver.settle()
-        self._status("failed")
+        if self._folder.lost is None:
+            with suppress(OSError):  # the disk may be full
+                self._status("failed", first_line(error))
+            with suppress(OSError):
+                # What ends the run is printed by who catches it; here it is for the file alone.
+                log.error("failed: %s", error, extra={"file_only": True})
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise SceVideoError(
+                f"{error.filename}: {FULL[error.errno]}; make room and go on with run.resume=auto"
+            ) from error
         # Gloo has no exception of its own.
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
             raise SceVideoError(
                 f"another rank has gone ({first_line(error)[:80]}...); what it said is "
-                f"above or in {self._folder.log}; continue with run.resume=true"
+                f"above or in {self._folder.log}; {GO_ON}"
             ) from error
 
     def _loop(self, feed: DeviceFeed, stop: StopFlag, bar: Progress) -> None:
         clock, since, every = time.perf_counter(), self.step, self.config.track.every
-        first = self.step
+        first, cadence = self.step, Cadence(self.config, self.task.steps_per_epoch)
         if self.step < self.last_step:
             feed.fetch()
             if feed.error:
                 raise feed.error
         while self.step < self.last_step:
-            row, end = self._train_step(feed, stop)
+            agreed = self._train_step(feed, stop, cadence)
             if self.step == first and (compiled := compiled_so_far()):
                 log.info("%s", compiled)
             self.step += 1
-            finished = self.step == self.last_step
+            end, finished = agreed.end, self.step == self.last_step
+            self._means.add(agreed.row)
             if self._tracker and (self.step % every == 0 or self.step == 1 or finished):
-                values = {f"train/{name}": value for name, value in row.items()}
                 now, steps = time.perf_counter(), self.step - since
-                values["time/step"] = (now - clock) / steps  # means since the last row
+                values = {f"train/{name}": value for name, value in self._means.take().items()}
+                values["time/step"] = (now - clock) / steps
                 values["time/data"] = feed.waited / steps
-                values["time/data_cpu"] = feed.cpu  # so far
+                values["time/data_cpu"] = self._cpu + feed.cpu  # so far
                 values["train/epoch"] = self.step / self.task.steps_per_epoch
                 self._tracker.log(self.step, values)
                 bar.update(self.step, self._pace(values))
                 clock, since, feed.waited = now, self.step, 0.0
             due = finished or (self._evaluation and self.step % self._evaluation.every == 0)
             if self._evaluation and due and not end:
-                began = time.perf_counter()
-                found = self._evaluation()
-                if self._tracker:
-                    self._tracker.log(self.step, {f"eval/{k}": value for k, value in found.items()})
-                clock += time.perf_counter() - began
-            save_steps = self.config.train.save_every * self.task.steps_per_epoch
-            if end or finished or self.step % save_steps == 0:
-                consumed = self.step * self.config.train.batch_size
-                self._saver.take({"step": self.step, "consumed": consumed, **self._identity})
-                self._status("running")
+                clock += self._evaluate(self._evaluation)
+            if end or finished or agreed.save or cadence.is_due(self.step):
+                self._take(self._cpu + feed.cpu)
+                cadence.saved()
             if end or finished:
                 self._saver.commit()
             if end and not (finished and isinstance(end, Interrupted)):
                 raise end
+
+    def _evaluate(self, evaluation: Evaluation) -> float:
+        """Look at held-out samples; the seconds that it took. A collective call."""
+        began = time.perf_counter()
+        found = evaluation()
+        if self._tracker:
+            self._tracker.log(self.step, {f"eval/{k}": value for k, value in found.items()})
+            figures = (
+                f"{name} {value:.4g}"
+                if name not in ("samples", "missing")
+                else f"{value:.0f} {name}"
+                for name, value in found.items()
+            )
+            log.info("step %d, held out: %s", self.step, ", ".join(figures))
+        return time.perf_counter() - began
+
+    def _take(self, cpu: float) -> None:
+        """Begin a checkpoint of this step; a collective call."""
+        consumed = self.step * self.config.train.batch_size
+        state = {"step": self.step, "consumed": consumed, "data_cpu": cpu}
+        self._saver.take({**state, **self._identity})
+        self._status("running")
+
+    def _save(self, files: checkpoint.Files, state: dict[str, Any]) -> None:
+        """Write a checkpoint, on the main rank's saving thread; then the status names it."""
+        train = self.config.train
+        milestones = (train.keep_every or 0) * self.task.steps_per_epoch
+        checkpoint.save(self._folder.checkpoints, files, state, train.keep, milestones)
+        self._folder.status.beat()
 
     def _pace(self, values: dict[str, float]) -> str:
         clips = self.config.views * self.config.train.batch_size / values["time/step"]
@@ -165,10 +217,8 @@ class Trainer:
             f"{values['time/data'] / values['time/step']:.0%} waiting for data"
         )
 
-    def _train_step(
-        self, feed: DeviceFeed, stop: StopFlag
-    ) -> tuple[dict[str, float], BaseException | None]:
-        """One optimizer step; scalars to log (averaged over ranks), and what ends training.
+    def _train_step(self, feed: DeviceFeed, stop: StopFlag, cadence: Cadence) -> Agreed:
+        """One optimizer step.
 
         The host waits for the device once, where all ranks agree.
         """
@@ -189,29 +239,41 @@ class Trainer:
         if self.step + 1 < self.last_step and not stop.raised:
             feed.fetch()
         own = {
-            Reason.UNWRITTEN: self._saver.error(),
+            Reason.UNWRITTEN: self._saver.error() or self._folder.lost,
             Reason.STOPPED: stop.raised,
+            Reason.TIME: self._time_is_up(cadence),
             Reason.STARVED: feed.error,
         }
         square = self._gradients.square(runtime.ranks)
-        row, end = self._agreement.reach(self.step + 1, outcomes, square, own)
-        self._gradients.set_norm(row["grad_norm"])
+        save = runtime.main and cadence.is_due_by_clock()
+        agreed = self._agreement.reach(self.step + 1, outcomes, square, own, save=save)
+        self._gradients.set_norm(agreed.row["grad_norm"])
         lr = learning_rate(config, self.step, task.steps_per_epoch)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
         self.engine.step()
-        return {**row, **task.end_step(self.step), "lr": lr}, end
+        return agreed._replace(row={**agreed.row, **task.end_step(self.step), "lr": lr})
+
+    def _time_is_up(self, cadence: Cadence) -> Interrupted | None:
+        """What the main rank raises where there is no time for another step and checkpoint."""
+        what = cadence.ended(self._saver.longest) if self.runtime.main else None
+        after = f"stopped after step {self.step + 1}"
+        return Interrupted(f"{after}, in time for {what}; {GO_ON}") if what else None
 
     def _restore(self) -> None:
-        folder, main = self._folder.checkpoints, self.runtime.main
-        path, state = checkpoint.newest(folder, warn=log.warning if main else log.debug)
-        for key in ("data", "batch_size"):
-            if state[key] != self._identity[key]:
-                raise SceVideoError(f"{path}: was trained with other {key}; cannot resume")
+        if self._resume is None:
+            return
+        for problem in self._resume.passed_over if self.runtime.main else ():
+            log.warning("%s", problem)
+        path = self._folder.checkpoints / self._resume.checkpoint
         checkpoint.restore(self.engine, self._segments, path)
-        self.step, self._identity["run_id"] = state["step"], state["run_id"]
+        state = self._resume.state
+        self.step, self._cpu = state["step"], state.get("data_cpu", 0.0)
+        self._identity["run_id"] = state["run_id"]
         log.info("resumed from %s", path)
+        for change in self._resume.changes if self.runtime.main else ():
+            log.warning("from step %d on: %s", self.step + 1, change)
 
-    def _status(self, state: str) -> None:
+    def _status(self, state: State, reason: str | None = None) -> None:
         if self.runtime.main:
-            self._folder.status(state, self.step)
+            self._folder.status.write(state, self.step, reason)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from sce_video.errors import UsageError
+
+# Variables of launchers that start many processes and tell them nothing of ours.
+_TASKS = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_TASK = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_NODES = ("SLURM_STEP_NUM_NODES", "SLURM_NNODES")
 
 
 class Place(NamedTuple):
@@ -23,6 +33,60 @@ def place() -> Place:
         ranks=int(os.environ.get("WORLD_SIZE", "1")),
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         local_ranks=int(local_ranks),
+    )
+
+
+def prints() -> bool:
+    """Whether this process is the one of its launcher's that prints errors."""
+    first = next((os.environ[name] for name in ("RANK", *_TASK) if name in os.environ), "0")
+    return first == "0"
+
+
+def check_launcher(*, meet: bool) -> None:
+    """Refuse what no launcher of ours has set: half a place, or many tasks that train alone.
+
+    Args:
+        meet: whether the ranks need an address to meet at.
+
+    Raises:
+        UsageError: the variable is named, and for tasks of others the line that works.
+    """
+    env = os.environ
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
+        if not env.get(name, "0").isdecimal():
+            raise UsageError(f"{name}={env[name]}: not a number; {_ADVICE}")
+    if "RANK" not in env:
+        if env.get("WORLD_SIZE", "1") != "1":
+            raise UsageError(f"WORLD_SIZE={env['WORLD_SIZE']} without RANK; {_ADVICE}")
+        _check_tasks(env)
+        return
+    needed = ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if meet else ("WORLD_SIZE",)
+    if lacking := [name for name in needed if name not in env]:
+        raise UsageError(f"RANK={env['RANK']} without {', '.join(lacking)}; {_ADVICE}")
+    if int(env["RANK"]) >= int(env["WORLD_SIZE"]):
+        raise UsageError(f"RANK={env['RANK']} of WORLD_SIZE={env['WORLD_SIZE']}; {_ADVICE}")
+
+
+_ADVICE = "start by deepspeed or torchrun, which set them all, or unset RANK and WORLD_SIZE"
+
+
+def _check_tasks(env: Mapping[str, str]) -> None:
+    """Refuse to be one of several tasks that do not know of each other."""
+    name = next((name for name in _TASKS if name in env), None)
+    if name is None or not env[name].isdecimal() or int(env[name]) < 2:
+        return
+    tasks, nodes = int(env[name]), int(next((env[n] for n in _NODES if n in env), "1"))
+    start, meet = "", "--standalone"
+    if name.startswith("SLURM"):
+        start = f"srun --ntasks={nodes} --ntasks-per-node=1 "
+        if nodes > 1:
+            first = '"$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29600"'
+            meet = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint {first}"
+    line = f"{start}torchrun {meet} --nproc-per-node {max(1, tasks // nodes)}"
+    raise UsageError(
+        f"{name}={tasks}: each of the {tasks} tasks would work alone; start one task a machine, "
+        f"and let torchrun make the ranks: {line} {shlex.join(sys.argv)} (or, for one process "
+        f"alone: {name}=1 in front)"
     )
 
 

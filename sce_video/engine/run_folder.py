@@ -1,21 +1,30 @@
-"""A run's folder: what is written there beside metrics and checkpoints."""
+"""A run's folder: whose it is, and what is written there beside metrics and checkpoints."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sce_video.config.load import changed_keys, dump_config
+from sce_video.config.load import dump_config
 from sce_video.config.tasks import Config
-from sce_video.errors import UsageError
-from sce_video.files import write_whole
+from sce_video.engine.status import STATUS_NAME, StatusFile
+from sce_video.errors import Interrupted, SceVideoError, UsageError
+from sce_video.files import named, write_whole
+from sce_video.lock import LOCK_NAME, Lock
 
 if TYPE_CHECKING:
     from sce_video.engine.runtime import Runtime
 
 log = logging.getLogger("sce_video")
+
+_PLAIN = "%(levelname)s: %(message)s"
+_LINE = logging.Formatter(f"%(asctime)s {_PLAIN}")
+_OTHER = "start another with run.dir=..."
 
 
 class RunFolder:
@@ -23,27 +32,86 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.config = path / "config.yaml"
+        self.settings = path / "deepspeed.json"
         self.log = path / "run.log"
         self.checkpoints = path / "checkpoints"
         self.picture = path / "samples" / "views.png"
+        self.status = StatusFile(path)
+        self._lock: Lock | None = None
 
-    def check(self, resume: bool) -> None:
-        """Refuse to write into another run, or to resume nothing.
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint, or what was one."""
+        return any(self.checkpoints.glob("step-*"))
+
+    @property
+    def lost(self) -> SceVideoError | None:
+        """Why nothing may be written here any more, if another process took the folder over."""
+        return self._lock.lost if self._lock else None
+
+    def check(self, resume: Literal["auto"] | bool) -> None:
+        """Refuse to write into another run or what is no run, or to resume nothing.
+
+        Args:
+            resume: ``run.resume``.
 
         Raises:
-            UsageError: the folder is not empty, or holds no checkpoint to resume from.
+            UsageError: what would have to be given instead is said.
         """
-        saved = self.checkpoints.is_dir()
-        if self.path.is_dir() and any(self.path.iterdir()) and not resume:
-            hint = (
-                "continue that run with run.resume=true" if saved else "delete it (no checkpoints)"
-            )
-            raise UsageError(f"{self.path}: not empty; {hint}, or start another with run.dir=...")
-        if resume and not saved:
+        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise UsageError(f"{there}: is a file, and run.dir={self.path} a folder; {_OTHER}")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UsageError(f"{there}: cannot be written in; {_OTHER}")
+        names = {path.name for path in self.path.iterdir()} if there == self.path else set()
+        marks = {p.name for p in (self.config, self.log, self.checkpoints)} | {STATUS_NAME}
+        if names - {LOCK_NAME} and not names & marks:
+            raise UsageError(f"{self.path}: not empty, and no run's folder; {_OTHER}")
+        if resume is True and not self.saved:
             raise UsageError(
-                f"{self.path}: nothing to resume (no checkpoints); "
-                "delete it and drop run.resume=true"
+                f"{self.path}: no checkpoint to resume from; run.resume=auto starts where there "
+                "is none"
             )
+        if resume is False and names & marks:
+            what = "a run" if self.saved else "a run that was stopped before its first checkpoint"
+            does = "goes on with it" if self.saved else "starts it again"
+            raise UsageError(f"{self.path}: holds {what}; run.resume=auto {does}, or {_OTHER}")
+
+    @contextmanager
+    def held(self, resume: Literal["auto"] | bool, *, claimed: bool = False) -> Iterator[None]:
+        """Context in which this process alone writes here; how it fails is written down.
+
+        Args:
+            resume: as for :meth:`check`.
+            claimed: the folder is the caller's own, and not checked.
+
+        Raises:
+            UsageError: somebody else writes here, or as :meth:`check`.
+        """
+        made = not self.path.exists()
+        try:
+            with Lock(self.path / LOCK_NAME, self.status.beat) as self._lock:
+                if not claimed:
+                    self.check(resume)
+                try:
+                    yield
+                except Exception as error:
+                    if self.saved and not self.status.told and not isinstance(error, Interrupted):
+                        self._note(error)
+                    raise
+        finally:
+            if made:
+                with suppress(OSError):  # something is in it
+                    self.path.rmdir()
+
+    def _note(self, error: Exception) -> None:
+        """Write down why a run that is there did not go on."""
+        with suppress(OSError):  # what is raised says more
+            self.status.refuse(str(error))
+            record = logging.makeLogRecord({"levelname": "ERROR", "msg": f"refused: {error}"})
+            with self.log.open("a") as stream:
+                stream.write(f"{_LINE.format(record)}\n")
 
     def log_to(self, runtime: Runtime) -> None:
         """Log to ``run.log`` from every rank, to standard error from the main one."""
@@ -51,8 +119,8 @@ class RunFolder:
         log.setLevel(logging.INFO)
         log.propagate = False
         rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
-        plain = f"%(levelname)s{rank}: %(message)s"
-        file = logging.FileHandler(self.log, delay=True)
+        plain = _PLAIN.replace("%(levelname)s", f"%(levelname)s{rank}")
+        file = _LogFile(self.log, delay=True)
         file.setFormatter(logging.Formatter(f"%(asctime)s {plain}"))
         log.addHandler(file)
         if runtime.main:
@@ -62,18 +130,24 @@ class RunFolder:
             log.addHandler(shown)
             log.info("environment: %s", runtime.environment(), extra={"file_only": True})
 
-    def begin(self, config: Config, deepspeed: dict[str, Any], step: int) -> None:
-        """Write ``config.yaml`` and ``deepspeed.json``; log what a resume at ``step`` changes."""
-        path = self.path / "config.yaml"
-        if config.run.resume and path.is_file():
-            for change in changed_keys(path.read_text(), config):
-                log.warning("from step %d on %s", step + 1, change)
-        write_whole(path, dump_config(config).encode())
-        write_whole(self.path / "deepspeed.json", json.dumps(deepspeed, indent=1).encode())
+    def begin(self, config: Config, deepspeed: dict[str, Any]) -> None:
+        """Write ``config.yaml`` and ``deepspeed.json``."""
+        write_whole(self.config, dump_config(config).encode())
+        write_whole(self.settings, json.dumps(deepspeed, indent=1).encode())
 
-    def status(self, state: str, step: int) -> None:
-        """Write ``status.json``: running, done, interrupted or failed, and how far."""
-        saved = sorted(self.checkpoints.glob("step-*"))
-        newest = saved[-1].name if saved else None
-        status = {"state": state, "step": step, "checkpoint": newest}
-        write_whole(self.path / "status.json", json.dumps(status).encode())
+
+class _LogFile(logging.FileHandler):
+    """A log that ends the run where it cannot be written: what it would have said is lost."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record.
+
+        Raises:
+            OSError: it cannot be written; the file is named.
+        """
+        with named(Path(self.baseFilename)):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        """Raise what :meth:`emit` has just caught."""
+        raise  # noqa: PLE0704

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sce_video.config.tasks import Config
+from sce_video.files import named
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -23,7 +24,9 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, config: Config, run_id: str) -> None:
-        self._file = (folder / METRICS_NAME).open("a", buffering=1)
+        self._path = folder / METRICS_NAME
+        _cut_half_row(self._path)
+        self._file = self._path.open("ab", buffering=0)
         self._run: Any = None
         self._failed = False
         mode = _wandb_mode(config.track.wandb)
@@ -46,9 +49,20 @@ class Tracker:
             self._run.define_metric("*", step_metric="step")
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """One row; ``step`` counts finished optimizer steps."""
+        """One row; ``step`` counts finished optimizer steps.
+
+        Raises:
+            OSError: it cannot be written; the file is named.
+        """
         row = {"step": step, **values}
-        self._file.write(json.dumps(row) + "\n")
+        left = f"{json.dumps(row)}\n".encode()
+        try:
+            with named(self._path):
+                while left:  # a disk that fills up takes a part first
+                    left = left[self._file.write(left) :]
+        except OSError:
+            _cut_half_row(self._path)
+            raise
         with self._guarded():
             if self._run is not None:
                 self._run.log(row)
@@ -98,11 +112,17 @@ def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
     return "offline"
 
 
+def _cut_half_row(path: Path) -> None:
+    """Drop what a run that was killed, or met a full disk, left of its last row."""
+    if path.is_file() and not (text := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, text.rfind(b"\n") + 1)
+
+
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Rows of a run in order, as :func:`in_order` has them."""
+    """Rows of a run in order, as :func:`in_order` has them; a half one at the end is left out."""
     path = folder / METRICS_NAME
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return in_order(json.loads(line) for line in lines)
+    whole = path.read_text().rpartition("\n")[0] if path.is_file() else ""
+    return in_order(json.loads(line) for line in whole.splitlines())
 
 
 def in_order(written: Iterable[dict[str, float]]) -> list[dict[str, float]]:

@@ -7,7 +7,6 @@ goes on behind them.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from sce_video.errors import SceVideoError
-from sce_video.files import sha256_file
+from sce_video.files import FULL, sha256_file
 from sce_video.shard.output import JournalEntry, end_journal, output_folder, write_journal
 from sce_video.shard.plan import ConversionPlan
 from sce_video.shard.pool import Pool
@@ -42,11 +41,6 @@ from sce_video.video.encode import SLOWER
 WALL_LIMIT = 3_600.0
 """Seconds without an answer after which a worker counts as hanging; the CPU limit is far below."""
 MAX_REJECTS = 0.05
-_FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "your quota of the disk is used up",
-    errno.EFBIG: "no file may be as large as a shard (file system, or ulimit -f)",
-}
 _Pool = Pool[FileJob, Accepted | Refused]
 
 
@@ -107,7 +101,7 @@ def convert(
             rejects = conversion.write_shards(pool, max_rejects, stopping)
             return conversion.finish(rejects), True
     except OSError as error:
-        if (what := _FULL.get(error.errno or 0)) is not None:
+        if (what := FULL.get(error.errno or 0)) is not None:
             what += "; finished shards are kept, make room and run again"
             raise SceVideoError(f"{folder}: {what}") from error
         raise SceVideoError(f"{error.filename or folder}: {error.strerror}") from error

@@ -181,7 +181,9 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     import numpy as np
     import torch
 
+    from sce_video.engine.clip_task import find_start
     from sce_video.engine.loop import Trainer
+    from sce_video.engine.resume import find_resume
     from sce_video.engine.run_folder import RunFolder
     from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.stream.loader import ClipBatch
@@ -200,8 +202,8 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
 
     patch.object(kind, "batches", batches).start()
     patch("sce_video.model.encoder.build_trunk", lambda name, width: small_trunk()).start()
-    runtime = start_runtime(workers=0)
-    RunFolder(Path(config.run.dir)).log_to(runtime)
+    runtime, folder = start_runtime(workers=0), RunFolder(Path(config.run.dir))
+    folder.log_to(runtime)
     torch.set_num_threads(1)
     plan = BatchPlan(
         rows=np.arange(144),
@@ -214,10 +216,11 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
         rank=runtime.rank,
         ranks=runtime.ranks,
     )
-    task = kind(config, index, plan, runtime)
+    resume = find_resume(folder, config, plan)
+    task = kind(config, index, plan, runtime, None if resume else find_start(config))
     prepare(task.module)
     try:
-        Trainer(task).run()
+        Trainer(task, folder=folder, resume=resume).run()
     finally:
         stop_runtime()
 

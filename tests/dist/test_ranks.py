@@ -122,7 +122,7 @@ def test_a_signal_saves_and_says_so(config: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert "run.resume=true" in errors.strip().splitlines()[-1]
+    assert "run.resume=auto" in errors.strip().splitlines()[-1]
     status = json.loads((folder / "status.json").read_text())
     assert status["state"] == "interrupted"
     assert status["checkpoint"] == f"step-{status['step']:08d}"

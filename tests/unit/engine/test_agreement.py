@@ -18,7 +18,7 @@ from sce_video.engine.agreement import NOT_TAKEN, Agreement, Reason, StepLoss, a
 from sce_video.engine.runtime import Runtime
 from sce_video.errors import Interrupted, SceVideoError
 
-INFINITE, GRADIENT, UNWRITTEN, STOPPED, STARVED, BAD = Reason
+INFINITE, GRADIENT, UNWRITTEN, STOPPED, TIME, STARVED, BAD = Reason
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,8 @@ INFINITE, GRADIENT, UNWRITTEN, STOPPED, STARVED, BAD = Reason
         ([STARVED], 0, STARVED),
         ([STARVED], 11, STARVED),
         ([STOPPED], 0, STOPPED),
-        ([STOPPED, STARVED], 11, STOPPED),
+        ([STOPPED, TIME, STARVED], 11, STOPPED),
+        ([TIME, STARVED], 11, TIME),
         ([UNWRITTEN, STOPPED, STARVED], 11, UNWRITTEN),
         ([INFINITE, GRADIENT, UNWRITTEN, STOPPED, STARVED], 11, INFINITE),
         ([GRADIENT, UNWRITTEN, STOPPED, STARVED], 11, GRADIENT),
@@ -84,7 +85,8 @@ def other_rank(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """A second rank that adds ``values`` to what this one sends.
 
     They are the figures; sum and number of what some samples have; the squared norm; ranks of an
-    infinite loss, of UNWRITTEN, STOPPED and STARVED; bad samples.
+    infinite loss, of UNWRITTEN, STOPPED, TIME and STARVED; of a checkpoint that is asked for; bad
+    samples.
     """
     monkeypatch.setattr(dist, "all_reduce", lambda sent: sent.add_(torch.tensor(values)))
 
@@ -92,12 +94,12 @@ def other_rank(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
 def test_figures_are_means_over_micro_batches_and_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other_rank(monkeypatch, 5.0, 0.5, 6.0, 2, 9.0, 0, 0, 0, 0, 2)
+    other_rank(monkeypatch, 5.0, 0.5, 6.0, 2, 9.0, 0, 0, 0, 0, 0, 1, 2)
     outcomes = [
         outcome(1.0, (), (1.0, 1), top1=0.25),
         outcome(2.0, ("a/1",), (2.0, 3), top1=0.75),
     ]
-    row, end = agreement(tmp_path, ranks=2).reach(1, outcomes, SQUARE, NOTHING)
+    row, end, save = agreement(tmp_path, ranks=2).reach(1, outcomes, SQUARE, NOTHING)
     assert row == {
         "loss": (1.5 + 5.0) / 2,
         "top1": 0.5,
@@ -106,11 +108,13 @@ def test_figures_are_means_over_micro_batches_and_ranks(
         "bad_samples": 3.0,
     }
     assert end is None
+    assert save
 
 
 def test_what_no_sample_has_is_not_logged(group: None, tmp_path: Path) -> None:
-    row, _ = agreement(tmp_path).reach(1, [outcome(1.0)], SQUARE, NOTHING)
+    row, _, save = agreement(tmp_path).reach(1, [outcome(1.0)], SQUARE, NOTHING)
     assert "probe" not in row
+    assert not save
 
 
 def test_the_host_reads_once(group: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,14 +124,14 @@ def test_the_host_reads_once(group: None, tmp_path: Path, monkeypatch: pytest.Mo
     assert read.call_count == 1
 
 
-NOTHING: dict[Reason, Any] = {UNWRITTEN: None, STOPPED: False, STARVED: None}
+NOTHING: dict[Reason, Any] = {UNWRITTEN: None, STOPPED: False, TIME: None, STARVED: None}
 
 
 def reach(
     made: Agreement, step: int = 1, *bad: str, **own: Any
 ) -> tuple[Any, BaseException | None]:
     given = NOTHING | {Reason[k]: v for k, v in own.items()}
-    return made.reach(step, [outcome(1.0, bad)], SQUARE, given)
+    return made.reach(step, [outcome(1.0, bad)], SQUARE, given)[:2]
 
 
 MINE = SceVideoError("mine")
@@ -136,13 +140,25 @@ MINE = SceVideoError("mine")
 @pytest.mark.parametrize(
     ("theirs", "own", "kind", "message"),
     [
-        ((1, 0, 0, 0), {}, SceVideoError, "the loss of step 7 is not finite: see {log}"),
-        ((0, 1, 0, 0), {}, SceVideoError, "no checkpoint was written: see {log}"),
-        ((0, 0, 0, 0), {"UNWRITTEN": MINE}, SceVideoError, "mine"),
-        ((0, 0, 1, 0), {}, Interrupted, "stopped by a signal after step 7; continue with the same"),
-        ((0, 0, 0, 0), {"STOPPED": True}, Interrupted, "stopped by a signal after step 7; "),
-        ((0, 0, 0, 1), {}, SceVideoError, "another rank has no more clips: see {log}"),
-        ((0, 0, 0, 1), {"STARVED": MINE}, SceVideoError, "mine"),
+        ((1, 0, 0, 0, 0), {}, SceVideoError, "the loss of step 7 is not finite: see {log}"),
+        ((0, 1, 0, 0, 0), {}, SceVideoError, "no checkpoint was written: see {log}"),
+        ((0, 0, 0, 0, 0), {"UNWRITTEN": MINE}, SceVideoError, "mine"),
+        (
+            (0, 0, 1, 0, 0),
+            {},
+            Interrupted,
+            "stopped by a signal after step 7; continue with",
+        ),
+        ((0, 0, 0, 0, 0), {"STOPPED": True}, Interrupted, "stopped by a signal after step 7; "),
+        (
+            (0, 0, 0, 1, 0),
+            {},
+            Interrupted,
+            "stopped after step 7, before the time is up (see",
+        ),
+        ((0, 0, 0, 0, 0), {"TIME": Interrupted("late")}, Interrupted, "late"),
+        ((0, 0, 0, 0, 1), {}, SceVideoError, "another rank has no more clips: see {log}"),
+        ((0, 0, 0, 0, 1), {"STARVED": MINE}, SceVideoError, "mine"),
     ],
     ids=[
         "their loss",
@@ -150,6 +166,8 @@ MINE = SceVideoError("mine")
         "our disk",
         "their signal",
         "our signal",
+        "their clock",
+        "our clock",
         "their clips",
         "our clips",
     ],
@@ -162,7 +180,7 @@ def test_all_ranks_end_for_the_same_reason(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other_rank(monkeypatch, 0.0, 0, 0, 0.0, *theirs, 0)
+    other_rank(monkeypatch, 0.0, 0, 0, 0.0, *theirs, 0, 0)
     made = agreement(tmp_path, ranks=2)
     taken = not (theirs[0] or theirs[1] or "UNWRITTEN" in own)
     if taken:
@@ -197,7 +215,7 @@ def test_a_gradient_that_is_not_finite_ends_under_a_finite_loss(
 def test_a_rank_names_none_of_its_samples_for_the_loss_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other_rank(monkeypatch, torch.inf, 0, 0, 0.0, 1, 0, 0, 0, 0)
+    other_rank(monkeypatch, torch.inf, 0, 0, 0.0, 1, 0, 0, 0, 0, 0, 0)
     with pytest.raises(SceVideoError, match="the loss of step 3 is not finite"):
         reach(agreement(tmp_path, ranks=2), 3)
     assert not caplog.messages

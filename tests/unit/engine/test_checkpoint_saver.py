@@ -105,7 +105,7 @@ def test_a_failed_write_is_told_and_leaves_the_older_ones(
         saves.take({"step": 2})
         saves.settle()
     assert saves.error()
-    with pytest.raises(SceVideoError, match=r"step-00000002: cannot .*No space.*run\.resume=true"):
+    with pytest.raises(SceVideoError, match=r"step-00000002: cannot .*No space.*run\.resume=auto"):
         saves.commit()
     assert checkpoint.newest(tmp_path)[1] == {"step": 1}
     again = saver(engine, tmp_path, keep=1)

@@ -45,10 +45,17 @@ def test_all_networks_start_with_the_encoder_s_weights(
 ) -> None:
     given = load_file(encoder / "encoder.safetensors")
     with caplog.at_level(logging.INFO, "sce_video"):
-        siamese = build_siamese(pretraining(encoder), None, samples=9, epoch_steps=1)
+        siamese = build_siamese(
+            pretraining(encoder),
+            None,
+            samples=9,
+            epoch_steps=1,
+            start=find_start(pretraining(encoder)),
+        )
     assert siamese.momentum is not None
     classifier = build_classifier(supervised(), 3)
-    start_from(supervised(init=encoder), None, classifier.trunk, {"linear": classifier.linear})
+    found = find_start(pretraining(encoder))
+    start_from(supervised(init=encoder), found, classifier.trunk, {"linear": classifier.linear})
     for trunk in (siamese.online.trunk, siamese.momentum.trunk, classifier.trunk):
         state: dict[str, torch.Tensor] = trunk.state_dict()
         assert state.keys() == given.keys()
@@ -62,21 +69,17 @@ def test_all_networks_start_with_the_encoder_s_weights(
 
 def test_nothing_but_the_trunk_depends_on_where_a_run_starts(encoder: Path) -> None:
     fresh, started = (
-        build_siamese(pretraining(init), None, samples=9, epoch_steps=1).state_dict()
-        for init in (None, encoder)
+        build_siamese(pretraining(), None, samples=9, epoch_steps=1, start=start).state_dict()
+        for start in (None, find_start(pretraining(encoder)))
     )
     same = {name for name, tensor in fresh.items() if torch.equal(tensor, started[name])}
     assert same == {name for name in fresh if ".trunk." not in name}
 
 
-def test_a_resumed_run_needs_no_encoder_and_other_colours_are_said(
-    encoder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    gone = {"init_from": str(encoder / "gone"), "resume": True}
-    assert find_start(supervised(run=gone)) is None
+def test_other_colours_are_said(encoder: Path, caplog: pytest.LogCaptureFixture) -> None:
     images: dict[str, Any] = {"augment": {"recipe": "imagenet_linear"}, "clip": None}
     config = supervised(init=encoder, **images)
-    start_from(config, None, build_encoder(encoder_spec(config)), {})
+    start_from(config, find_start(config), build_encoder(encoder_spec(config)), {})
     assert "was fed with other mean and std: ((0.45, 0.45, 0.45)" in caplog.text
 
 
@@ -135,20 +138,8 @@ def test_weights_of_another_library_start_a_run(
     )
     trunk = fresh_trunk(config)
     with caplog.at_level("INFO", logger="sce_video"):
-        start_from(config, None, trunk, {})
+        start_from(config, find_start(config), trunk, {})
     assert "left out: fc (2)" in caplog.text
     weights = theirs.state_dict()
     for name, tensor in trunk.state_dict().items():
         assert torch.equal(tensor, weights[name]), name
-
-
-def test_an_encoder_that_is_open_is_not_opened_again(encoder: Path) -> None:
-    config = pretraining(encoder)
-    start = find_start(config)
-    (encoder / "encoder.safetensors").unlink()
-    given = build_siamese(config, None, samples=9, epoch_steps=1, start=start).online.trunk
-    assert start is not None
-    for name, tensor in given.state_dict().items():
-        assert torch.equal(tensor, start.trunk.state_dict()[name]), name
-    with pytest.raises(UsageError, match="encoder"):
-        build_siamese(config, None, samples=9, epoch_steps=1)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.runtime import Runtime
+from sce_video.engine.status import State, read_status
 from sce_video.errors import UsageError
 
 log = logging.getLogger("sce_video")
@@ -31,35 +33,87 @@ def config(folder: Path, **sections: object) -> PretrainConfig:
     return PretrainConfig.model_validate(tree | sections)
 
 
-@pytest.mark.parametrize(
-    ("there", "resume", "message"),
-    [
-        ("nothing", False, None),
-        ("nothing", True, "nothing to resume (no checkpoints); delete it and drop run.resume=true"),
-        ("a file", False, "not empty; delete it (no checkpoints), or start another with run.dir="),
-        ("a file", True, "nothing to resume (no checkpoints)"),
-        (
-            "checkpoints",
-            False,
-            "not empty; continue that run with run.resume=true, or start another",
-        ),
-        ("checkpoints", True, None),
-    ],
-    ids=lambda value: value if value in ("nothing", "a file", "checkpoints") else None,
-)
-def test_another_run_is_not_written_into(
-    there: str, resume: bool, message: str | None, tmp_path: Path
+AUTO = "run.resume=auto"
+CASES = {  # what is there -> what run.resume=false, true and auto say; None = go
+    "nothing": (None, f"no checkpoint to resume from; {AUTO} starts where there is none", None),
+    "an empty folder": (None, "no checkpoint to resume from", None),
+    "others' files": ("not empty, and no run's folder; start another with run.dir=...",) * 3,
+    "a run": (
+        f"holds a run that was stopped before its first checkpoint; {AUTO} starts it again, or ",
+        "no checkpoint to resume from",
+        None,
+    ),
+    "checkpoints": (f"holds a run; {AUTO} goes on with it, or start another with", None, None),
+}
+
+
+def prepare(there: str, folder: RunFolder) -> None:
+    if there != "nothing":
+        folder.path.mkdir()
+    if there in ("others' files", "checkpoints"):
+        (folder.path / "notes.txt").touch()
+    if there in ("a run", "checkpoints"):
+        (folder.path / "status.json").touch()
+        (folder.checkpoints / ".tmp-step-00000002").mkdir(parents=True)
+    if there == "checkpoints":
+        (folder.checkpoints / "step-00000001").mkdir()
+
+
+@pytest.mark.parametrize("resume", [False, True, "auto"])
+@pytest.mark.parametrize("there", CASES)
+def test_a_run_is_written_into_its_own_folder(
+    there: str, resume: Literal["auto"] | bool, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    if there != "nothing":
-        (folder.checkpoints if there == "checkpoints" else folder.path).mkdir(parents=True)
-        (folder.path / "notes.txt").touch()
+    prepare(there, folder)
+    message = CASES[there][(False, True, "auto").index(resume)]
+    before = sorted(tmp_path.rglob("*"))
     if message is None:
         folder.check(resume)
         return
-    with pytest.raises(UsageError) as caught:
-        folder.check(resume)
+    with pytest.raises(UsageError) as caught, folder.held(resume):
+        pytest.fail("was held")
     assert str(caught.value).startswith(f"{folder.path}: {message}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["file", "file/below/it"])
+def test_a_file_is_no_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"/file: is a file, and run\.dir=.* a folder; "):
+        RunFolder(tmp_path / name).check("auto")
+
+
+def test_one_process_holds_a_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.held(resume=False):
+        assert folder.lost is None
+        with pytest.raises(UsageError, match="is being written by process"):
+            RunFolder(folder.path).held(resume="auto").__enter__()
+        (folder.path / "run.log").touch()
+    with RunFolder(folder.path).held(resume="auto"):
+        pass
+    assert [path.name for path in folder.path.iterdir()] == ["run.log"]
+
+
+def test_a_folder_that_nothing_came_into_goes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no data"), RunFolder(tmp_path / "run").held("auto"):
+        raise UsageError("no data")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("before", "after"), [("interrupted", "failed"), ("done", "done")])
+def test_why_a_run_did_not_go_on_is_written_down(before: State, after: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (folder.checkpoints / "step-00000007").mkdir(parents=True)
+    folder.status.write(before, 8)
+    with pytest.raises(UsageError), RunFolder(folder.path).held("auto"):
+        raise UsageError("made with width 8")
+    status = read_status(folder.path)
+    assert (status["state"], status["step"], status["checkpoint"]) == (after, 8, "step-00000007")
+    assert status.get("reason") == ("made with width 8" if after == "failed" else None)
+    [line] = folder.log.read_text().splitlines()
+    assert line.endswith("ERROR: refused: made with width 8")
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -77,25 +131,16 @@ def test_all_ranks_log_to_the_file_and_the_main_one_to_stderr(
     assert capsys.readouterr().err == ("WARNING rank 0: told\n" if rank == 0 else "")
 
 
-def test_a_resume_says_what_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_that_cannot_be_written_ends_the_run(logger: logging.Logger, tmp_path: Path) -> None:
+    logger.handlers = []
     folder = RunFolder(tmp_path)
-    folder.begin(config(tmp_path, optim={"lr": 0.5}), {"train_batch_size": 6}, 0)
+    folder.log.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        folder.log_to(Runtime(0, 1, torch.device("cpu")))
+    assert str(caught.value.filename).endswith("run.log")
+
+
+def test_what_a_run_is_made_of_is_written(tmp_path: Path) -> None:
+    RunFolder(tmp_path).begin(config(tmp_path, optim={"lr": 0.25}), {"train_batch_size": 6})
     assert json.loads((tmp_path / "deepspeed.json").read_text()) == {"train_batch_size": 6}
-    assert not caplog.messages
-    again = {"dir": str(tmp_path), "resume": True}
-    folder.begin(config(tmp_path, optim={"lr": 0.25}, run=again), {}, 7)
-    assert caplog.messages == ["from step 8 on optim.lr: 0.5 -> 0.25"]
     assert "lr: 0.25" in (tmp_path / "config.yaml").read_text()
-
-
-def test_the_status_names_the_newest_checkpoint(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    folder.status("running", 0)
-    status = {"state": "running", "step": 0, "checkpoint": None}
-    assert json.loads((tmp_path / "status.json").read_text()) == status
-    for step in (8, 12):
-        (folder.checkpoints / f"step-{step:08d}").mkdir(parents=True)
-    folder.status("done", 13)
-    status = {"state": "done", "step": 13, "checkpoint": "step-00000012"}
-    assert json.loads((tmp_path / "status.json").read_text()) == status
-    assert not list(tmp_path.glob("*.tmp"))

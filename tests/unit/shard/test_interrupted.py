@@ -226,7 +226,7 @@ def test_a_full_disk(place: Path, disk: Path, undisturbed: dict[str, bytes]) -> 
 
 
 def test_a_limit_on_the_size_of_files(place: Path) -> None:
-    told = "shards/folder: no file may be as large as a shard (file system, or ulimit -f); "
+    told = "shards/folder: no file may be so large (file system, or ulimit -f); "
     code, [line] = finish(start(place, per_shard=100, limit=50_000))
     assert (code, line.startswith(f"sce-video: {told}finished shards are kept")) == (1, True)
     assert not list((place / "shards" / "folder").glob("*.tar*"))

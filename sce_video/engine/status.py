@@ -1,0 +1,74 @@
+"""How a run is doing: ``status.json``, written by the main rank, read by whoever asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sce_video.files import write_whole
+from sce_video.lock import LOCK_NAME, holder
+
+STATUS_NAME = "status.json"
+
+State = Literal["running", "done", "interrupted", "failed"]
+
+
+class StatusFile:
+    """What ``status.json`` says; its writers are the loop, the saver's thread and the lock's."""
+
+    def __init__(self, run: Path) -> None:
+        """``run``: the run's folder."""
+        self._path, self._checkpoints = run / STATUS_NAME, run / "checkpoints"
+        self._mutex = threading.Lock()
+        self._told: dict[str, Any] = {}
+
+    @property
+    def told(self) -> bool:
+        """Whether this process has written a state."""
+        return bool(self._told)
+
+    def write(self, state: State, step: int, reason: str | None = None) -> None:
+        """Say that the run is in ``state`` after ``step`` steps, and why, where it has failed."""
+        with self._mutex:
+            self._told = {"state": state, "step": step, **({"reason": reason} if reason else {})}
+        self.beat()
+
+    def refuse(self, reason: str) -> None:
+        """Say why a run that was to go on did not; one that is done stays so."""
+        before = read_status(self._path.parent)
+        if before.get("state") != "done":
+            self.write("failed", int(before.get("step", 0)), reason)
+
+    def beat(self) -> None:
+        """Say it again: with the checkpoint that is newest by now, and that we live."""
+        with self._mutex:
+            if not self._told:
+                return
+            saved = [path.name for path in self._checkpoints.glob("step-*")]
+            status = {
+                **self._told,
+                "checkpoint": max(saved, default=None),
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "heartbeat": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_whole(self._path, json.dumps(status).encode())
+
+
+def read_status(run: Path) -> dict[str, Any]:
+    """What ``status.json`` says; empty where it is not there or damaged."""
+    try:
+        status = json.loads((run / STATUS_NAME).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def is_alive(run: Path) -> bool:
+    """Whether a process writes in the run's folder: what said "running" may have been killed."""
+    return holder(run / LOCK_NAME) is not None

@@ -1,0 +1,58 @@
+"""What a run's status says, while it lives and after."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from sce_video.engine.status import STATUS_NAME, StatusFile, is_alive, read_status
+from sce_video.lock import LOCK_NAME, Lock
+
+
+def test_it_names_the_newest_checkpoint_and_the_process(tmp_path: Path) -> None:
+    status = StatusFile(tmp_path)
+    assert not status.told
+    status.write("running", 0)
+    assert status.told
+    found = read_status(tmp_path)
+    assert datetime.fromisoformat(found.pop("heartbeat")).tzinfo
+    own = {"pid": os.getpid(), "host": socket.gethostname()}
+    assert found == {"state": "running", "step": 0, "checkpoint": None, **own}
+    for step in (8, 12):
+        (tmp_path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+    (tmp_path / "checkpoints" / ".tmp-step-00000016").mkdir()
+    status.write("failed", 13, "no clips")
+    found = read_status(tmp_path)
+    assert (found["state"], found["step"], found["reason"]) == ("failed", 13, "no clips")
+    assert found["checkpoint"] == "step-00000012"
+    assert [path.name for path in tmp_path.glob("*.*")] == [STATUS_NAME]
+
+
+def test_a_beat_names_what_is_newest_by_then(tmp_path: Path) -> None:
+    status, folder = StatusFile(tmp_path), tmp_path / "checkpoints"
+    status.beat()
+    assert not (tmp_path / STATUS_NAME).exists()
+    (folder / "step-00000002").mkdir(parents=True)
+    status.write("running", 4)
+    (folder / "step-00000002").rename(folder / "step-00000004")
+    status.beat()
+    found = read_status(tmp_path)
+    assert (found["state"], found["step"], found["checkpoint"]) == ("running", 4, "step-00000004")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
+def test_what_cannot_be_read_says_nothing(content: str, tmp_path: Path) -> None:
+    assert read_status(tmp_path) == {}
+    (tmp_path / STATUS_NAME).write_text(content)
+    assert read_status(tmp_path) == {}
+
+
+def test_a_run_lives_while_its_folder_is_held(tmp_path: Path) -> None:
+    assert not is_alive(tmp_path)
+    with Lock(tmp_path / LOCK_NAME):
+        assert is_alive(tmp_path)
+    assert not is_alive(tmp_path)
