@@ -88,7 +88,9 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
 
     # Before there are other ranks: what one of them alone does must not wait for the others.
     start = None if resume else find_start(config)
-    header = "" if here.rank else describe(config, plan, cuda=torch.cuda.is_available())
+    header = (
+        "" if here.rank else describe(config, plan, cuda=torch.cuda.is_available(), resume=resume)
+    )
     runtime = start_runtime(config.data.workers)
     folder.log_to(runtime)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +14,22 @@ from sce_video.engine.clip_task import runs_bf16, view_recipe
 from sce_video.engine.cost import cost, gpu_hours
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.ranks import place
+from sce_video.engine.resume import Resume, find_resume, last_step, nothing_to_do
+from sce_video.engine.run_folder import RunFolder
 from sce_video.shardset.index import open_shards
 from sce_video.stream.data import open_held_out, planned_data
 from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.order import TrainingPlan
 
 
-def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "") -> str:
+def describe(
+    config: AnyConfig,
+    plan: TrainingPlan,
+    *,
+    cuda: bool,
+    note: str = "",
+    resume: Resume | None = None,
+) -> str:
     """One screen: what is about to be trained.
 
     Args:
@@ -27,6 +37,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
         plan: of any rank.
         cuda: whether it will run on GPUs.
         note: on the data.
+        resume: where the run goes on; None = it starts.
     """
     bf16 = runs_bf16(config, cuda=cuda)
     step, optim, train = cost(config, plan, bf16=bf16, cuda=cuda), config.optim, config.train
@@ -39,6 +50,9 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
     steps = f"{total:,} = {plan.epochs} epochs x {plan.steps_per_epoch:,}"
     if config.run.max_steps and config.run.max_steps < total:
         steps = f"{config.run.max_steps:,} (run.max_steps), on the schedules of {steps}"
+    if config.run.max_hours:
+        steps += f", within {config.run.max_hours:g} hours (run.max_hours)"
+    start = f"checkpoint {resume.checkpoint}" if resume else config.run.init_from
     run, hours = step.flops * total, gpu_hours(config, step, total, bf16=bf16)
     asked = f"about {hours}" if hours.hours >= 0.01 else "less than 0.01 H200-hours"
     lr = scaled_lr(optim.lr, optim.lr_scaling, train.batch_size)
@@ -48,7 +62,7 @@ def describe(config: AnyConfig, plan: TrainingPlan, *, cuda: bool, note: str = "
         f"{'bf16 autocast' if bf16 else 'fp32'}",
         f"data       {_data(config, plan)}{note}",
         f"views      {_views(config)}",
-        f"start      {config.run.init_from or 'random weights'}",
+        f"start      {start or 'random weights'}",
         *_task_lines(config, plan),
         *_compiled_line(config, cuda=cuda),
         f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
@@ -113,6 +127,9 @@ def _data(config: Config, plan: TrainingPlan) -> str:
     samples = f"{plan.samples:,} {'videos' if config.clip else 'images'}"
     if isinstance(plan, ForeignPlan):
         return f"{len(plan.shards):,} tars without an index, epochs of {samples}"
+    left_out = plan.samples % plan.batch_size
+    if left_out:
+        samples += f", of which an epoch leaves out {left_out:,} for want of a full batch"
     return f"{config.data.shards} {config.data.split or 'all'}: {samples}"
 
 
@@ -144,4 +161,9 @@ def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
     # Without a note the shards are here.
     if isinstance(config, PretrainConfig) and not note and config.eval.every is not None:
         open_held_out(config, plan, open_shards(str(config.data.shards)).manifest.classes)
-    return describe(config, plan, cuda=bool(gpus) or torch.cuda.is_available(), note=note)
+    cuda = bool(gpus) or torch.cuda.is_available()
+    folder = RunFolder(Path(config.run.dir))
+    resume = None if note else find_resume(folder, config, plan)
+    if resume and (done := nothing_to_do(folder, resume, last_step(config, plan))):
+        return done
+    return describe(config, plan, cuda=cuda, note=note, resume=resume)
