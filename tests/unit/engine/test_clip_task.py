@@ -86,7 +86,10 @@ def test_other_colours_are_said(encoder: Path, caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"trunk": "r3d_18", "width": 2}, "has trunk r2plus1d_18_small, the run's r3d_18"),
+        (
+            {"trunk": "r3d_18", "width": 2},
+            "has trunk r2plus1d_18_small, the run's r3d_18; leave out model.trunk, or take another",
+        ),
         ({"trunk": "r2plus1d_18_small"}, "has width 2, the run's 64"),
         ({**SECTIONS["model"], "colour": "lab"}, "has colour rgb, the run's lab"),
     ],

@@ -255,7 +255,7 @@ def test_no_classifier_and_a_run_twice(root: Path, capsys: pytest.CaptureFixture
     assert main(["test", str(root / "nope")]) == 2
     assert f"{root / 'nope'}: no such folder" in capsys.readouterr().err
     assert main(["test", str(root)]) == 2
-    assert "has no classifier.safetensors; give a finished run" in capsys.readouterr().err
+    assert f"{root}: not a run's folder, it has no config.yaml" in capsys.readouterr().err
 
 
 def test_scores_that_are_not_finite_are_an_error(

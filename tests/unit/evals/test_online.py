@@ -15,8 +15,9 @@ import torch
 from sce_video.config.load import load_config
 from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.pretrain import PretrainTask
-from sce_video.evals.online import OnlineEvaluation
+from sce_video.evals.online import WatchedTrunk
 from sce_video.model.encoder import build_encoder
+from sce_video.shardset.index import ShardIndex
 from sce_video.stream.data import open_held_out
 from sce_video.stream.order import BatchPlan
 from tests.runs import BIN, TRAIN, final_state, free_port, make_shards, run, write_config
@@ -125,12 +126,13 @@ def test_the_probe_is_asked_by_the_names_of_classes(tmp_path: Path) -> None:
         shards = [f"data.shards={tmp_path / 'shards'}", f"eval.shards={tmp_path / name}"]
         config = cast("PretrainConfig", load_config("demo.yaml", [*keys, *shards]))
         plan = cast("BatchPlan", SimpleNamespace())
-        found = open_held_out(config, plan, CLASSES)
+        index = cast("ShardIndex", SimpleNamespace(manifest=SimpleNamespace(classes=CLASSES)))
+        found = open_held_out(config, plan, index)
         task = SimpleNamespace(
             config=config, steps_per_epoch=1, spec=SPEC, module=module, trunk=lambda: trunk
         )
         assert found is not None
-        evaluation = OnlineEvaluation(cast("PretrainTask", task), found, rank(0, 1))
+        evaluation = WatchedTrunk(cast("PretrainTask", task), found, rank(0, 1))
         with patch("torch.distributed.all_gather_object", _alone):
             assert evaluation()["probe_top1"] == pytest.approx(share)
 
