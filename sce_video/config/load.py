@@ -99,10 +99,8 @@ def load_config(
         place = ".".join(_where(error.errors()[0]["loc"])[0])
         typed = [text for text in overrides if place and text.startswith(f"{place}=")]
         theirs = ", ".join(key for key in filled if place and f"{key}.".startswith(f"{place}."))
-        whose = f" ({source} brings {theirs})" if theirs else ""
-        raise UsageError(
-            f"{typed[0] if typed else path}: {_explain(error, task)}{whose}"
-        ) from error
+        problem = _explain(error, task) + (f" ({source} brings {theirs})" if theirs else "")
+        raise UsageError(f"{typed[-1] if typed else path}: {problem}") from error
 
 
 def load_pretraining(name: str, overrides: Sequence[str] = ()) -> PretrainConfig:
