@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from sce_video.config.load import load_config
 from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.checkpoint import model_part, newest
 from sce_video.engine.clip_task import encoder_spec
+from sce_video.engine.resume import last_step
+from sce_video.engine.status import read_status
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.evals.accuracy import best, class_accuracy, confusion_matrix, top_k_accuracy
 from sce_video.evals.confusion import confusion_png
@@ -98,13 +99,8 @@ def open_test(
 
 def _ended(run: Path) -> bool:
     """Whether a run's classifier is its last: one that went on since then has newer checkpoints."""
-    if not (run / CLASSIFIER_NAME).is_file():
-        return False
-    try:
-        state = json.loads((run / "status.json").read_text())["state"]
-    except (OSError, ValueError, LookupError, TypeError):  # none, or a damaged one
-        return True
-    return state not in ("running", "interrupted", "failed")
+    went_on = read_status(run).get("state") in ("running", "interrupted", "failed")
+    return (run / CLASSIFIER_NAME).is_file() and not went_on
 
 
 def _newest(run: Path, warn: Callable[[str], object]) -> tuple[Path, dict[str, Any]]:
@@ -148,13 +144,12 @@ def _saved(
     module = Classifier(build_encoder(spec), len(classes))
     for name, part in module.named_children():
         fill(part, model_part(saved, name), file)
-    total = min(plan.steps_per_epoch * plan.epochs, config.run.max_steps or sys.maxsize)
     step = state["step"]
     identity = {
         "classifier": str(file),
         "classifier_sha256": sha256_file(file),
         "checkpoint": f"{saved.name}, the newest of a run that has not ended",
-        "step": f"{step} of {total}",
+        "step": f"{step} of {last_step(config, plan)}",
         "epoch": f"{step / plan.steps_per_epoch:.4g} of {plan.epochs}",
     }
     # Its results lie where those of the finished run will.

@@ -168,6 +168,7 @@ def test_scores_are_kept_and_shared_by_ranks(
     assert main(["--local_rank=0", "test", str(run), *FEW]) == 0
     assert predictions(run / "test") == predictions(tested / "test")
     monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
     with patch.object(embed, "extract_batches", side_effect=AssertionError("decoded")):
         assert main(["test", str(run), *FEW]) == 0
 
