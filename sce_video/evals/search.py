@@ -44,6 +44,7 @@ class SearchProtocol(BaseModel):
     similarity: str = "cosine: inner product of L2-normalised features"
     features: str = "trunk after global average pooling, averaged over the views of a sample"
     encoder: str
+    encoder_part: str | None = None  # prefix of its tensors' names; None = the file's only encoder
     encoder_sha256: str | None = None  # None = fresh weights
     encoder_seed: int | None = None
     shards: str
@@ -84,9 +85,8 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
     write_table(out / ROWS_NAME, sample_table(index, found.rows[order]))
     fields = SearchProtocol.model_fields.keys() - {"features"}  # whose words are others here
     told = {name: value for name, value in request.protocol().items() if name in fields}
-    _, file = encoder_file(told["encoder"])
-    if file:  # found from other folders, too
-        told["encoder"] = str(file.resolve())
+    if file := request.encoder.file:  # found from other folders, too
+        told |= {"encoder": str(file.resolve()), "encoder_part": request.encoder.part or None}
     protocol = SearchProtocol(
         kind=nearest.kind,
         settings=nearest.settings,
@@ -190,7 +190,9 @@ class SearchIndex:
     def _encoder(self, given: str | None) -> tuple[OpenedEncoder, UniformClips]:
         """The index's encoder, and the views that it was made of."""
         location = given or self.protocol.encoder
-        _, file = encoder_file(location)
+        _, file, part = encoder_file(location)
+        if part is None and self.protocol.encoder_part:
+            location = f"{location}#{self.protocol.encoder_part}"
         if file and not file.is_file():
             raise UsageError(f"{file}: the index's encoder is not there; say where: --encoder")
         sha256 = sha256_file(file) if file else None  # checked before the file is parsed
@@ -203,6 +205,8 @@ class SearchIndex:
             )
         encoder = open_encoder(location, self.protocol.encoder_seed or 0)
         made = self.protocol
+        if made.encoder_part and encoder.part != made.encoder_part:
+            raise UsageError(f"{location}: {self.folder} is of its part #{made.encoder_part}")
         spec = encoder.spec.model_copy(update={"frames": made.frames, "seconds": made.seconds})
         return encoder, eval_views(spec, made.clips, made.crops, made.size)
 
