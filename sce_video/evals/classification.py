@@ -114,14 +114,11 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
         The content of ``test.json``.
 
     Raises:
-        SceVideoError: no sample could be read, or the scores are not finite.
+        SceVideoError: no sample could be read.
     """
     index, values, labels = request.index, scores.values, scores.labels
     if len(scores.rows) == 0:
         raise SceVideoError(f"{index.name}: no sample of {request.split} can be read")
-    if not values.isfinite().all():
-        file = request.encoder.identity["classifier"]
-        raise SceVideoError(f"{file}: its scores are not finite")
     classes = request.classes
     confusion = confusion_matrix(labels, best(values, 1)[:, 0], len(classes))
     shares = class_accuracy(confusion)

@@ -13,7 +13,7 @@ from sce_video.engine.pretrain import PretrainTask
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.evals.accuracy import top_k_accuracy
-from sce_video.evals.features import Features, cut, extract_batches, join
+from sce_video.evals.features import Features, NotFiniteError, cut, extract_batches, join
 from sce_video.evals.knn import knn_predict
 from sce_video.evals.views import eval_views
 from sce_video.model.encoder import build_encoder
@@ -39,12 +39,19 @@ class OnlineEvaluation:
             self._trunk = build_encoder(task.spec).to(runtime.device).eval()
 
     def __call__(self) -> dict[str, float]:
-        """kNN and probe top-1 over the held-out samples; a collective call."""
+        """kNN and probe top-1 over the held-out samples; a collective call.
+
+        Without them where the trunk gives what is not finite: that is the training's to notice.
+        """
         with gathered(self._task.trunk()):
             self._trunk.load_state_dict(self._task.trunk().state_dict())
         parts: list[Any] = [None] * self._runtime.ranks
         with torch.random.fork_rng(devices=[]):
             dist.all_gather_object(parts, self._features())
+        if problems := [part for part in parts if isinstance(part, NotFiniteError)]:
+            if self._runtime.main:
+                log.warning("held-out samples: %s", problems[0])
+            return {}
         found = join(parts)
         for name, reason in found.missing:
             log.warning("held-out sample %s: %s", name, reason)
@@ -57,11 +64,14 @@ class OnlineEvaluation:
         if (probe := self._task.module.probe) is not None:
             logits = probe.logits(values.to(probe.weight.device)).cpu()
             known = self._held_out.labels[np.searchsorted(self._held_out.rows, found.rows)]
-            logged["probe_top1"] = top_k_accuracy(logits, torch.from_numpy(known), 1)
+            if logits.isfinite().all():
+                logged["probe_top1"] = top_k_accuracy(logits, torch.from_numpy(known), 1)
+            else:
+                log.warning("held-out samples: the probe's scores are not finite")
         return logged
 
-    def _features(self) -> Features:
-        """Features of this rank's batches."""
+    def _features(self) -> Features | NotFiniteError:
+        """Features of this rank's batches, or why there are none."""
         parts = extract_batches(
             self._trunk,
             self._task.spec,
@@ -70,5 +80,9 @@ class OnlineEvaluation:
             self._views,
             workers=self._task.config.data.workers,
             device=self._runtime.device,
+            name="the trunk in training",
         )
-        return join(list(parts))
+        try:
+            return join(list(parts))
+        except NotFiniteError as error:
+            return error
