@@ -8,7 +8,6 @@ import shlex
 import struct
 import sys
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +19,15 @@ from sce_video.errors import UsageError, first_line
 
 # What torch.load and safetensors raise of a file that is none of theirs.
 _DAMAGED: tuple[type[Exception], ...] = (SafetensorError, pickle.UnpicklingError, struct.error)
-_DAMAGED += (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_DAMAGED += (AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError)
+_DAMAGED += (TypeError, ValueError)
 
 # What torch.load says of a file that is whole, but would have to be unpickled.
 _OBJECTS = re.compile(
-    r"GLOBAL (?P<kind>\S+)|nsupported operand|allowlisted|unrecognized function|Can only append"
+    r"GLOBAL (?P<kind>[\w.]+) (was|whose)|allowlisted|unrecognized function|Can only append"
     r"|TorchScript|legacy \.tar"
 )
+_REASON = re.compile(r"WeightsUnpickler error:\s+(.+)")  # among the advice to switch the check off
 
 # Modules of torch around others, wherever they stand in a name.
 _AROUND = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -76,7 +77,10 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             raise
         if (what := _OBJECTS.search(str(error))) and _is_whole(file):
             raise UsageError(_convert(file, what["kind"])) from error
-        raise UsageError(f"{file}: not a file of tensors: {first_line(error)}") from error
+        found = _REASON.search(str(error))
+        reason = found[1] if found else first_line(error)
+        printable = "".join(filter(str.isprintable, reason))
+        raise UsageError(f"{file}: not a file of tensors, or a damaged one: {printable}") from error
     tensors: dict[str, Tensor] = {}
     for name, tensor in named.items():
         plain = plain_name(name)
@@ -98,7 +102,7 @@ def _walk(
 def _is_whole(file: Path) -> bool:
     """Whether it is what torch.save writes, now or long ago, rather than bytes of another kind."""
     with file.open("rb") as stream:
-        return zipfile.is_zipfile(file) or stream.read(1) == pickle.PROTO
+        return stream.read(2) in (b"PK", b"\x80\x02")
 
 
 def _convert(file: Path, kind: str | None) -> str:
