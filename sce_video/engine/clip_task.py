@@ -21,7 +21,7 @@ from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunks
-from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
+from sce_video.model.encoder import ENCODER_NAME, build_encoder, encoder_spec, save_encoder
 from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.syncbn import average_statistics
 from sce_video.model.weights import OpenedEncoder, open_encoder
@@ -36,21 +36,6 @@ from sce_video.stream.reader import ShardReader
 log = logging.getLogger("sce_video")
 
 _NAMED = 4  # tensors that a message names
-
-
-def encoder_spec(config: Config) -> EncoderSpec:
-    """What the run's encoder is and sees."""
-    mean, std = config.augment.find_recipe().stats
-    return EncoderSpec(
-        trunk=config.model.trunk,
-        width=config.model.width,
-        colour=config.colour,
-        frames=config.shape.frames,
-        seconds=config.shape.seconds,
-        size=config.shape.size,
-        mean=mean,
-        std=std,
-    )
 
 
 def fresh_trunk(config: Config) -> nn.Module:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from sce_video.config.load import load_config
 from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.checkpoint import model_part, newest
-from sce_video.engine.clip_task import encoder_spec
 from sce_video.engine.resume import last_step
 from sce_video.engine.status import read_status
 from sce_video.errors import SceVideoError, UsageError
@@ -31,7 +30,8 @@ from sce_video.evals.results import write_json, write_table
 from sce_video.evals.views import check_media
 from sce_video.files import sha256_file, write_whole
 from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, load_classifier
-from sce_video.model.encoder import build_encoder, fill
+from sce_video.model.encoder import build_encoder, encoder_spec, fill
+from sce_video.model.run_checkpoint import CHECKPOINT_NAME
 from sce_video.model.weights import OpenedEncoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.labels import match_classes
@@ -52,6 +52,15 @@ class TestedRun:
     index: ShardIndex
     split: str
     task: str
+
+
+class SavedClassifier(OpenedEncoder):
+    """A checkpoint's; its results lie where those of the classifier that the run leaves will."""
+
+    @property
+    def name(self) -> str:
+        """Its own file, for messages."""
+        return str(self.identity["classifier"])
 
 
 def open_test(
@@ -140,7 +149,7 @@ def _saved(
             "it has; give that with --shards"
         )
     plan, spec = batch_plan(config, trained, 0, 1), encoder_spec(config)
-    classes, file = trained.manifest.classes, saved / "model.safetensors"
+    classes, file = trained.manifest.classes, saved / CHECKPOINT_NAME
     module = Classifier(build_encoder(spec), len(classes))
     for name, part in module.named_children():
         fill(part, model_part(saved, name), file)
@@ -152,8 +161,7 @@ def _saved(
         "step": f"{step} of {last_step(config, plan)}",
         "epoch": f"{step / plan.steps_per_epoch:.4g} of {plan.epochs}",
     }
-    # Its results lie where those of the finished run will.
-    opened = OpenedEncoder(module.eval(), spec, identity, run / CLASSIFIER_NAME)
+    opened = SavedClassifier(module.eval(), spec, identity, run / CLASSIFIER_NAME)
     return opened, tuple(classes)
 
 
@@ -200,14 +208,11 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
         The content of ``test.json``.
 
     Raises:
-        SceVideoError: no sample could be read, or the scores are not finite.
+        SceVideoError: no sample could be read.
     """
     index, values, labels = request.index, scores.values, scores.labels
     if len(scores.rows) == 0:
         raise SceVideoError(f"{index.name}: no sample of {request.split} can be read")
-    if not values.isfinite().all():
-        file = request.encoder.identity["classifier"]
-        raise SceVideoError(f"{file}: its scores are not finite")
     classes = request.classes
     confusion = confusion_matrix(labels, best(values, 1)[:, 0], len(classes))
     shares = class_accuracy(confusion)

@@ -22,7 +22,7 @@ from sce_video.engine.supervised import SupervisedTask
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import SceVideoError
 from sce_video.evals.accuracy import top_k_accuracy
-from sce_video.evals.features import Features, cut, extract_batches, join
+from sce_video.evals.features import Features, NotFiniteError, cut, extract_batches, join
 from sce_video.evals.knn import knn_predict
 from sce_video.evals.views import eval_views, mean_of_views, mean_probability
 from sce_video.model.classifier import Classifier
@@ -59,6 +59,8 @@ class OnlineEvaluation(ABC):
     def __call__(self) -> dict[str, float]:
         """Figures over the held-out samples; a collective call.
 
+        None where the network gives what is not finite: that is the training's to notice.
+
         Raises:
             SceVideoError: on every rank, where one cannot read its samples.
         """
@@ -67,9 +69,12 @@ class OnlineEvaluation(ABC):
         parts: list[Any] = [None] * self._runtime.ranks
         with torch.random.fork_rng(devices=[]):
             dist.all_gather_object(parts, self._outcome())
-        for part in parts:
-            if isinstance(part, SceVideoError):
-                raise part
+        for problem in (part for part in parts if isinstance(part, SceVideoError)):
+            if not isinstance(problem, NotFiniteError):
+                raise problem
+            if self._runtime.main:
+                log.warning("held-out samples: %s", problem)
+            return {}
         found = join(parts)
         for name, reason in found.missing:
             log.warning("held-out sample %s: %s", name, reason)
@@ -88,6 +93,7 @@ class OnlineEvaluation(ABC):
                 workers=self._task.config.data.workers,
                 device=self._runtime.device,
                 pool=self._pool,
+                name="the network in training",
             )
             return join(list(passes))
         except SceVideoError as error:
@@ -130,15 +136,17 @@ class WatchedTrunk(OnlineEvaluation):
         return mean_of_views(values)
 
     def _figures(self, found: Features) -> dict[str, float]:
-        values, labels, figures = found.values, found.labels, {}
+        values, labels, k = found.values, found.labels, self._task.config.eval.knn
         if len(found.rows) < 2:
             return {}
-        k = self._task.config.eval.knn
         scores = knn_predict(values, values, labels, k=k, leave_one_out=True)
-        figures["knn_top1"] = top_k_accuracy(scores, labels, 1)
+        figures = {"knn_top1": top_k_accuracy(scores, labels, 1)}
         if (probe := self._task.module.probe) is not None:
             logits = probe.logits(values.to(probe.weight.device)).cpu()
-            figures["probe_top1"] = top_k_accuracy(logits, self._labels(found), 1)
+            if logits.isfinite().all():
+                figures["probe_top1"] = top_k_accuracy(logits, self._labels(found), 1)
+            else:
+                log.warning("held-out samples: the probe's scores are not finite")
         return figures
 
 

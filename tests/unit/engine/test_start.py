@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from sce_video.config.load import dump_config, load_config
 from sce_video.config.tasks import PretrainConfig
-from sce_video.engine.clip_task import encoder_spec, find_start, view_recipe
+from sce_video.engine.clip_task import find_start, view_recipe
 from sce_video.engine.start import load_run
 from sce_video.errors import UsageError
-from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
+from sce_video.model.encoder import EncoderSpec, build_encoder, encoder_spec, save_encoder
 from tests.conftest import REPOSITORY
 
 CLIPS = EncoderSpec(

@@ -361,4 +361,6 @@ def test_scores_that_are_not_finite_are_an_error(
 ) -> None:
     run = random_run(root / "nan", root / "shards", seed=-1)
     assert main(["test", str(run), *FEW]) == 1
-    assert "its scores are not finite" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{run / 'classifier.safetensors'}: gives values that are not finite" in error
+    assert not list(run.rglob("test.json")) + list(run.rglob("features.safetensors"))

@@ -220,5 +220,39 @@ def test_the_probe_is_asked_by_the_names_of_classes(tmp_path: Path) -> None:
             assert evaluation()["probe_top1"] == pytest.approx(share)
 
 
+def test_what_is_not_finite_is_warned_of_and_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is seen by a look beside the training, which goes on."""
+    make_set(tmp_path, each=3)
+    trunk = build_encoder(SPEC)
+    scores = torch.full((3, 3), torch.nan)
+    probe = SimpleNamespace(weight=torch.zeros(1), logits=lambda _: scores)
+    keys = ["data.workers=0", "eval.every=1", "eval.split=test", "eval.knn=1"]
+    config = cast(
+        "PretrainConfig",
+        load_config("demo.yaml", [*keys, f"data.shards={tmp_path / 'shards'}"]),
+    )
+    index = cast("ShardIndex", SimpleNamespace(manifest=SimpleNamespace(classes=CLASSES)))
+    found = open_held_out(config, cast("BatchPlan", SimpleNamespace()), index)
+    assert found is not None
+    task = SimpleNamespace(
+        config=config,
+        steps_per_epoch=1,
+        spec=SPEC,
+        module=SimpleNamespace(probe=probe),
+        trunk=lambda: trunk,
+    )
+    evaluation = WatchedTrunk(cast("PretrainTask", task), found, rank(0, 1))
+    with patch("torch.distributed.all_gather_object", _alone), caplog.at_level("WARNING"):
+        assert evaluation().keys() == {"samples", "missing", "knn_top1"}
+        assert "the probe's scores are not finite" in caplog.text
+        caplog.clear()
+        for parameter in trunk.parameters():
+            parameter.data.fill_(torch.nan)
+        assert evaluation() == {}
+    assert "held-out samples: the network in training: gives values that are not" in caplog.text
+
+
 def _alone(parts: list[Any], own: Any) -> None:
     parts[0] = own
