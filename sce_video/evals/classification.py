@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from sce_video.config.load import load_config
 from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.checkpoint import model_part, newest
+from sce_video.engine.ranks import place
 from sce_video.engine.resume import last_step
-from sce_video.engine.status import read_status
+from sce_video.engine.status import is_alive, read_status
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.evals.accuracy import best, class_accuracy, confusion_matrix, top_k_accuracy
 from sce_video.evals.confusion import confusion_png
@@ -119,6 +120,11 @@ def _newest(run: Path, warn: Callable[[str], object]) -> tuple[Path, dict[str, A
         raise UsageError(
             f"{run}: has neither {CLASSIFIER_NAME} nor a checkpoint; give a run that was finished, "
             "or stopped after a checkpoint"
+        )
+    if place().ranks > 1 and is_alive(run):
+        raise UsageError(
+            f"{run}: is being trained, and its processes here may each find another checkpoint; "
+            "test it by one process"
         )
     try:
         return newest(folder, warn=warn)

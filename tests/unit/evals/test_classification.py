@@ -22,6 +22,7 @@ from sce_video.evals import embed, request
 from sce_video.evals.classification import write_spread
 from sce_video.evals.views import eval_views
 from sce_video.files import sha256_file
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.model.classifier import load_classifier
 from sce_video.shardset.index import open_shards
 from sce_video.stream.cut import make_clips
@@ -318,6 +319,19 @@ def test_a_classifier_is_the_last_unless_its_run_went_on(
     (run / "status.json").write_text("[")
     assert main(["test", str(run), *FEW]) == 0
     assert "has not ended" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_being_trained_is_tested_by_one_process(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Several would wait for each other's share of other checkpoints' scores."""
+    run = stopped_run(root / "goes-on", root / "shards", 8)
+    with Lock(run / LOCK_NAME, lambda: None):
+        assert main(["test", str(run), *FEW]) == 0
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "0")
+        assert main(["--local_rank=0", "test", str(run), *FEW]) == 2
+        assert f"{run}: is being trained" in capsys.readouterr().err
 
 
 def test_classes_of_a_checkpoint_are_those_of_its_set(
