@@ -18,6 +18,7 @@ from PIL import Image
 from sce_video.cli import main
 from sce_video.errors import UsageError
 from sce_video.evals.classification import write_spread
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.report import write_report
 from sce_video.report.gallery import galleries
 from sce_video.report.inputs import read_run
@@ -200,12 +201,15 @@ def test_retrieval_alone_is_enough(run: Path) -> None:
     assert len(written.run()["gallery"]["queries"]) == 3
 
 
-def test_run_that_has_just_begun(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text('{"state": "running", "step": 0, "checkpoint": null}')
+def test_a_run_that_was_killed_is_told_from_one_that_runs(tmp_path: Path) -> None:
+    said = {"state": "running", "step": 0, "heartbeat": "2026-02-03T04:05:06+00:00"}
+    (tmp_path / "status.json").write_text(json.dumps(said))
     (tmp_path / "metrics.jsonl").touch()
-    shown = page(tmp_path).run()
-    assert shown["subtitle"].startswith("running, or killed")
+    with Lock(tmp_path / LOCK_NAME):
+        shown = page(tmp_path).run()
+    assert shown["subtitle"].startswith("running when this page was written")
     assert shown["problems"] == []
+    assert page(tmp_path).run()["subtitle"] == "killed, can be resumed · 3 February 2026, 04:05 UTC"
 
 
 def test_folder_that_is_no_run_is_one_line(
