@@ -15,6 +15,21 @@ PARTIAL = ".tmp"
 
 
 @contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Context in which the system's errors that name no file, such as a full disk, name ``path``.
+
+    Raises:
+        OSError: as it came, with ``filename`` set.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Context: a temporary name beside ``path`` to write to, which becomes ``path`` at the end.
 
@@ -35,10 +50,11 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
         partial.touch()
         mode = partial.stat().st_mode  # by umask or the folder's default ACL
         partial.unlink()
-        yield partial
-        if partial.stat().st_mode != mode:
-            partial.chmod(stat.S_IMODE(mode))
-        flush(partial)
+        with named(path):
+            yield partial
+            if partial.stat().st_mode != mode:
+                partial.chmod(stat.S_IMODE(mode))
+            flush(partial)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -16,8 +16,9 @@ from torch.distributed import HashStore, Store, TCPStore
 
 from sce_video import __version__
 from sce_video.engine.ranks import place, stand_alone
-from sce_video.engine.signals import STARTED, deepspeed_launcher, stat
+from sce_video.engine.signals import deepspeed_launcher
 from sce_video.errors import SceVideoError
+from sce_video.processes import STARTED, stat
 from sce_video.stream.loader import keep_memory
 
 _PATIENCE = 300.0  # seconds that ranks wait for each other at the start

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from sce_video.processes import PARENT, command, stat
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _ONCE = 5.0  # seconds in which repeated signals count once: launchers forward, terminals repeat
 _LOOK = 1.0  # seconds between looks at the launcher
-
-PARENT, STARTED = 4, 22
-"""Columns of :func:`stat`: process id of the parent; start in clock ticks since boot."""
 
 
 class StopFlag:
@@ -49,7 +48,7 @@ class StopFlag:
 def deepspeed_launcher() -> int | None:
     """Process id of DeepSpeed's ``launch.py``, if that started this process."""
     parent = os.getppid()
-    return parent if "deepspeed.launcher.launch" in _command(parent) else None
+    return parent if "deepspeed.launcher.launch" in command(parent) else None
 
 
 def watch_launcher() -> None:
@@ -62,7 +61,7 @@ def watch_launcher() -> None:
     if launch is None:
         return
     runner = stat(launch, PARENT)
-    if not {"deepspeed", "ds"} & {Path(word).name for word in _command(runner)[:2]}:
+    if not {"deepspeed", "ds"} & {Path(word).name for word in command(runner)[:2]}:
         runner = None  # a shell of pdsh, a batch script: they may leave
 
     def watch() -> None:
@@ -71,20 +70,3 @@ def watch_launcher() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _command(process: int | None) -> list[str]:
-    return _read(process, "cmdline").split("\0")
-
-
-def stat(process: int, column: int) -> int | None:
-    """A number of ``/proc/PID/stat``, counted from 1 as in proc(5); None where it has gone."""
-    text = _read(process, "stat")
-    return int(text.rpartition(")")[2].split()[column - 3]) if text else None
-
-
-def _read(process: int | None, name: str) -> str:
-    try:
-        return Path(f"/proc/{process}/{name}").read_text()
-    except OSError:  # it has gone
-        return ""

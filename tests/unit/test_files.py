@@ -79,3 +79,17 @@ def test_modes_are_left_alone_where_they_are_right(
     monkeypatch.setattr(Path, "chmod", refuse)
     write_whole(tmp_path / "a", b"x")
     assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+
+    def write() -> None:
+        with whole_file(path) as partial:
+            partial.symlink_to("/dev/full")
+            partial.write_bytes(b"text")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
+    assert caught.value.filename == str(path)
+    assert not list(tmp_path.iterdir())

@@ -20,8 +20,8 @@ PACKAGE = REPOSITORY / "sce_video"
 
 # A module may import from its own floor and those above it in this list.
 FLOORS = [
-    {"errors", "progress", "files"},
-    {"arguments", "compiler"},
+    {"errors", "progress", "files", "processes"},
+    {"arguments", "compiler", "lock"},
     {"config"},
     {"video"},
     {"shardset"},
