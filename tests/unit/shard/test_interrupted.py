@@ -53,7 +53,7 @@ def start(cwd: Path, per_shard: int = 4, workers: int = 1, limit: int | None = N
 
 
 def finish(process: Process) -> tuple[int, list[str]]:
-    """Exit code and lines on standard error, less those that say where and after whom it goes on."""
+    """Exit code and lines on standard error, less those that say that it goes on."""
     _, complaint = process.communicate(timeout=120)
     lines = complaint.splitlines()
     return process.returncode, [line for line in lines if not GOING_ON.fullmatch(line)]
