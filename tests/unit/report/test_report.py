@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -233,6 +234,23 @@ def test_page_without_a_place_is_one_line_before_the_work(
         assert error.count("\n") == 1
         assert said in error
     assert not gone.exists()
+
+
+def test_a_page_is_written_by_one_and_while_its_run_goes_on(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = run / "report.html"
+    with Lock(run / "report.html.lock"):
+        assert main(["report", str(run)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"{page}: is being written by process {os.getpid()} on " in error
+        assert main(["report", str(run), "--out", str(run / "other.html")]) == 0
+    assert not page.exists()
+    with Lock(run / LOCK_NAME):  # the training's
+        assert main(["report", str(run)]) == 0
+    assert page.exists()
+    assert not list(run.glob("*lock*"))
 
 
 def test_same_run_twice_is_an_error(run: Path) -> None:
