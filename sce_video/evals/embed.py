@@ -47,8 +47,8 @@ def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
     older = [kept.find(request) for request in requests]
     with ExitStack() as held:
         new = {each.folder for each, folder in zip(requests, older, strict=True) if not folder}
-        for folder in sorted(new) if runtime.main else ():
-            held.enter_context(Lock(folder / LOCK_NAME))
+        for missing in sorted(new) if runtime.main else ():
+            held.enter_context(Lock(missing / LOCK_NAME))
         for request in requests:
             _do_share(request, runtime)
         if not runtime.main:

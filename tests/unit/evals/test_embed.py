@@ -127,7 +127,7 @@ def test_one_job_extracts_and_any_number_read(
         refused = f"{test.folder}: is being written by process {os.getpid()} on "
         with pytest.raises(UsageError, match=re.escape(refused)):
             embed([train, test], rank(0, 2))
-        assert not trunk.seen  # of the other list, too: the whole command is to be run again
+        assert trunk.seen < 1  # of the other list, too: the whole command is to be run again
         assert not list(train.folder.glob("*"))
         assert main([*command, "--split", "test", "--clips", "8", "--workers", "0"]) == 2
         error = capsys.readouterr().err
