@@ -196,6 +196,8 @@ class Trainer:
 
     def _save(self, files: checkpoint.Files, state: dict[str, Any]) -> None:
         """Write a checkpoint, on the main rank's saving thread; then the status names it."""
+        if self._folder.lost:
+            raise self._folder.lost
         train = self.config.train
         milestones = (train.keep_every or 0) * self.task.steps_per_epoch
         checkpoint.save(self._folder.checkpoints, files, state, train.keep, milestones)
