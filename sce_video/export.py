@@ -11,10 +11,9 @@ from sce_video.config.load import load_config
 from sce_video.config.tasks import AnyConfig, PretrainConfig
 from sce_video.config.trunks import TRUNKS
 from sce_video.engine.checkpoint import model_part, newest
-from sce_video.engine.clip_task import encoder_spec
 from sce_video.errors import UsageError, first_line
 from sce_video.files import whole_file
-from sce_video.model.encoder import EncoderSpec, build_encoder, save_encoder
+from sce_video.model.encoder import EncoderSpec, build_encoder, encoder_spec, save_encoder
 
 
 def export_encoder(

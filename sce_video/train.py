@@ -70,9 +70,7 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
         if here.rank == 0:
             print(done, flush=True)
         return
-    classes, watched = index.manifest.classes if index else (), None
-    if isinstance(config, PretrainConfig):
-        watched = open_held_out(config, plan, classes)
+    watched = open_held_out(config, plan, index)
     if config.data.workers and config.data.decode != "cuda":
         start_fork_server()
 
@@ -84,7 +82,7 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
     from sce_video.engine.preview import describe
     from sce_video.engine.runtime import start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
-    from sce_video.evals.online import OnlineEvaluation
+    from sce_video.evals.online import watch
 
     # Before there are other ranks: what one of them alone does must not wait for the others.
     start = None if resume else find_start(config)
@@ -96,9 +94,8 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
     try:
         pretraining = isinstance(config, PretrainConfig)
         kind: type[ClipTask] = PretrainTask if pretraining else SupervisedTask
-        task, evaluation = kind(config, index, plan, runtime, start), None
-        if watched and isinstance(task, PretrainTask):
-            evaluation = OnlineEvaluation(task, watched, runtime)
+        task = kind(config, index, plan, runtime, start)
+        evaluation = watch(task, watched, runtime) if watched else None
         if runtime.main:
             print(header, flush=True)
             log.info("this run\n%s", header, extra={"file_only": True})
@@ -129,11 +126,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from sce_video.config.load import load_config
     from sce_video.engine.run_folder import RunFolder
+    from sce_video.engine.start import load_run
 
     check_launcher(meet=True)
-    config = load_config(args.config, args.overrides)
+    config = load_run(args.config, args.overrides)
     RunFolder(Path(config.run.dir)).check(config.run.resume)
     if args.dry_run:
         if place().rank == 0:

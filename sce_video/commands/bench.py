@@ -37,10 +37,10 @@ def main(arguments: list[str], prog: str) -> int:
 
 
 def _bench(args: Namespace) -> None:
-    from sce_video.config.load import load_config
+    from sce_video.engine.start import load_run
 
     overrides = [word for word in args.overrides if word != _STEP]
-    config = load_config(args.config, overrides)
+    config = load_run(args.config, overrides)
     by_step = len(overrides) < len(args.overrides)
     result, table = (_step if by_step else _stages)(config, args.steps)
     print(json.dumps(result, indent=1) if args.json else table)

@@ -37,8 +37,8 @@ def encoder_parser(prog: str, about: str) -> Parser:
     add(
         "--encoder",
         required=True,
-        help="a run's folder, an encoder file, torchvision:NAME (fresh weights), "
-        "torchvision:NAME=FILE, or a state dict of torchvision, pytorchvideo or eztorch",
+        help="a run's folder, an encoder file, a checkpoint, torchvision:NAME (fresh weights), "
+        "torchvision:NAME=FILE, or weights of others; FILE#PREFIX takes one of several",
     )
     add("--shards", required=True, help="shard set to evaluate on, folder or URL")
     add("--frames", type=whole(1), help="of a clip (default: as in training)")

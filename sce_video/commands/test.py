@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
     about = (
-        "Accuracy of finished linear or finetune runs on their test lists, last weights, 10 x 3 "
-        "views a video. Of several runs also mean and standard deviation."
+        "Accuracy of linear or finetune runs on their test lists, last weights, 10 x 3 views a "
+        "video. Of several runs also mean and standard deviation. A run that has not ended is "
+        "tested at its newest checkpoint, which is said."
     )
     parser = evaluation.set_parser(prog, about)
     add = parser.add_argument
@@ -47,14 +49,24 @@ def _test(args: Namespace) -> None:
         figures = "  ".join(f"{name} {result[name]:.4f}" for name in FIGURES)
         print(f"{figures}  {request.split}: {result['samples']} samples, ", end="")
         missing = evaluation.count_missing(result["missing_samples"], "missing")
-        print(f"{missing}: {out / 'test.json'}")
+        print(f"{missing}{_where(request)}: {out / 'test.json'}")
     if several:
         out = args.out or requests[0].encoder.folder / "test"
         spread = write_spread(results, out)
         means = (f"{n} {spread[n]['mean']:.4f} ± {spread[n]['std']:.4f}" for n in FIGURES)
-        print(f"{'  '.join(means)}  mean of {len(results)} runs: {out / 'mean.json'}")
+        going = sum(bool(_where(request)) for request in requests)
+        some = f", {going} not ended" if going else ""
+        print(f"{'  '.join(means)}  mean of {len(results)} runs{some}: {out / 'mean.json'}")
     for request, result in zip(requests, results, strict=True):
         evaluation.check_complete(args, request.index, result["missing_samples"])
+
+
+def _where(request: Request) -> str:
+    """How far a run has come that has not ended."""
+    about = request.encoder.identity
+    if "step" not in about:
+        return ""
+    return f", of a run that has not ended: step {about['step']}, epoch {about['epoch']}"
 
 
 def _test_requests(args: Namespace) -> list[Request]:
@@ -66,9 +78,14 @@ def _test_requests(args: Namespace) -> list[Request]:
     from sce_video.evals.results import check_replaces
     from sce_video.evals.views import eval_views
 
+    def warn(message: str) -> None:
+        if args.runtime.main:
+            print(f"sce-video: {message}", file=sys.stderr)
+
     requests, several, first = [], len(args.runs) > 1, None
     for run in args.runs:
-        classifier, classes, index, split, task = open_test(run, args.shards, args.split)
+        tested = open_test(run, args.shards, args.split, warn)
+        classifier, index, task = tested.classifier, tested.index, tested.task
         what = (task, index.manifest.dataset, index.manifest.classes)
         if first and what != first:
             others = f"{args.runs[0]} ({' on '.join(first[:2])})"
@@ -77,8 +94,9 @@ def _test_requests(args: Namespace) -> list[Request]:
             )
         first = what
         views = eval_views(classifier.spec, args.clips, args.crops, args.size)
-        where = (classifier, index, index.name, split, views, args.runtime.device, args.workers)
-        requests.append(request := Request(*where, classes=classes))
+        where = (classifier, index, index.name, tested.split, views)
+        how = (args.runtime.device, args.workers, tested.classes)
+        requests.append(request := Request(*where, *how))
         if several or not args.out:
             hint = "move or " if several else "give --out, or "
             check_replaces(classifier.folder / "test/test.json", test_protocol(request), hint)

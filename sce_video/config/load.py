@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,13 @@ from sce_video.config.base import section_of
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
 from sce_video.errors import UsageError
+
+
+class Brought(NamedTuple):
+    """Values for keys that a configuration leaves open."""
+
+    source: str  # for messages
+    values: Mapping[str, Any]  # by dotted key
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -61,8 +68,17 @@ def find_config(name: str) -> Path:
     raise UsageError(f"{name}: no such config; configs/ has {has} (sce-video configs lists them)")
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> AnyConfig:
+def load_config(
+    name: str,
+    overrides: Sequence[str] = (),
+    bring: Callable[[Mapping[str, Any]], Brought] | None = None,
+) -> AnyConfig:
     """Read a config file and apply ``key=value`` overrides.
+
+    Args:
+        name: as :func:`find_config` takes it.
+        overrides: of the command line.
+        bring: is given what file and overrides say, unchecked; fills what they leave out or null.
 
     Raises:
         UsageError: a missing file, bad YAML, an unknown key or a wrong value, in one line.
@@ -79,12 +95,16 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> AnyConfig:
     task = str(tree.setdefault("task", "pretrain"))
     if task not in TASKS:
         raise UsageError(f"{path}: task '{task}' is unknown{did_you_mean(task, TASKS)}")
+    source, values = bring(tree) if bring else Brought("", {})
+    filled = [key for key, value in values.items() if _fill(tree, key, value)]
     try:
         return TASKS[task].model_validate(tree)
     except ValidationError as error:
         place = ".".join(_where(error.errors()[0]["loc"])[0])
         typed = [text for text in overrides if place and text.startswith(f"{place}=")]
-        raise UsageError(f"{typed[0] if typed else path}: {_explain(error, task)}") from error
+        theirs = ", ".join(key for key in filled if place and f"{key}.".startswith(f"{place}."))
+        problem = _explain(error, task) + (f" ({source} brings {theirs})" if theirs else "")
+        raise UsageError(f"{typed[-1] if typed else path}: {problem}") from error
 
 
 def load_pretraining(name: str, overrides: Sequence[str] = ()) -> PretrainConfig:
@@ -114,6 +134,19 @@ def _override(tree: dict[str, Any], override: str) -> None:
             raise UsageError(f"{key}: '{section}' is a value, not a section")
         tree = child
     tree[leaf] = value
+
+
+def _fill(tree: dict[str, Any], key: str, value: object) -> bool:
+    """Give a dotted key its value where it has none, and its section is not null."""
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            return False
+    if tree.get(leaf) is not None:
+        return False
+    tree[leaf] = value
+    return True
 
 
 def _where(loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:

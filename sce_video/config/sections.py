@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -26,7 +26,9 @@ class RunConfig(Section):
     resume: Literal["auto", True, False] = key(
         False, "go on from the newest checkpoint in `run.dir`; auto = or start, where there is none"
     )
-    init_from: str | None = key(None, "first weights of the trunk: a run, or as `--encoder`")
+    init_from: str | None = key(
+        None, "first weights of the trunk, and what it is and sees: a run, or as `--encoder`"
+    )
 
 
 class DataConfig(Section):
@@ -78,7 +80,15 @@ class AugmentConfig(Section):
     """How views differ: a recipe, and what is to replace its own."""
 
     recipe: RecipeName
-    size: int | None = key(None, "side of an image's view, pixels; null = 224", ge=16)
+    size: int | None = key(
+        None, "side of an image's view, pixels; null = `run.init_from`'s, else 224", ge=16
+    )
+    mean: tuple[Share, Share, Share] | None = key(
+        None, "of red, green, blue from 0 to 1; null = `run.init_from`'s, else the recipe's"
+    )
+    std: tuple[Positive, Positive, Positive] | None = key(
+        None, "what they are divided by, less the mean; null as there"
+    )
     flip: Share | None = key(None, "probability; null = the recipe's")
     area: tuple[Share, Share] | None = key(
         None, "least and most share of the frame in a random crop; null = the recipe's"
@@ -99,7 +109,7 @@ class AugmentConfig(Section):
     def find_recipe(self) -> Recipe:
         """The recipe; what this section gives replaces the recipe's own, in every view."""
         recipe = RECIPES[self.recipe]
-        difference = self.temporal_difference
+        difference, (mean, std) = self.temporal_difference, recipe.stats
         views = []
         for view in recipe.views:
             crop = view.crop
@@ -109,7 +119,8 @@ class AugmentConfig(Section):
             views.append(replace(view, crop=crop, flip=flip))
         if difference is None:
             difference = recipe.temporal_difference
-        return replace(recipe, views=tuple(views), temporal_difference=difference)
+        stats = (self.mean or mean, self.std or std)
+        return replace(recipe, views=tuple(views), stats=stats, temporal_difference=difference)
 
 
 def _no_recipe(name: str, known: Sequence[str], why: str) -> str:
@@ -273,21 +284,29 @@ class TrainConfig(Section):
         return value
 
 
-class EvalConfig(Section):
-    """How the trunk is watched while it is pretrained; nothing of it reaches the training."""
+class HeldOutConfig(Section):
+    """How the network is watched while it is trained; nothing of it reaches the training."""
 
-    linear: bool = key(True, "a linear layer learns the classes, where there are any")
     every: Count | None = key(None, "epochs between looks at held-out samples")
     split: str | None = key(None, "the held-out samples, as `data.split`")
     shards: str | None = key(None, "their set; null = `data.shards`")
-    knn: Count = key(20, "neighbours that vote for a held-out sample")
 
     @model_validator(mode="after")
-    def _knows_what_is_held_out(self) -> EvalConfig:
+    def _knows_what_is_held_out(self) -> Self:
         given = self.split is not None or self.shards is not None
         if given != (self.every is not None):
-            raise ValueError("every and the held-out samples (split, or shards) go together")
+            raise ValueError(
+                "every and the held-out samples (split, or shards) go together: give both, such "
+                "as eval.every=5 eval.split=test"
+            )
         return self
+
+
+class EvalConfig(HeldOutConfig):
+    """What else watches pretraining."""
+
+    linear: bool = key(True, "a linear layer learns the classes, where there are any")
+    knn: Count = key(20, "neighbours that vote for a held-out sample")
 
 
 class ZeroConfig(BaseModel):

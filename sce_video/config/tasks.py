@@ -29,6 +29,7 @@ class Config(Section):
     train: sections.TrainConfig = sections.TrainConfig()
     deepspeed: sections.DeepSpeedConfig = sections.DeepSpeedConfig()
     track: sections.TrackConfig = sections.TrackConfig()
+    eval: sections.HeldOutConfig = sections.HeldOutConfig()
 
     @property
     def shape(self) -> sections.ClipConfig:

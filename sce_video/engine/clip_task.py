@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sce_video.augment.apply import Augmenter
 from sce_video.augment.kernels import choose_kernels
-from sce_video.config.recipes import RECIPES, Recipe
+from sce_video.config.recipes import Recipe
 from sce_video.config.tasks import Config
 from sce_video.engine.agreement import StepLoss
 from sce_video.engine.pictures import view_grid
@@ -21,7 +21,7 @@ from sce_video.engine.runtime import Runtime
 from sce_video.engine.zero_layout import gathered
 from sce_video.errors import UsageError
 from sce_video.model.compiled import compile_trunks
-from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, save_encoder
+from sce_video.model.encoder import ENCODER_NAME, build_encoder, encoder_spec, save_encoder
 from sce_video.model.recompute import checkpoint_activations
 from sce_video.model.syncbn import average_statistics
 from sce_video.model.weights import OpenedEncoder, open_encoder
@@ -36,21 +36,6 @@ from sce_video.stream.reader import ShardReader
 log = logging.getLogger("sce_video")
 
 _NAMED = 4  # tensors that a message names
-
-
-def encoder_spec(config: Config) -> EncoderSpec:
-    """What the run's encoder is and sees."""
-    mean, std = RECIPES[config.augment.recipe].stats
-    return EncoderSpec(
-        trunk=config.model.trunk,
-        width=config.model.width,
-        colour=config.colour,
-        frames=config.shape.frames,
-        seconds=config.shape.seconds,
-        size=config.shape.size,
-        mean=mean,
-        std=std,
-    )
 
 
 def fresh_trunk(config: Config) -> nn.Module:
@@ -68,13 +53,18 @@ def find_start(config: Config) -> OpenedEncoder | None:
     path = config.run.init_from
     if path is None:
         return None
-    found = open_encoder(path)
+    try:
+        found = open_encoder(path)
+    except UsageError as error:
+        raise UsageError(f"run.init_from: {error}") from error
     for name in ("trunk", "width", "colour"):
         its, ours = getattr(found.spec, name), getattr(encoder_spec(config), name)
         if its != ours:
+            own = name in type(config.model).model_fields  # a pretraining's colour is not
+            key = f"leave out model.{name}" if own else "give another objective"
             raise UsageError(
                 f"run.init_from={path}: its trunk has {name} {its}, the run's {ours}; "
-                f"give the same model, or another encoder"
+                f"{key}, or take another encoder"
             )
     return found
 

@@ -10,16 +10,18 @@ import torch
 from sce_video.config.objectives import Objective as Section
 from sce_video.config.objectives import RingKeys
 from sce_video.config.tasks import AnyConfig, Config, PretrainConfig
-from sce_video.engine.clip_task import runs_bf16, view_recipe
+from sce_video.engine.clip_task import find_start, runs_bf16, view_recipe
 from sce_video.engine.cost import cost, gpu_hours
+from sce_video.engine.ds_config import deepspeed_config
 from sce_video.engine.optim.schedules import scaled_lr
 from sce_video.engine.ranks import place
 from sce_video.engine.resume import Resume, find_resume, last_step, nothing_to_do
 from sce_video.engine.run_folder import RunFolder
 from sce_video.shardset.index import open_shards
-from sce_video.stream.data import open_held_out, planned_data
+from sce_video.stream.data import is_here, open_held_out, planned_data
 from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.order import TrainingPlan
+from sce_video.stream.remote.files import is_remote
 
 
 def describe(
@@ -64,6 +66,7 @@ def describe(
         f"views      {_views(config)}",
         f"start      {start or 'random weights'}",
         *_task_lines(config, plan),
+        *_held_out_line(config),
         *_compiled_line(config, cuda=cuda),
         f"batch      {train.batch_size} = {plan.ranks} rank(s) x {train.accumulate} "
         f"micro-batch(es) of {plan.micro_batch}",
@@ -99,14 +102,23 @@ def _warnings(config: AnyConfig, plan: TrainingPlan) -> list[str]:
 def _task_lines(config: AnyConfig, plan: TrainingPlan) -> list[str]:
     """What only pretraining has, or only training with labels."""
     if isinstance(config, PretrainConfig):
-        watch = config.eval
-        where = f"{watch.shards or config.data.shards} {watch.split or 'all'}"
-        held_out = [f"held out   {where}, every {watch.every} epochs and at the end"]
-        return [f"objective  {_described(config.objective)}", *(held_out if watch.every else [])]
+        return [f"objective  {_described(config.objective)}"]
     trunk = "frozen" if config.frozen else "trained"
     return [
         f"head       linear layer of {plan.classes} classes, dropout {config.head.dropout:g}, "
         f"on the {trunk} trunk"
+    ]
+
+
+def _held_out_line(config: Config) -> list[str]:
+    """What is looked at while training."""
+    watch = config.eval
+    if watch.every is None:
+        return []
+    where = f"{watch.shards or config.data.shards} {watch.split or 'all'}"
+    return [
+        f"held out   {where}: one centre view each, every {watch.every} epochs and at the end; "
+        "nothing is chosen by it"
     ]
 
 
@@ -138,7 +150,8 @@ def _views(config: Config) -> str:
     sides = {str(side): None for _, side in view_recipe(config).crops(clip.size)}
     timed = f"clips of {clip.frames} frames over {clip.seconds:g} s"
     what = timed if config.clip else "crops of an image"
-    return f"{config.views} {what}, {', '.join(sides)} px"
+    mean, std = (" ".join(f"{x:g}" for x in colour) for colour in view_recipe(config).stats)
+    return f"{config.views} {what}, {', '.join(sides)} px, mean {mean}, std {std}"
 
 
 def _described(objective: Section) -> str:
@@ -152,18 +165,32 @@ def _described(objective: Section) -> str:
 def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
     """What a run of ``config`` would do and need, without starting it.
 
+    What the start would refuse is refused, as far as network and cache need not be touched.
+
     Args:
         config: of the run.
         samples: of an epoch; None = the shards', else the published set's.
         gpus: ranks on GPUs to plan for; None = as on this machine.
     """
     plan, note = planned_data(config, samples, gpus or place().ranks)
-    # Without a note the shards are here.
-    if isinstance(config, PretrainConfig) and not note and config.eval.every is not None:
-        open_held_out(config, plan, open_shards(str(config.data.shards)).manifest.classes)
+    deepspeed_config(config, plan.ranks, 1)
+    _check_held_out(config, plan)
     cuda = bool(gpus) or torch.cuda.is_available()
     folder = RunFolder(Path(config.run.dir))
     resume = None if note else find_resume(folder, config, plan)
     if resume and (done := nothing_to_do(folder, resume, last_step(config, plan))):
         return done
+    if not (config.run.resume and folder.saved):
+        find_start(config)
     return describe(config, plan, cuda=cuda, note=note, resume=resume)
+
+
+def _check_held_out(config: AnyConfig, plan: TrainingPlan) -> None:
+    """Refuse what ``eval`` names, where it lies here, or where what is trained on does."""
+    if config.eval.every is None:
+        return
+    shards = config.data.shards
+    index = open_shards(shards) if isinstance(shards, str) and is_here(shards) else None
+    watched = config.eval.shards or shards
+    if is_here(watched) or (index and not is_remote(str(watched))):
+        open_held_out(config, plan, index)

@@ -1,9 +1,15 @@
-"""``test``: finished classifiers on a test list, of the set they were trained on or another."""
+"""``test``: classifiers on a test list, of the set they were trained on or another.
+
+Of a finished run the classifier that it left; of one that was stopped that of its newest
+checkpoint, and the result says so.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.config.load import load_config
+from sce_video.config.tasks import SupervisedConfig
+from sce_video.engine.checkpoint import model_part, newest
+from sce_video.engine.resume import last_step
+from sce_video.engine.status import read_status
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.evals.accuracy import best, class_accuracy, confusion_matrix, top_k_accuracy
 from sce_video.evals.confusion import confusion_png
@@ -19,10 +29,13 @@ from sce_video.evals.request import Request
 from sce_video.evals.results import write_json, write_table
 from sce_video.evals.views import check_media
 from sce_video.files import sha256_file, write_whole
-from sce_video.model.classifier import CLASSIFIER_NAME, load_classifier
+from sce_video.model.classifier import CLASSIFIER_NAME, Classifier, load_classifier
+from sce_video.model.encoder import build_encoder, encoder_spec, fill
+from sce_video.model.run_checkpoint import CHECKPOINT_NAME
 from sce_video.model.weights import OpenedEncoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.labels import match_classes
+from sce_video.stream.order import batch_plan
 from sce_video.stream.reader import open_set
 from sce_video.stream.remote.cache import Cache
 
@@ -30,29 +43,52 @@ FIGURES = ("top1", "top5", "mean_class_accuracy")
 _WRITTEN = 5  # classes of a sample that are written down
 
 
+@dataclass(frozen=True)
+class TestedRun:
+    """A run's classifier, and the list to test it on."""
+
+    classifier: OpenedEncoder  # [B,3,T,H,W] -> logits [B,C]
+    classes: tuple[str, ...]  # by label
+    index: ShardIndex
+    split: str
+    task: str
+
+
+class SavedClassifier(OpenedEncoder):
+    """A checkpoint's; its results lie where those of the classifier that the run leaves will."""
+
+    @property
+    def name(self) -> str:
+        """Its own file, for messages."""
+        return str(self.identity["classifier"])
+
+
 def open_test(
-    run: Path, shards: str | None, split: str | None
-) -> tuple[OpenedEncoder, tuple[str, ...], ShardIndex, str, str]:
-    """Open a run's last classifier and its classes, the set, its test list there, the run's task.
+    run: Path, shards: str | None, split: str | None, warn: Callable[[str], object] | None = None
+) -> TestedRun:
+    """Open a run's classifier, the set, and its test list there.
 
     Args:
         run: its folder.
         shards: where the set lies; None = where the run says.
         split: N = the test list of column ``splitN``, else a split's name; None = the test list
             beside the list that the run was trained on.
+        warn: is told of checkpoints that are passed over; None = nobody is.
 
     Raises:
-        UsageError: no finished run with a classifier, no such list, classes that the classifier
-            does not know, samples without a label, or samples that the run was trained on.
+        UsageError: no run with labels, or one that holds nothing to test; no such list, classes
+            that the classifier does not know, samples without a label, or samples that the run was
+            trained on.
     """
-    file = run / CLASSIFIER_NAME
     if not run.is_dir():
         raise UsageError(f"{run}: no such folder; give a run's")
-    if not file.is_file():
-        raise UsageError(
-            f"{run}: has no {CLASSIFIER_NAME}; give a finished run of task linear or finetune"
-        )
+    if not (run / "config.yaml").is_file():
+        raise UsageError(f"{run}: not a run's folder, it has no config.yaml")
     config = load_config(str(run / "config.yaml"))
+    if not isinstance(config, SupervisedConfig):
+        raise UsageError(f"{run}: is of task {config.task}; give a run of task linear or finetune")
+    ended = _ended(run)
+    saved = None if ended else _newest(run, warn or (lambda _: None))
     data = config.data
     index = open_set(shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
     wanted = _test_list(index, data.split, split)
@@ -64,11 +100,69 @@ def open_test(
     unlabelled = int((labels < 0).sum())
     if unlabelled:
         raise UsageError(f"{index.name}: {unlabelled} samples of {wanted} have no label")
-    module, spec, classes = load_classifier(file)
-    check_media(index, spec, run)
+    opened, classes = _saved(run, config, index, *saved) if saved else _left(run)
+    check_media(index, opened.spec, run)
     match_classes(index.name, index.manifest.classes, classes, str(run), labels.tolist())
+    return TestedRun(opened, classes, index, wanted, config.task)
+
+
+def _ended(run: Path) -> bool:
+    """Whether a run's classifier is its last: one that went on since then has newer checkpoints."""
+    went_on = read_status(run).get("state") in ("running", "interrupted", "failed")
+    return (run / CLASSIFIER_NAME).is_file() and not went_on
+
+
+def _newest(run: Path, warn: Callable[[str], object]) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint that verifies, and its state."""
+    folder = run / "checkpoints"
+    if not any(folder.glob("step-*")):
+        raise UsageError(
+            f"{run}: has neither {CLASSIFIER_NAME} nor a checkpoint; give a run that was finished, "
+            "or stopped after a checkpoint"
+        )
+    try:
+        return newest(folder, warn=warn)
+    except SceVideoError as error:
+        raise SceVideoError(
+            f"{run}: has no {CLASSIFIER_NAME}, and none of its checkpoints verifies"
+        ) from error
+
+
+def _left(run: Path) -> tuple[OpenedEncoder, tuple[str, ...]]:
+    """The classifier that a finished run left, and its classes."""
+    file = run / CLASSIFIER_NAME
+    module, spec, classes = load_classifier(file)
     identity = {"classifier": str(file), "classifier_sha256": sha256_file(file)}
-    return OpenedEncoder(module, spec, identity, file), tuple(classes), index, wanted, config.task
+    return OpenedEncoder(module, spec, identity, file), tuple(classes)
+
+
+def _saved(
+    run: Path, config: SupervisedConfig, index: ShardIndex, saved: Path, state: dict[str, Any]
+) -> tuple[OpenedEncoder, tuple[str, ...]]:
+    """The classifier of a checkpoint, and its classes: those of the set that it is trained on."""
+    trained, data = index, config.data
+    if trained.digest != state["data"]:
+        trained = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
+    if trained.digest != state["data"]:
+        raise UsageError(
+            f"{run}: {data.shards} is not the set that {saved.name} was trained on, whose classes "
+            "it has; give that with --shards"
+        )
+    plan, spec = batch_plan(config, trained, 0, 1), encoder_spec(config)
+    classes, file = trained.manifest.classes, saved / CHECKPOINT_NAME
+    module = Classifier(build_encoder(spec), len(classes))
+    for name, part in module.named_children():
+        fill(part, model_part(saved, name), file)
+    step = state["step"]
+    identity = {
+        "classifier": str(file),
+        "classifier_sha256": sha256_file(file),
+        "checkpoint": f"{saved.name}, the newest of a run that has not ended",
+        "step": f"{step} of {last_step(config, plan)}",
+        "epoch": f"{step / plan.steps_per_epoch:.4g} of {plan.epochs}",
+    }
+    opened = SavedClassifier(module.eval(), spec, identity, run / CLASSIFIER_NAME)
+    return opened, tuple(classes)
 
 
 def _test_list(index: ShardIndex, trained: str | None, asked: str | None) -> str:
@@ -97,8 +191,8 @@ def test_protocol(request: Request) -> dict[str, Any]:
     own, known = request.index.manifest.classes, request.classes
     matched = f"the set's {len(own)} by name among the classifier's {len(known)}"
     return {
-        **request.protocol(),
         "checkpoint": "the last, whatever it scored on the way",
+        **request.protocol(),
         "split": request.split,
         **({} if own == known else {"classes": matched}),
     }
@@ -114,14 +208,11 @@ def write_test(out: Path, request: Request, scores: Features) -> dict[str, Any]:
         The content of ``test.json``.
 
     Raises:
-        SceVideoError: no sample could be read, or the scores are not finite.
+        SceVideoError: no sample could be read.
     """
     index, values, labels = request.index, scores.values, scores.labels
     if len(scores.rows) == 0:
         raise SceVideoError(f"{index.name}: no sample of {request.split} can be read")
-    if not values.isfinite().all():
-        file = request.encoder.identity["classifier"]
-        raise SceVideoError(f"{file}: its scores are not finite")
     classes = request.classes
     confusion = confusion_matrix(labels, best(values, 1)[:, 0], len(classes))
     shares = class_accuracy(confusion)

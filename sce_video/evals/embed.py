@@ -7,6 +7,7 @@ meet in the request's folder alone: there is no process group to wait or to fail
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from sce_video.engine.runtime import Runtime
 from sce_video.evals import kept
-from sce_video.evals.features import Features, collect, extract_batches
+from sce_video.evals.features import Features, NotFiniteError, collect, extract_batches
 from sce_video.evals.request import Request
 from sce_video.evals.views import mean_of_views, mean_probability
 from sce_video.lock import LOCK_NAME, Lock
@@ -42,6 +43,7 @@ def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
     Raises:
         UsageError: another job is extracting one of them.
         SceVideoError: a shard cannot be read.
+        NotFiniteError: the network gives what is not finite; that batch is not kept.
         VerificationError: a file of features is damaged.
     """
     older = [kept.find(request) for request in requests]
@@ -49,8 +51,13 @@ def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
         new = {each.folder for each, folder in zip(requests, older, strict=True) if not folder}
         for missing in sorted(new) if runtime.main else ():
             held.enter_context(Lock(missing / LOCK_NAME))
-        for request in requests:
-            _do_share(request, runtime)
+        try:
+            for request in requests:
+                _do_share(request, runtime)
+        except NotFiniteError as error:
+            if not runtime.main:  # whose errors alone are printed, and which this ends
+                print(f"sce-video: {error}", file=sys.stderr)
+            raise
         if not runtime.main:
             return None
         folders = [_finished(request) for request in requests]
@@ -103,6 +110,7 @@ def _passes(request: Request, batches: list[NDArray[np.int64]]) -> Iterator[Feat
             workers=request.workers,
             device=request.device,
             pool=mean_probability if request.scores else mean_of_views,
+            name=request.encoder.name,
         )
 
 

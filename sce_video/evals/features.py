@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sce_video.augment.ops import normalise
+from sce_video.errors import SceVideoError
 from sce_video.evals.views import mean_of_views
 from sce_video.model.encoder import EncoderSpec
+from sce_video.model.recognise import some
 from sce_video.progress import Progress
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import UniformClips
@@ -24,6 +29,10 @@ _CLIPS_AT_ONCE = 64  # of a forward pass
 
 Network = Callable[[Tensor], Tensor]
 """Normalised clips ``[B,3,T,S,S]`` -> ``[B,F]``."""
+
+
+class NotFiniteError(SceVideoError):
+    """A network gave what is not finite: no figure can be made of it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ def extract_batches(
     workers: int = 0,
     device: torch.device,
     pool: Callable[[Tensor], Tensor] = mean_of_views,
+    name: str = "the network",
 ) -> Iterator[Features]:
     """Features of each batch of rows, batch by batch.
 
@@ -77,6 +87,10 @@ def extract_batches(
         workers: processes that decode.
         device: where to compute.
         pool: views ``[B,V,F]`` -> samples ``[B,F]``.
+        name: of the network, for messages.
+
+    Raises:
+        NotFiniteError: as :func:`check_finite`.
     """
     dataset = ClipDataset(ShardReader(index), views)
     positions = [[Position(0, int(row)) for row in batch] for batch in batches]
@@ -84,6 +98,7 @@ def extract_batches(
         values = torch.zeros(0, 0, 0)
         if len(clips.rows):
             values = forward(network, spec, clips.views, device)
+            check_finite(values, partial(sample_names, index, clips.rows), f"{name}: gives")
         yield Features(pool(values), clips.rows, clips.labels, clips.bad)
 
 
@@ -96,10 +111,12 @@ def extract(
     *,
     workers: int = 0,
     title: str = "videos",
+    name: str = "the network",
 ) -> Features:
     """Features of ``rows``, ascending, on the CPU; arguments as :func:`extract_batches`."""
     batches, cpu = cut(rows, views), torch.device("cpu")
-    passes = extract_batches(network, spec, index, batches, views, workers=workers, device=cpu)
+    options: dict[str, Any] = {"workers": workers, "device": cpu, "name": name}
+    passes = extract_batches(network, spec, index, batches, views, **options)
     return collect(passes, len(batches), title)
 
 
@@ -123,6 +140,39 @@ def join(parts: Sequence[Features]) -> Features:
     values = torch.cat([part.values for part in filled])
     labels = torch.cat([part.labels for part in filled])
     return Features(values, rows, labels, missing).at(np.unique(rows, return_index=True)[1])
+
+
+def sample_names(
+    index: ShardIndex, rows: NDArray[np.int64], places: NDArray[np.int64] | slice = slice(None)
+) -> list[str]:
+    """``shard/key`` of rows of the index, or of those at some places among them."""
+    table = index.table.select(["shard", "key"]).take(pa.array(rows[places]))
+    return [f"{row['shard']}/{row['key']}" for row in table.to_pylist()]
+
+
+def check_finite(
+    values: Tensor,
+    names: Callable[[NDArray[np.int64]], Sequence[str]],
+    problem: str,
+    cure: str = "no figure is made of them",
+) -> None:
+    """Refuse what is not finite, or has no finite length, by which cosines divide.
+
+    Args:
+        values: ``[B,...,F]`` of B samples; zeros and constants are as good as any.
+        names: of the samples at some places in B.
+        problem: what is wrong where the values are not finite, up to a verb.
+        cure: what to do.
+
+    Raises:
+        NotFiniteError: with the samples.
+    """
+    finite = torch.linalg.vector_norm(values.flatten(1), dim=1).isfinite()
+    if not finite.all():
+        bad = some(names((~finite).nonzero().flatten().numpy()))
+        raise NotFiniteError(
+            f"{problem} values that are not finite (NaN, Inf, or beyond 1e19) for {bad}; {cure}"
+        )
 
 
 @torch.no_grad()

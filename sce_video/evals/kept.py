@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sce_video.errors import VerificationError
-from sce_video.evals.features import Features, join
+from sce_video.evals.features import Features, check_finite, join, sample_names
 from sce_video.evals.request import Request
 from sce_video.files import whole_file
 from sce_video.shardset.index import ShardIndex, write_table
@@ -47,13 +48,21 @@ def read_features(folder: Path, request: Request) -> Features:
 
     Raises:
         VerificationError: the file is damaged.
+        NotFiniteError: features that an older version kept are not finite.
     """
     whole = _read(folder / FEATURES_NAME)
     labels = torch.from_numpy(request.labels[whole.rows])
-    names = _names(request.index, request.rows) if whole.missing else set()
+    names = set(sample_names(request.index, request.rows)) if whole.missing else set()
     missing = [(name, why) for name, why in whole.missing if name in names]
     own = np.flatnonzero(np.isin(whole.rows, request.rows))
-    return replace(whole, labels=labels, missing=missing).at(own)
+    found = replace(whole, labels=labels, missing=missing).at(own)
+    check_finite(
+        found.values,
+        partial(sample_names, request.index, found.rows),
+        f"{folder / FEATURES_NAME}: holds",
+        f"delete {folder}, and extract anew",
+    )
+    return found
 
 
 def sample_table(index: ShardIndex, rows: NDArray[np.int64]) -> pa.Table:
@@ -93,16 +102,10 @@ def add(request: Request, found: Features) -> None:
     """Put features of samples that the request's folder lacks beside those that it holds."""
     old = _read(request.folder / FEATURES_NAME)
     whole = join([found, old])  # of two the first counts
-    names = _names(request.index, whole.rows)
+    names = set(sample_names(request.index, whole.rows))
     reasons = {**dict(old.missing), **dict(found.missing)}
     missing = sorted((name, why) for name, why in reasons.items() if name not in names)
     _keep(request, replace(whole, missing=missing))
-
-
-def _names(index: ShardIndex, rows: NDArray[np.int64]) -> set[str]:
-    """``shard/key`` of rows of the index."""
-    table = index.table.select(["shard", "key"]).take(pa.array(rows))
-    return {f"{row['shard']}/{row['key']}" for row in table.to_pylist()}
 
 
 def _keep(request: Request, whole: Features) -> None:

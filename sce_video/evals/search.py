@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sce_video.errors import SceVideoError, UsageError, VerificationError
 from sce_video.evals.faiss_index import Kind, Nearest, build, load_faiss, read_index, write_index
-from sce_video.evals.features import Features, extract, forward
+from sce_video.evals.features import Features, check_finite, extract, forward
 from sce_video.evals.kept import ROWS_NAME, sample_table
 from sce_video.evals.request import Request
 from sce_video.evals.views import eval_views, mean_of_views
@@ -44,6 +44,7 @@ class SearchProtocol(BaseModel):
     similarity: str = "cosine: inner product of L2-normalised features"
     features: str = "trunk after global average pooling, averaged over the views of a sample"
     encoder: str
+    encoder_part: str | None = None  # prefix of its tensors' names; None = the file's only encoder
     encoder_sha256: str | None = None  # None = fresh weights
     encoder_seed: int | None = None
     shards: str
@@ -71,22 +72,19 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
 
     Raises:
         UsageError: FAISS is missing, or too few samples for this kind.
-        SceVideoError: no sample could be read, or the features are not finite.
+        SceVideoError: no sample could be read.
     """
     index = request.index
     if len(found.rows) == 0:
         raise SceVideoError(f"{index.name}: no sample can be read")
-    if not found.values.isfinite().all():
-        raise SceVideoError(f"{index.name}: features that are not finite; is the encoder sound?")
     nearest, order = build(found.values.numpy(), kind)
     out.mkdir(parents=True, exist_ok=True)
     write_index(out / VECTORS_NAME, nearest.index)
     write_table(out / ROWS_NAME, sample_table(index, found.rows[order]))
     fields = SearchProtocol.model_fields.keys() - {"features"}  # whose words are others here
     told = {name: value for name, value in request.protocol().items() if name in fields}
-    _, file = encoder_file(told["encoder"])
-    if file:  # found from other folders, too
-        told["encoder"] = str(file.resolve())
+    if file := request.encoder.file:  # found from other folders, too
+        told |= {"encoder": str(file.resolve()), "encoder_part": request.encoder.part or None}
     protocol = SearchProtocol(
         kind=nearest.kind,
         settings=nearest.settings,
@@ -149,6 +147,7 @@ class SearchIndex:
             raise UsageError(f"{file}: {error}") from error
         inputs = [clip[None] for clip in clips]
         found = forward(opened.trunk, opened.spec, inputs, torch.device("cpu"))
+        check_finite(found, lambda _: [str(file)], f"{opened.name}: gives")
         return self._nearest(mean_of_views(found)[0].numpy(), top)
 
     def query_key(
@@ -168,7 +167,7 @@ class SearchIndex:
 
         Raises:
             UsageError: no such key, or another encoder or set than the index's.
-            SceVideoError: the sample cannot be read.
+            SceVideoError: the sample cannot be read, or its feature is not finite.
         """
         own = pc.index(self.rows.column("key"), key).as_py()
         if own >= 0:
@@ -182,7 +181,8 @@ class SearchIndex:
         if row < 0:
             raise UsageError(f"{index.name}: no sample with key '{key}'")
         opened, views = self._encoder(encoder)
-        found = extract(opened.trunk, opened.spec, index, np.array([row]), views)
+        rows, name = np.array([row]), opened.name
+        found = extract(opened.trunk, opened.spec, index, rows, views, name=name)
         if found.missing:
             raise SceVideoError(found.missing_lines[0])
         return self._nearest(found.values[0].numpy(), top)
@@ -190,7 +190,9 @@ class SearchIndex:
     def _encoder(self, given: str | None) -> tuple[OpenedEncoder, UniformClips]:
         """The index's encoder, and the views that it was made of."""
         location = given or self.protocol.encoder
-        _, file = encoder_file(location)
+        _, file, part = encoder_file(location)
+        if part is None and self.protocol.encoder_part:
+            location = f"{location}#{self.protocol.encoder_part}"
         if file and not file.is_file():
             raise UsageError(f"{file}: the index's encoder is not there; say where: --encoder")
         sha256 = sha256_file(file) if file else None  # checked before the file is parsed
@@ -203,6 +205,8 @@ class SearchIndex:
             )
         encoder = open_encoder(location, self.protocol.encoder_seed or 0)
         made = self.protocol
+        if made.encoder_part and encoder.part != made.encoder_part:
+            raise UsageError(f"{location}: {self.folder} is of its part #{made.encoder_part}")
         spec = encoder.spec.model_copy(update={"frames": made.frames, "seconds": made.seconds})
         return encoder, eval_views(spec, made.clips, made.crops, made.size)
 

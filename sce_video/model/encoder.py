@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import shorten
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sce_video.config.recipes import Colour
+from sce_video.config.tasks import Config
 from sce_video.errors import UsageError
 from sce_video.files import whole_file
 from sce_video.model.trunks import build_trunk
@@ -35,6 +37,21 @@ class EncoderSpec(BaseModel):
     size: int  # side of a training crop, pixels
     mean: Colour  # of [0,1] pixels
     std: Colour
+
+
+def encoder_spec(config: Config) -> EncoderSpec:
+    """What a run's encoder is and sees."""
+    mean, std = config.augment.find_recipe().stats
+    return EncoderSpec(
+        trunk=config.model.trunk,
+        width=config.model.width,
+        colour=config.colour,
+        frames=config.shape.frames,
+        seconds=config.shape.seconds,
+        size=config.shape.size,
+        mean=mean,
+        std=std,
+    )
 
 
 def build_encoder(spec: EncoderSpec) -> nn.Module:
@@ -89,7 +106,7 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        problem = " ".join(str(error).split()).partition(": ")[2]
+        problem = shorten(" ".join(str(error).split()).partition(": ")[2], 300)
         raise UsageError(f"{file}: its tensors are not its network's: {problem}") from error
 
 

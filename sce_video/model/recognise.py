@@ -1,64 +1,53 @@
-"""State dicts of others: read without unpickling, recognised, and put into one of our trunks.
+"""Which trunk's tensors a file holds, and behind which prefix of their names.
 
 Our trunks have the layer names of the library they are from, so that a file is recognised by the
-names and shapes of its tensors.
+names and shapes of its tensors, whatever they are wrapped in.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
-import struct
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
+from itertools import takewhile
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sce_video.config.trunks import TRUNKS
-from sce_video.errors import UsageError, first_line
+from sce_video.errors import UsageError
+from sce_video.model.tensor_file import plain_name
 from sce_video.model.trunks import build_trunk
 
-_WRAPPERS = ("state_dict", "model_state", "model")  # Lightning and MoCo; pytorchvideo; others
-_PREFIXES = ("", "module.", "model.", "trunk.", "trunk.model.")  # the last two eztorch's
-_CLASSIFIER = re.compile(r"(fc|head|classifier)\.|blocks\.5\.proj\.")
+Tensors = dict[str, Tensor]
+"""By name, as :func:`sce_video.model.tensor_file.read_tensors` gives them."""
+
+_CLASSIFIER = re.compile(r"blocks\.5\.proj\.")  # the one that is named as the trunk's layers are
 _COUNTER = "num_batches_tracked"  # of BN: unused in evaluation, and not in old files
+_NAMED, _GROUPS = 3, 6  # names that a message lists, groups of names
 
-# What torch.load and safetensors raise of a file that is none of theirs.
-_DAMAGED: tuple[type[Exception], ...] = (SafetensorError, pickle.UnpicklingError, struct.error)
-_DAMAGED += (AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
-
-
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, whatever dict they are wrapped in.
-
-    Raises:
-        UsageError: not a file of tensors, or one that could run code when opened.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
-        if "Unsupported" in str(error):
-            raise UsageError(
-                f"{file}: holds Python objects, which may run code when they are opened; if you "
-                'trust it, save its tensors alone: python -c "import torch; torch.save(torch.load('
-                f"'{file}', weights_only=False)['state_dict'], 'weights.pth')\""
-            ) from error
-        raise UsageError(f"{file}: not a file of tensors: {first_line(error)}") from error
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    items = content.items() if isinstance(content, dict) else ()
-    return {str(key): value for key, value in items if isinstance(value, Tensor)}
+# Words of prefixes: an average comes after the encoder that it follows, which papers evaluate; but
+# of student and teacher DINO evaluates the teacher.
+_FOLLOWS = {"k", "key", "m", "momentum", "target", "tgt", "ema", "average"}
+_FIRST = {"teacher"}
 
 
-def recognise(tensors: dict[str, Tensor], file: str, name: str) -> tuple[str, str]:
-    """The trunk that most of whose tensors are there, and the prefix of their names.
+class Place(NamedTuple):
+    """Where a file holds all tensors of a trunk."""
+
+    trunk: str
+    prefix: str  # of their names, without its last dot; "" = none
+
+    def take(self, tensors: Tensors) -> Tensors:
+        """The tensors behind the prefix, by their names behind it."""
+        start = f"{self.prefix}." if self.prefix else ""
+        return {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
+
+
+def find_places(tensors: Tensors, file: str, name: str = "") -> list[Place]:
+    """Every place where a trunk is, whole and without further layers; at least one.
 
     Args:
         tensors: of a file.
@@ -66,61 +55,153 @@ def recognise(tensors: dict[str, Tensor], file: str, name: str) -> tuple[str, st
         name: of the trunk that it must be; "" = any whose weights by others are known.
 
     Raises:
-        UsageError: none fits, named or not.
+        UsageError: there is none; the nearest trunk is named, and what it lacks.
     """
-    best, fit = ("", ""), 0.0
-    for trunk in [name] if name else [name for name, known in TRUNKS.items() if known.input]:
-        shapes = {k: shape for k, shape in _shapes(trunk).items() if _COUNTER not in k}
-        for prefix in _PREFIXES:
-            there = sum(_fits(tensors, prefix + key, shape) for key, shape in shapes.items())
-            if there / len(shapes) > fit:
-                best, fit = (trunk, prefix), there / len(shapes)
-    if not fit:
-        raise UsageError(f"{file}: holds no tensor of {name or 'a trunk of ours'}")
-    return best
+    trunks = [name] if name else [name for name, known in TRUNKS.items() if known.input]
+    named, fits = _count(tensors, trunks)
+    whole = [place for place, count in fits.items() if count == len(_shapes(place.trunk))]
+    if places := [place for place in whole if not _more_layers(tensors, place)]:
+        return places
+    found = f"its tensors are {some(_groups(tensors), _GROUPS)}"
+    if whole:
+        problem = f"has more layers: {some(_more_layers(tensors, whole[0]))}"
+        raise UsageError(f"{file}: nearest to {_named(whole[0])}, but {problem}; {found}")
+    if not tensors:
+        raise UsageError(f"{file}: holds no tensors")
+    near = {Place(trunk, ""): _alike(tensors, trunk) for trunk in trunks}
+    near |= {
+        place: near[Place(place.trunk, "")] + (count + fits[place]) / len(_shapes(place.trunk))
+        for place, count in named.items()
+    }
+    nearest = max(near, key=lambda place: near[place])
+    problem = f"lacks {some(_lacking(tensors, nearest))}"
+    raise UsageError(f"{file}: nearest to {_named(nearest)}, but {problem}; {found}")
 
 
-def fill_trunk(tensors: dict[str, Tensor], name: str, file: str) -> tuple[nn.Module, set[str]]:
-    """The trunk of that name with ``tensors``, in eval mode, and the names of those that it took.
+def choose(places: Sequence[Place], file: str, prefix: str | None) -> Place:
+    """One of several places: that behind ``prefix``, else the one that papers evaluate.
+
+    The encoder that is trained (query, online) comes before its average (key, momentum, target,
+    EMA), but the teacher before the student; else the first one in the file.
+
+    Args:
+        places: one at least.
+        file: its name, for messages.
+        prefix: all of it, or words of it that follow each other; None = any.
 
     Raises:
-        UsageError: a tensor of the trunk is missing or of another shape, or there are layers
-            that are neither the trunk's nor a classifier's; ``file`` is named.
+        UsageError: no place is behind ``prefix``; those that there are are named.
     """
-    shapes = _shapes(name)
-    _refuse(
-        f"{file}: nearest to {name}, but lacks",
-        [k for k, shape in shapes.items() if _COUNTER not in k and not _fits(tensors, k, shape)],
-    )
-    _refuse(
-        f"{file}: nearest to {name}, but has more layers:",
-        [k for k in tensors if k not in shapes and not _CLASSIFIER.match(k)],
-    )
-    trunk = _empty(name)
+    if prefix is not None:
+        wanted = plain_name(f"{prefix.strip('.')}.")[:-1]
+        fit = [place for place in places if place.prefix == wanted] or [
+            place for place in places if wanted and f".{wanted}." in f".{place.prefix}."
+        ]
+        if not fit:
+            there = some([f"#{place.prefix} ({place.trunk})" for place in places], _GROUPS)
+            raise UsageError(f"{file}: no trunk behind '{prefix}'; there is {there}")
+        places = fit
+    return min(places, key=_rank)
+
+
+def _rank(place: Place) -> int:
+    words = set(re.split(r"[._]", place.prefix.lower()))
+    return 0 if words & _FIRST else 2 if words & _FOLLOWS else 1
+
+
+def fill_trunk(tensors: Tensors, name: str) -> nn.Module:
+    """The trunk of that name, in eval mode, with the tensors of its place."""
+    with torch.device("meta"):  # without memory for its own tensors
+        trunk = build_trunk(name)
     used = {
         key: tensors[key].to(own.dtype) if key in tensors else torch.zeros((), dtype=own.dtype)
         for key, own in trunk.state_dict().items()
     }
     trunk.load_state_dict(used, assign=True)
-    return trunk.eval(), set(used)
+    return trunk.eval()
 
 
-def _refuse(problem: str, names: Sequence[str]) -> None:
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise UsageError(f"{problem} {', '.join(names[:3])}{more}; nothing was loaded")
+def some(names: Sequence[str], most: int = _NAMED) -> str:
+    """The first of the names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
 
 
-def _fits(tensors: dict[str, Tensor], key: str, shape: torch.Size) -> bool:
-    return key in tensors and tensors[key].shape == shape
+def _named(place: Place) -> str:
+    return f"{place.trunk} behind '{place.prefix}'" if place.prefix else place.trunk
 
 
-def _empty(name: str) -> nn.Module:
-    """The trunk without memory for its tensors."""
-    with torch.device("meta"):
-        return build_trunk(name)
+def _count(tensors: Tensors, trunks: Sequence[str]) -> tuple[Counter[Place], Counter[Place]]:
+    """How many names of each trunk are behind each prefix, and how many of its tensors."""
+    named, fits = Counter[Place](), Counter[Place]()
+    for name, tensor in tensors.items():
+        starts = [0, *(dot.end() for dot in re.finditer(r"\.", name))]
+        for start in starts:
+            for trunk in trunks:
+                if (shape := _shapes(trunk).get(name[start:])) is not None:
+                    place = Place(trunk, name[: max(start - 1, 0)])
+                    named[place] += 1
+                    fits[place] += _fits(tensor, shape)
+    return named, fits
+
+
+def _fits(tensor: Tensor | None, shape: torch.Size) -> bool:
+    return tensor is not None and tensor.shape == shape and tensor.is_floating_point()
+
+
+def _lacking(tensors: Tensors, place: Place) -> list[str]:
+    """Names of the trunk's tensors that are not there, or are there in another shape."""
+    own, lacking = place.take(tensors), []
+    for key, shape in _shapes(place.trunk).items():
+        if not _fits(own.get(key), shape):
+            is_ = f" {list(shape)} (is {list(own[key].shape)})" if key in own else ""
+            lacking.append(key + is_)
+    return lacking
+
+
+def _more_layers(tensors: Tensors, place: Place) -> list[str]:
+    """Names behind the prefix that a deeper or another network of the trunk's kind has."""
+    shapes = _shapes(place.trunk)
+    kinds = {_kind(key) for key in shapes}
+    return [
+        key
+        for key in place.take(tensors)
+        if key not in shapes and _kind(key) in kinds
+        if not (_COUNTER in key or _CLASSIFIER.match(key))
+    ]
+
+
+def _kind(key: str) -> str:
+    """What a layer is called: ``layer`` of ``layer4.1.conv1.weight``."""
+    return key.partition(".")[0].rstrip("0123456789")
+
+
+def _alike(tensors: Tensors, trunk: str) -> float:
+    """From 0 to 1: for how many of a trunk's tensors there is one of their shape and dimensions."""
+    own = _shapes(trunk).values()
+    wanted = Counter(kind for shape in own for kind in (shape, len(shape)))
+    there = Counter(kind for t in tensors.values() for kind in (t.shape, t.dim()))
+    return (wanted & there).total() / wanted.total()
+
+
+def _groups(names: Iterable[str]) -> list[str]:
+    """Names with counts in groups that part after what all have in common."""
+    split = [name.split(".") for name in names]
+    depth = len(_common(split)) + 1
+    groups: dict[str, list[list[str]]] = {}
+    for words in split:
+        groups.setdefault(".".join(words[:depth]), []).append(words)
+    return [f"{'.'.join(_common(group))} ({len(group)})" for group in groups.values()]
+
+
+def _common(names: Sequence[Sequence[str]]) -> list[str]:
+    """The first words that all names share."""
+    ranks = takewhile(lambda words: len(set(words)) == 1, zip(*names, strict=False))
+    return [words[0] for words in ranks]
 
 
 @cache
 def _shapes(name: str) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in _empty(name).state_dict().items()}
+    """What of a trunk must be there."""
+    with torch.device("meta"):
+        tensors = build_trunk(name).state_dict()
+    return {key: value.shape for key, value in tensors.items() if _COUNTER not in key}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.config.tasks import Config, PretrainConfig
+from sce_video.config.tasks import AnyConfig, Config, PretrainConfig
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.labels import match_classes
@@ -57,49 +57,58 @@ class HeldOut:
 
     index: ShardIndex
     rows: NDArray[np.int64]  # of the index
-    labels: NDArray[np.int64]  # of these rows, as the probe numbers classes; empty = no probe
+    labels: NDArray[np.int64]  # of these rows, as the run numbers classes; empty = it learns none
 
 
 def open_held_out(
-    config: PretrainConfig, plan: TrainingPlan, classes: Sequence[str]
+    config: AnyConfig, plan: TrainingPlan, index: ShardIndex | None
 ) -> HeldOut | None:
     """The set and rows that ``eval`` names; None where nothing is held out.
 
     Args:
         config: of the run.
         plan: of its training, from :func:`open_data`.
-        classes: of the set that is trained on, which a probe learns; none without labels.
+        index: of the set that is trained on, whose classes the run learns; None = it has none.
 
     Raises:
-        UsageError: no such split, samples without labels or with one that the probe does not
-            know, or samples that training sees.
+        UsageError: no such split, the other kind of media, too few samples, samples without labels
+            or with one that the run does not learn, or samples that training sees.
         SceVideoError: the set cannot be fetched or is damaged.
     """
-    if config.eval.every is None:
+    watch, data = config.eval, config.data
+    if watch.every is None:
         return None
-    data = config.data
-    index = open_set(config.eval.shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
-    rows = index.rows(config.eval.split)
-    if index.images != (config.clip is None):
-        raise UsageError(f"eval: {index.name} holds {'images' if index.images else 'videos'}")
-    labels = index.numbers("label")[rows].astype(np.int64)
-    if len(rows) < 2 or labels.min() < 0:
+    found = open_set(watch.shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
+    rows = found.rows(watch.split)
+    if found.images != (config.clip is None):
+        raise UsageError(f"eval: {found.name} holds {'images' if found.images else 'videos'}")
+    labels = found.numbers("label")[rows].astype(np.int64)
+    pretraining = isinstance(config, PretrainConfig)
+    if len(rows) < 1 + pretraining or labels.min() < 0:  # neighbours vote for each other
+        least = "two at least" if pretraining else "one at least"
         raise UsageError(
-            f"eval: {index.name}, {config.eval.split or 'all of it'}: needs samples with labels, "
-            f"two at least, and has {len(rows)}"
+            f"eval: {found.name}, {watch.split or 'all of it'}: needs samples with labels, "
+            f"{least}; has {len(rows)} samples, {(labels < 0).sum()} of them without"
         )
-    if isinstance(plan, BatchPlan) and plan.digest == index.digest:
+    if isinstance(plan, BatchPlan) and plan.digest == found.digest:
         common = len(np.intersect1d(plan.rows, rows))
         if common:
             raise UsageError(
-                f"eval: {config.eval.split or 'the whole set'} shares {common} samples with what "
+                f"eval: {watch.split or 'the whole set'} shares {common} samples with what "
                 "is trained on; give a split that is held out"
             )
-    if not (config.eval.linear and classes):
-        return HeldOut(index, rows, labels[:0])
-    own, whose = index.manifest.classes, f"{data.shards}, which the probe learns (eval.linear)"
-    numbers = match_classes(f"eval: {index.name}", own, classes, whose, labels.tolist())
-    return HeldOut(index, rows, np.array(numbers)[labels])
+    classes = index.manifest.classes if index else ()
+    if not classes or (isinstance(config, PretrainConfig) and not config.eval.linear):
+        return HeldOut(found, rows, labels[:0])
+    learns = "the probe learns (eval.linear)" if pretraining else "the run learns"
+    whose, used = f"{data.shards}, which {learns}", labels.tolist()
+    numbers = match_classes(f"eval: {found.name}", found.manifest.classes, classes, whose, used)
+    return HeldOut(found, rows, np.array(numbers)[labels])
+
+
+def is_here(shards: str | Sequence[str]) -> bool:
+    """Whether a shard set lies on this machine, finished."""
+    return isinstance(shards, str) and (Path(shards) / MANIFEST_NAME).is_file()
 
 
 def planned_data(config: Config, samples: int | None, ranks: int) -> tuple[TrainingPlan, str]:
@@ -116,7 +125,7 @@ def planned_data(config: Config, samples: int | None, ranks: int) -> tuple[Train
     """
     data = config.data
     shards, name = data.shards, str(data.shards).rstrip("/").rpartition("/")[2]
-    if samples is None and (Path(str(shards)) / MANIFEST_NAME).is_file():
+    if samples is None and is_here(shards):
         return open_data(config, 0, ranks)[1], ""
     note = " (given)"
     if samples is None and data.epoch_samples:
@@ -126,14 +135,17 @@ def planned_data(config: Config, samples: int | None, ranks: int) -> tuple[Train
         samples, note = published.samples[str(data.split)], " (the published set's; no shards here)"
     if samples is None:
         raise UsageError(f"{shards}: no shards here, and no set of known size; give --samples N")
-    if config.task != "pretrain" and published is None:
+    classes = published.classes if published else None
+    if is_here(shards):
+        classes = len(open_set(str(shards)).manifest.classes)
+    if config.task != "pretrain" and classes is None:
         raise UsageError(f"{shards}: no shards here, and no set of known classes")
     rows = np.arange(samples)
     plan = BatchPlan(
         digest="",
         rows=rows,
         shard_of=np.zeros_like(rows),
-        classes=published.classes if published else 0,
+        classes=classes or 0,
         **schedule(config, 0, ranks),
     )
     return plan, note

@@ -103,7 +103,7 @@ def test_the_table_of_configs_has_the_hours_of_their_heads() -> None:
             repeated = each * len(names) if cells[-1].endswith(" each") else each
             found |= dict(zip(names, repeated, strict=True))
     paths = {path.stem: path for path in FILES}
-    paths |= {f"{task}/{p.stem}": p for task in LABELLED for p in (folder / task).glob("*.yaml")}
+    paths |= {f"{task}/{p.stem}": p for task in LABELLED for p in (folder / task).glob("*_*.yaml")}
     told = {name: header(path)["Cost"].split()[1] for name, path in paths.items()}
     assert found == told
 

@@ -13,11 +13,11 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from sce_video.config.tasks import PretrainConfig
-from sce_video.engine.clip_task import encoder_spec, find_start, fresh_trunk, start_from
+from sce_video.engine.clip_task import find_start, fresh_trunk, start_from
 from sce_video.engine.pretrain import build_siamese
 from sce_video.engine.supervised import build_classifier
 from sce_video.errors import UsageError
-from sce_video.model.encoder import build_encoder, save_encoder
+from sce_video.model.encoder import build_encoder, encoder_spec, save_encoder
 from tests.unit.engine.test_supervised import SECTIONS, supervised
 
 
@@ -86,7 +86,10 @@ def test_other_colours_are_said(encoder: Path, caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"trunk": "r3d_18", "width": 2}, "has trunk r2plus1d_18_small, the run's r3d_18"),
+        (
+            {"trunk": "r3d_18", "width": 2},
+            "has trunk r2plus1d_18_small, the run's r3d_18; leave out model.trunk, or take another",
+        ),
         ({"trunk": "r2plus1d_18_small"}, "has width 2, the run's 64"),
         ({**SECTIONS["model"], "colour": "lab"}, "has colour rgb, the run's lab"),
     ],

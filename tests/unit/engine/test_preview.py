@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from sce_video.config.load import load_pretraining
-from sce_video.engine.preview import describe
+from sce_video.engine.preview import describe, explain
+from sce_video.engine.start import load_run
+from sce_video.errors import UsageError
 from sce_video.stream.data import planned_data
 from tests.runs import TRAIN, run
+from tests.unit.evals.small_set import CLASSES, make_other_set, make_set, random_encoder
 
 SMALL = ("model.width=8", "clip.size=32", "clip.frames=4", "train.batch_size=8")
 K400 = "pretrain/sce_k400_r2plus1d_18.yaml"
@@ -80,3 +85,63 @@ def test_a_warm_up_beyond_the_end_is_a_warning() -> None:
     plan, _ = planned_data(config, 64, 1)
     told = describe(config, plan, cuda=False)
     assert "warning    the learning rate warms up for 50 epochs, and the run has 2" in told
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set, another without one of its classes, and an encoder."""
+    folder = tmp_path_factory.mktemp("preview")
+    make_set(folder, each=3)
+    make_other_set(folder, CLASSES[1:], renamed="Yoga")
+    random_encoder(folder / "encoder")
+    return folder
+
+
+def plan_of(root: Path, *keys: str, task: str = "linear", samples: int | None = None) -> str:
+    """What ``--dry-run`` prints of a run from the encoder, on six samples."""
+    given = [f"data.shards={root / 'shards'}", f"run.init_from={root / 'encoder'}"]
+    few = [f"run.dir={root / 'new'}", "train.batch_size=3"]
+    return explain(load_run(f"{task}/own.yaml", [*given, *few, *keys]), samples, None)
+
+
+def test_the_plan_of_a_run_with_labels(root: Path) -> None:
+    told = plan_of(root, "eval.every=2", "eval.split=test", "augment.mean=[0.1, 0.2, 0.3]")
+    assert "r2plus1d_18_small width 4" in told
+    assert "1 clips of 2 frames over 0.6 s, 16 px, mean 0.1 0.2 0.3, std 0.225 0.225 0.2" in told
+    shards = root / "shards"
+    assert f"\nheld out   {shards} test: one centre view each, every 2 epochs and at the e" in told
+    assert "linear layer of 3 classes" in plan_of(root, samples=1000)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["run.init_from=nowhere"], "run.init_from: nowhere: no encoder"),
+        (["run.init_from=ROOT/cut"], "run.init_from: .*its tensors are not its network's"),
+        (["model.trunk=r3d_18"], "has trunk r2plus1d_18_small, the run's r3d_18; leave out model"),
+        (["eval.every=1", "eval.split=tset"], "no split 'tset'"),
+        (["eval.every=1", "eval.split=train"], "eval: train shares 6 samples with what is trained"),
+        (["eval.every=1", "eval.shards=ROOT/none"], "none: no finished shard set"),
+        (["eval.every=1", "eval.shards=ROOT/Bowling-DivingYoga"], "1 of its classes are not among"),
+        (["deepspeed.fp16={enabled: true}"], r"deepspeed\.fp16: not to be set there"),
+        (["data.split=tset"], "no split 'tset'"),
+        (["train.batch_size=7"], "an epoch of 6 samples has no full batch of 7"),
+        (["clip=null"], "holds videos; give clip.frames"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("task", ["linear", "finetune"])
+def test_a_plan_refuses_what_the_start_does(
+    keys: list[str], message: str, task: str, root: Path
+) -> None:
+    cut = root / "cut"
+    if not cut.exists():
+        random_encoder(cut)
+        tensors = load_file(cut / "encoder.safetensors")
+        with safe_open(cut / "encoder.safetensors", framework="pt") as stream:
+            about = stream.metadata()
+        tensors.popitem()
+        save_file(tensors, cut / "encoder.safetensors", about)
+    with pytest.raises(UsageError, match=message):
+        plan_of(root, *(key.replace("ROOT", str(root)) for key in keys), task=task)
+    assert not (root / "new").exists()

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from sce_video.augment.ops import normalise
 from sce_video.cli import main
+from sce_video.engine.checkpoint import save
 from sce_video.evals import embed, request
 from sce_video.evals.classification import write_spread
 from sce_video.evals.views import eval_views
@@ -166,6 +168,7 @@ def test_scores_are_kept_and_shared_by_ranks(
     assert main(["--local_rank=0", "test", str(run), *FEW]) == 0
     assert predictions(run / "test") == predictions(tested / "test")
     monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
     with patch.object(embed, "extract_batches", side_effect=AssertionError("decoded")):
         assert main(["test", str(run), *FEW]) == 0
 
@@ -248,6 +251,94 @@ def test_what_would_give_a_wrong_figure_is_refused(
     assert not (run / "test").exists()
 
 
+def stopped_run(folder: Path, shards: Path, *steps: int, **settings: Any) -> Path:
+    """A run as :func:`random_run` that was stopped: of three steps an epoch, 200 epochs."""
+    run = random_run(folder, shards, **settings)
+    (run / "encoder.safetensors").unlink()
+    tensors = load_file(run / "classifier.safetensors")
+    (run / "classifier.safetensors").unlink()
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(
+        config.replace("batch_size: 512", "batch_size: 4")
+        .replace("trunk: r2plus1d_18\n", "trunk: r2plus1d_18_small\n")
+        .replace("width: 64", "width: 4")
+    )
+    for step in steps:
+        files = {"model.safetensors": tensors, "optimizer.safetensors": {}}
+        state = {"step": step, "consumed": 4 * step, "data": open_shards(shards).digest}
+        save(run / "checkpoints", files, state, keep=9)
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        tensors["linear.bias"] += 100 * torch.eye(len(tensors["linear.bias"]))[0]
+    return run
+
+
+def test_a_run_that_was_stopped_is_tested_at_its_newest_checkpoint(
+    root: Path, tested: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stopped_run(root / "stopped", root / "shards", 7, 8)
+    assert main(["test", str(run), *FEW]) == 0
+    found = json.loads((run / "test/test.json").read_text())
+    newest = run / "checkpoints/step-00000008"
+    assert found["protocol"] == {
+        **json.loads((tested / "test/test.json").read_text())["protocol"],
+        "checkpoint": "step-00000008, the newest of a run that has not ended",
+        "step": "8 of 600",
+        "epoch": "2.667 of 200",
+        "classifier": str(newest / "model.safetensors"),
+        "classifier_sha256": sha256_file(newest / "model.safetensors"),
+    }
+    assert {line["predicted"] for line in predictions(run / "test").values()} == {0}
+    said = ", of a run that has not ended: step 8 of 600, epoch 2.667 of 200: "
+    assert said in capsys.readouterr().out
+    # The one before has the weights of the run that ended.
+    (newest / "model.safetensors").write_bytes(b"damaged")
+    assert main(["test", str(run), *FEW]) == 0
+    captured = capsys.readouterr()
+    assert f"passing over {newest}: model.safetensors is not what" in captured.err
+    assert "step 7 of 600" in captured.out
+    assert predictions(run / "test") == predictions(tested / "test")
+    other = random_run(root / "ended", root / "shards")
+    assert main(["test", str(run), str(other), *FEW, "--out", str(root / "mixed")]) == 0
+    assert "mean of 2 runs, 1 not ended: " in capsys.readouterr().out
+    (run / "checkpoints/step-00000007/state.json").unlink()
+    assert main(["test", str(run), *FEW]) == 1
+    assert "and none of its checkpoints verifies" in capsys.readouterr().err
+
+
+def test_a_classifier_is_the_last_unless_its_run_went_on(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stopped_run(root / "went-on", root / "shards", 8)
+    random_run(root / "left", root / "shards")
+    shutil.copy(root / "left/classifier.safetensors", run)
+    for state, marked in (("interrupted", True), ("running", True), ("done", False)):
+        (run / "status.json").write_text(json.dumps({"state": state, "step": 8}))
+        assert main(["test", str(run), *FEW]) == 0
+        assert ("step 8 of 600" in capsys.readouterr().out) == marked
+    (run / "status.json").write_text("[")
+    assert main(["test", str(run), *FEW]) == 0
+    assert "has not ended" not in capsys.readouterr().out
+
+
+def test_classes_of_a_checkpoint_are_those_of_its_set(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stopped_run(root / "classes", root / "shards", 8)
+    other = root / "Bowling-Diving"
+    other = other if other.exists() else make_other_set(root, ("Bowling", "Diving"))
+    command = ["test", str(run), *FEW, "--split", "test", "--out", str(root / "of-two")]
+    assert main([*command, "--shards", str(other)]) == 0
+    found = json.loads((root / "of-two/test.json").read_text())
+    assert found["protocol"]["classes"] == "the set's 2 by name among the classifier's 3"
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(str(root / "shards"), str(other)))
+    capsys.readouterr()
+    assert main([*command, "--shards", str(other)]) == 2
+    assert "is not the set that step-00000008 was trained on" in capsys.readouterr().err
+    shutil.copytree(root / "shards", root / "moved")
+    assert main([*command, "--shards", str(root / "moved")]) == 0
+
+
 def test_no_classifier_and_a_run_twice(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = random_run(root / "twice", root / "shards")
     assert main(["test", str(run), str(run / "../twice")]) == 2
@@ -255,7 +346,14 @@ def test_no_classifier_and_a_run_twice(root: Path, capsys: pytest.CaptureFixture
     assert main(["test", str(root / "nope")]) == 2
     assert f"{root / 'nope'}: no such folder" in capsys.readouterr().err
     assert main(["test", str(root)]) == 2
-    assert "has no classifier.safetensors; give a finished run" in capsys.readouterr().err
+    assert f"{root}: not a run's folder, it has no config.yaml" in capsys.readouterr().err
+    (run / "classifier.safetensors").unlink()
+    assert main(["test", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert f"{run}: has neither classifier.safetensors nor a checkpoint; give a run" in error
+    (run / "config.yaml").write_text("data: {shards: mine}")
+    assert main(["test", str(run)]) == 2
+    assert f"{run}: is of task pretrain; give a run of task linear" in capsys.readouterr().err
 
 
 def test_scores_that_are_not_finite_are_an_error(
@@ -263,4 +361,6 @@ def test_scores_that_are_not_finite_are_an_error(
 ) -> None:
     run = random_run(root / "nan", root / "shards", seed=-1)
     assert main(["test", str(run), *FEW]) == 1
-    assert "its scores are not finite" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{run / 'classifier.safetensors'}: gives values that are not finite" in error
+    assert not list(run.rglob("test.json")) + list(run.rglob("features.safetensors"))

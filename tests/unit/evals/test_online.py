@@ -1,4 +1,4 @@
-"""Pretraining that is watched: the numbers are there, and the training does not know."""
+"""Training that is watched: the numbers are there, and the training does not know."""
 
 from __future__ import annotations
 
@@ -12,15 +12,27 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from sce_video.cli import main
 from sce_video.config.load import load_config
-from sce_video.config.tasks import PretrainConfig
+from sce_video.config.tasks import PretrainConfig, SupervisedConfig
 from sce_video.engine.pretrain import PretrainTask
-from sce_video.evals.online import OnlineEvaluation
+from sce_video.engine.supervised import SupervisedTask
+from sce_video.evals.online import WatchedTrunk, watch
+from sce_video.model.classifier import load_classifier
 from sce_video.model.encoder import build_encoder
-from sce_video.stream.data import open_held_out
+from sce_video.shardset.index import ShardIndex
+from sce_video.stream.data import open_data, open_held_out
 from sce_video.stream.order import BatchPlan
 from tests.runs import BIN, TRAIN, final_state, free_port, make_shards, run, write_config
-from tests.unit.evals.small_set import CLASSES, SPEC, make_other_set, make_set, rank
+from tests.unit.evals.small_set import (
+    CLASSES,
+    SPEC,
+    make_other_set,
+    make_set,
+    random_encoder,
+    random_run,
+    rank,
+)
 
 WATCHED = ("eval.every=1", "eval.split=test", "eval.knn=3")
 
@@ -96,6 +108,78 @@ def test_on_two_ranks(config: Path, watched: Path) -> None:
     torch.testing.assert_close(mine, others, rtol=1e-2, atol=1e-3)  # rounding, grown by the network
 
 
+def learn(config: Path, name: str, task: str, *more: str, command: tuple[str, ...] = ()) -> Path:
+    """A run with labels, of the shipped config for any encoder."""
+    folder, shards = config.parent / name, config.parent / "shards"
+    encoder = random_encoder(config.parent / "encoder")
+    keys = (f"run.dir={folder}", f"run.init_from={encoder}", f"data.shards={shards}")
+    few = ("train.epochs=2", "train.batch_size=12", "data.workers=1", "track.wandb=off")
+    done = run(
+        *(command or (sys.executable, TRAIN)), "--config", f"{task}/own.yaml", *keys, *few, *more
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def as_tested(folder: Path, *more: str) -> dict[str, float]:
+    """What ``test`` finds on one centre view."""
+    one = ["--clips", "1", "--crops", "1", "--workers", "0", "--out", str(folder / "one")]
+    assert main(["test", str(folder), *one, *more]) == 0
+    found = json.loads((folder / "one/test.json").read_text())
+    return {f"eval/{name}": found[name] for name in ("samples", "missing", "top1", "top5")}
+
+
+def test_training_with_labels_is_watched_by_the_test_s_protocol(config: Path) -> None:
+    """And is the same bit for bit."""
+    held_out = WATCHED[:2]
+    folder = learn(config, "labelled", "finetune", *held_out)
+    looks = rows(folder, "eval/")
+    assert len(looks) == 2
+    assert looks[-1] == as_tested(folder)
+    state, alone = final_state(folder), final_state(learn(config, "unwatched", "finetune"))
+    assert state.keys() == alone.keys()
+    for name, tensor in alone.items():
+        assert torch.equal(state[name], tensor), name
+
+
+def test_a_classifier_is_asked_by_the_names_of_classes(tmp_path: Path) -> None:
+    """As ``test`` asks it, which has no other numbers."""
+    make_set(tmp_path, each=3)
+    make_other_set(tmp_path, CLASSES[1:])
+    folder = random_run(tmp_path / "run", tmp_path / "shards", split="train")
+    module = load_classifier(folder)[0]
+    seen = []
+    for name in ("shards", "Bowling-Diving"):
+        where = [f"eval.shards={tmp_path / name}", "eval.split=test", "eval.every=1"]
+        keys = ["clip={frames: 2, seconds: 0.6, size: 16}", f"data.shards={tmp_path / 'shards'}"]
+        config = load_config("linear/own.yaml", [*keys, *where, "train.batch_size=3"])
+        assert isinstance(config, SupervisedConfig)
+        index, plan = open_data(config, 0, 1)
+        found = open_held_out(config, plan, index)
+        task = SupervisedTask.__new__(SupervisedTask)
+        task.config, task.spec, task.module, task.steps_per_epoch = config, SPEC, module, 4
+        assert found is not None
+        evaluation = watch(task, found, rank(0, 1))
+        assert evaluation.every == 4
+        with patch("torch.distributed.all_gather_object", _alone):
+            look = evaluation()
+        other = ["--shards", str(tmp_path / name), "--split", "test"]
+        assert {f"eval/{key}": value for key, value in look.items()} == as_tested(folder, *other)
+        seen.append(look["top1"])
+    assert seen[0] != seen[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["linear", "finetune"])
+def test_labels_on_two_ranks(task: str, config: Path) -> None:
+    """With weights that ZeRO-3 takes away between steps."""
+    launcher = (str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port(), TRAIN)
+    stage = "deepspeed.zero_optimization.stage=3"
+    folder = learn(config, f"{task}-ranks", task, *WATCHED[:2], stage, command=launcher)
+    assert len(rows(folder, "eval/")) == 2
+    assert rows(folder, "eval/")[-1] == as_tested(folder)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -125,14 +209,49 @@ def test_the_probe_is_asked_by_the_names_of_classes(tmp_path: Path) -> None:
         shards = [f"data.shards={tmp_path / 'shards'}", f"eval.shards={tmp_path / name}"]
         config = cast("PretrainConfig", load_config("demo.yaml", [*keys, *shards]))
         plan = cast("BatchPlan", SimpleNamespace())
-        found = open_held_out(config, plan, CLASSES)
+        index = cast("ShardIndex", SimpleNamespace(manifest=SimpleNamespace(classes=CLASSES)))
+        found = open_held_out(config, plan, index)
         task = SimpleNamespace(
             config=config, steps_per_epoch=1, spec=SPEC, module=module, trunk=lambda: trunk
         )
         assert found is not None
-        evaluation = OnlineEvaluation(cast("PretrainTask", task), found, rank(0, 1))
+        evaluation = WatchedTrunk(cast("PretrainTask", task), found, rank(0, 1))
         with patch("torch.distributed.all_gather_object", _alone):
             assert evaluation()["probe_top1"] == pytest.approx(share)
+
+
+def test_what_is_not_finite_is_warned_of_and_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is seen by a look beside the training, which goes on."""
+    make_set(tmp_path, each=3)
+    trunk = build_encoder(SPEC)
+    scores = torch.full((3, 3), torch.nan)
+    probe = SimpleNamespace(weight=torch.zeros(1), logits=lambda _: scores)
+    keys = ["data.workers=0", "eval.every=1", "eval.split=test", "eval.knn=1"]
+    config = cast(
+        "PretrainConfig",
+        load_config("demo.yaml", [*keys, f"data.shards={tmp_path / 'shards'}"]),
+    )
+    index = cast("ShardIndex", SimpleNamespace(manifest=SimpleNamespace(classes=CLASSES)))
+    found = open_held_out(config, cast("BatchPlan", SimpleNamespace()), index)
+    assert found is not None
+    task = SimpleNamespace(
+        config=config,
+        steps_per_epoch=1,
+        spec=SPEC,
+        module=SimpleNamespace(probe=probe),
+        trunk=lambda: trunk,
+    )
+    evaluation = WatchedTrunk(cast("PretrainTask", task), found, rank(0, 1))
+    with patch("torch.distributed.all_gather_object", _alone), caplog.at_level("WARNING"):
+        assert evaluation().keys() == {"samples", "missing", "knn_top1"}
+        assert "the probe's scores are not finite" in caplog.text
+        caplog.clear()
+        for parameter in trunk.parameters():
+            parameter.data.fill_(torch.nan)
+        assert evaluation() == {}
+    assert "held-out samples: the network in training: gives values that are not" in caplog.text
 
 
 def _alone(parts: list[Any], own: Any) -> None:

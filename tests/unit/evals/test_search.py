@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from sce_video.cli import main
@@ -19,6 +20,7 @@ from sce_video.evals import faiss_index as nearest
 from sce_video.lock import LOCK_NAME, Lock
 from sce_video.shardset.index import open_shards
 from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_encoder
+from tests.unit.model.layouts import SLIM, make_run
 from tests.videos import moving_square, write_video
 
 
@@ -215,6 +217,28 @@ def test_one_job_builds_in_a_folder(
     assert main([*command, "--out", str(out)]) == 0
     made = ["index.faiss", "rows.parquet", "search.json"]
     assert sorted(path.name for path in out.iterdir()) == made
+
+
+def test_an_encoder_of_several_in_a_checkpoint(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = (*SLIM[1:], "model.trunk=r2plus1d_18_small", "clip.frames=2", "clip.size=16")
+    torch.manual_seed(0)
+    step = make_run(tmp_path / "run", "demo.yaml", keys, ("online.trunk", "momentum.trunk"))
+    shards = ["--shards", str(root / "shards"), *FEW]
+    assert main(["search", "build", "--encoder", f"{step}#momentum", *shards]) == 0
+    told = capsys.readouterr()
+    assert "takes another: #online.trunk" in told.err
+    folder = tmp_path / "run" / step.name / "search"
+    protocol = json.loads((folder / "search.json").read_text())
+    assert protocol["encoder"] == str(step / "model.safetensors")
+    assert protocol["encoder_part"] == "momentum.trunk"
+    query = ["search", "query", "--index", str(folder), "--json", str(root / "raw/v4.mp4")]
+    for where in ([], ["--encoder", str(step)], ["--encoder", f"{step}#momentum"]):
+        assert main([*query, *where]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["score"] == pytest.approx(1, abs=1e-5)
+    assert main([*query, "--encoder", f"{step}#online"]) == 2
+    assert f"{folder} is of its part #momentum.trunk" in capsys.readouterr().err
 
 
 def test_an_index_takes_the_features_that_are_kept(root: Path, tmp_path: Path) -> None:

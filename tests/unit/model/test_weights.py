@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from pytorchvideo.models.resnet import create_resnet
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sce_video.errors import UsageError
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.model.encoder import EncoderSpec, save_encoder
 from sce_video.model.trunks import build_trunk
 from sce_video.model.weights import open_encoder
 from tests.conftest import GOLDEN
+from tests.unit.model.layouts import OPEN, OTHER, R18, expected, under
 
 
 def without_fc(model: Any) -> nn.Module:
@@ -81,6 +83,75 @@ def test_an_eztorch_checkpoint_gives_the_papers_trunk(tmp_path: Path) -> None:
     assert not encoder.trunk.training
 
 
+def check(layout: str, folder: Path) -> None:
+    content, trunk, part = OPEN[layout]
+    torch.save(content, folder / "x.pth")
+    found = open_encoder(folder / "x.pth")
+    assert (found.spec.trunk, found.part) == (trunk, part)
+    state, weights = found.trunk.state_dict(), expected(layout)
+    assert all(torch.equal(t, weights[key].to(t.dtype)) for key, t in state.items() if t.dim())
+    where = f"{folder / 'x.pth'}#{part}" if part else f"{folder / 'x.pth'}"
+    assert found.identity["encoder"] == where
+    assert found.note.startswith(f"{where}: {trunk}, all its ")
+    assert not found.trunk.training
+
+
+@pytest.mark.parametrize("layout", ["moco-v2", "half", "old", "vissl"])
+def test_files_in_published_layouts_open(layout: str, tmp_path: Path) -> None:
+    check(layout, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", OPEN)
+def test_files_in_all_published_layouts_open(layout: str, tmp_path: Path) -> None:
+    check(layout, tmp_path)
+
+
+def test_one_of_several_encoders_is_taken_and_the_others_named(tmp_path: Path) -> None:
+    torch.save(OPEN["moco-v2"][0], file := tmp_path / "moco.pth.tar")
+    query, key = open_encoder(file), open_encoder(f"{file}#encoder_k")
+    assert query.note.endswith(
+        "; FILE#PREFIX takes another: #state_dict.module.encoder_k (resnet18); "
+        "left out: encoder_k (120), fc (4), queue (1), queue_ptr (1)"
+    )
+    for found, weights in ((query, R18), (key, OTHER)):
+        assert torch.equal(found.trunk.state_dict()["conv1.weight"], weights["conv1.weight"])
+    assert key.part == "state_dict.module.encoder_k"
+    assert query.digest != key.digest  # features of one are not the other's
+    named = open_encoder(f"torchvision:resnet18={file}#encoder_k")
+    assert (named.part, named.digest) == (key.part, key.digest)
+    with pytest.raises(UsageError, match="no trunk behind 'encoder'; there is #state_dict"):
+        open_encoder(f"{file}#encoder")
+    torch.save({"a": R18, "b": R18}, file)
+    assert "takes another: #b (the same tensors); " in open_encoder(file).note
+
+
+def test_names_with_a_hash_open(tmp_path: Path) -> None:
+    for name in ("run #3/w#1.pth", "#.ckpt"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        torch.save({"a": R18, "b": OTHER}, file)
+        assert open_encoder(file).part == "a"
+        assert open_encoder(f"{file}#b").part == "b"
+        assert open_encoder(f"torchvision:resnet18={file}#b").part == "b"
+    torch.save(R18 | under("ema.", OTHER), file)
+    assert open_encoder(f"{file}#").part == ""
+    with pytest.raises(UsageError, match=r"none\.pth: no encoder"):
+        open_encoder(tmp_path / "none.pth#encoder_q")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    for value in (float("nan"), float("inf")):
+        broken = R18["bn1.running_var"].clone()
+        broken[3] = value
+        torch.save(R18 | {"bn1.running_var": broken}, file := tmp_path / "x.pth")
+        with pytest.raises(
+            SceVideoError, match=r"x.pth: weights that are not finite: bn1"
+        ) as caught:
+            open_encoder(file)
+        assert caught.value.exit_code == 1
+
+
 def test_a_pytorchvideo_file_loses_its_head(tmp_path: Path) -> None:
     theirs = random_weights(lambda: create_resnet(stem_conv_kernel_size=(1, 7, 7)))
     file = tmp_path / "SLOW_8x8_R50.pyth"
@@ -104,7 +175,7 @@ def test_resnets_of_any_wrapping_and_age(tmp_path: Path) -> None:
     assert found.folder == tmp_path
     named = open_encoder(f"torchvision:resnet18={file}")
     assert torch.equal(named.trunk.state_dict()["conv1.weight"], weights["conv1.weight"])
-    with pytest.raises(UsageError, match="nearest to resnet50, but lacks"):
+    with pytest.raises(UsageError, match="nearest to resnet50 behind 'module', but lacks"):
         open_encoder(f"torchvision:resnet50={file}")
 
 
@@ -114,6 +185,19 @@ def test_our_own_encoders_open_as_before(tmp_path: Path) -> None:
     )
     trunk = build_trunk("resnet18", 4)
     save_encoder(tmp_path / "encoder.safetensors", trunk, spec)
-    for location in (tmp_path, tmp_path / "encoder.safetensors"):
+    shutil.copy(tmp_path / "encoder.safetensors", tmp_path / "renamed.pth")
+    for location in (tmp_path, tmp_path / "encoder.safetensors", tmp_path / "renamed.pth"):
         found = open_encoder(location)
         assert (found.spec, found.note, found.folder) == (spec, "", tmp_path)
+    with pytest.raises(UsageError, match="holds one encoder; give it without '#online'"):
+        open_encoder(f"{tmp_path}#online")
+
+
+def test_what_is_no_encoder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are r2plus1d_18, resnet18, resnet50"):
+        open_encoder("torchvision:r3d_18")
+    with pytest.raises(UsageError, match="no such file"):
+        open_encoder(f"torchvision:resnet18={tmp_path / 'none'}")
+    (tmp_path / "encoder.safetensors").write_bytes(b"cut")
+    with pytest.raises(UsageError, match="not an encoder"):
+        open_encoder(tmp_path)

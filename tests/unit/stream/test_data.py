@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from sce_video.config.load import load_config
-from sce_video.config.tasks import PretrainConfig
 from sce_video.errors import UsageError
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.data import HeldOut, open_data, open_held_out
@@ -63,39 +61,66 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def held_out(root: Path, other: Path, *keys: str, classes: tuple[str, ...] = CLASSES) -> HeldOut:
-    given = [f"data.shards={root / 'shards'}", "data.split=train", "train.batch_size=3"]
-    given += ["eval.every=1", f"eval.shards={other}", "objective.queue=64", *keys]
-    config = cast("PretrainConfig", load_config("demo.yaml", given))
-    index, plan = open_data(config, 0, 1)
+PRETRAIN = ("demo.yaml", "objective.queue=64", "train.batch_size=3")
+LABELS = ("linear/own.yaml", "clip={frames: 2, seconds: 0.6, size: 16}", "train.batch_size=3")
+
+
+def held_out(
+    root: Path,
+    other: Path,
+    *keys: str,
+    classes: tuple[str, ...] = CLASSES,
+    config: tuple[str, ...] = PRETRAIN,
+) -> HeldOut:
+    given = [f"data.shards={root / 'shards'}", "data.split=train", *config[1:]]
+    read = load_config(config[0], [*given, "eval.every=1", f"eval.shards={other}", *keys])
+    index, plan = open_data(read, 0, 1)
     assert index is not None
-    found = open_held_out(config, plan, classes)
+    trained = replace(index, manifest=index.manifest.model_copy(update={"classes": classes}))
+    found = open_held_out(read, plan, trained)
     assert found is not None
     return found
 
 
-def test_held_out_labels_are_those_of_the_probe(root: Path) -> None:
+@pytest.mark.parametrize("config", [PRETRAIN, LABELS], ids=["pretrain", "linear"])
+def test_held_out_labels_are_those_that_the_run_learns(config: tuple[str, ...], root: Path) -> None:
     """Numbers are matched by the names of the classes."""
-    other = make_other_set(root, ("Bowling", "Diving"))
-    found = held_out(root, other, "eval.split=test")
+    other = root / "Bowling-Diving"
+    other = other if other.exists() else make_other_set(root, ("Bowling", "Diving"))
+    found = held_out(root, other, "eval.split=test", config=config)
     names = found.index.strings("class")
     assert set(found.index.numbers("label").tolist()) == {0, 1}
     assert [CLASSES[label] for label in found.labels] == [names[row] for row in found.rows]
-    turned = held_out(root, other, "eval.split=test", classes=CLASSES[::-1])
+    turned = held_out(root, other, "eval.split=test", classes=CLASSES[::-1], config=config)
     assert [CLASSES[2 - label] for label in turned.labels] == [names[row] for row in turned.rows]
-    same = held_out(root, root / "shards", "eval.split=test")
+    same = held_out(root, root / "shards", "eval.split=test", config=config)
     np.testing.assert_array_equal(same.labels, same.index.numbers("label")[same.rows])
 
 
-def test_held_out_classes_that_the_probe_does_not_know(root: Path) -> None:
+def test_held_out_classes_that_the_run_does_not_learn(root: Path) -> None:
     other = make_other_set(root, ("Archery", "Bowling"), renamed="Yoga")
-    with pytest.raises(UsageError) as caught:
-        held_out(root, other, "eval.split=test")
-    assert str(caught.value) == (
-        f"eval: {other}: 1 of its classes are not among the 3 of {root / 'shards'}, "
-        "which the probe learns (eval.linear): Yoga"
-    )
+    learns = ((PRETRAIN, "the probe learns (eval.linear)"), (LABELS, "the run learns"))
+    for config, who in learns:
+        with pytest.raises(UsageError) as caught:
+            held_out(root, other, "eval.split=test", config=config)
+        assert str(caught.value) == (
+            f"eval: {other}: 1 of its classes are not among the 3 of {root / 'shards'}, "
+            f"which {who}: Yoga"
+        )
     for keys, classes in ((("eval.linear=false",), CLASSES), ((), ())):  # neighbours alone
         found = held_out(root, other, "eval.split=test", *keys, classes=classes)
         assert len(found.labels) == 0
         assert len(found.rows) == 2
+
+
+@pytest.mark.parametrize("config", [PRETRAIN, LABELS], ids=["pretrain", "linear"])
+def test_held_out_samples_are_no_others(config: tuple[str, ...], root: Path) -> None:
+    """Not those that are trained on, nor a list of another column or set."""
+    with pytest.raises(UsageError, match="eval: train shares 6 samples with what is trained on"):
+        held_out(root, root / "shards", "eval.split=train", config=config)
+    with pytest.raises(UsageError, match="eval: the whole set shares 6 samples"):
+        held_out(root, root / "shards", config=config)
+    with pytest.raises(UsageError, match="tset"):
+        held_out(root, root / "shards", "eval.split=tset", config=config)
+    with pytest.raises(UsageError, match="no finished shard set"):
+        held_out(root, root / "none", config=config)

@@ -1,0 +1,59 @@
+"""The trunks in a checkpoint of a run: what the run's configuration says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from sce_video.config.load import load_config
+from sce_video.errors import UsageError, VerificationError
+from sce_video.model.encoder import EncoderSpec, encoder_spec
+
+CHECKPOINT_NAME = "model.safetensors"
+TRUNKS_IN_IT = ("online.trunk", "momentum.trunk", "trunk")
+"""Where trunks are in a checkpoint: of pretraining the first two, of labelled training the last."""
+
+
+def is_checkpoint(file: Path) -> bool:
+    """Whether it is the model file of a checkpoint."""
+    beside = (file.parent / "state.json").is_file()
+    named = beside or re.fullmatch(r"step-\d+", file.absolute().parent.name) is not None
+    return file.name == CHECKPOINT_NAME and file.is_file() and named
+
+
+def run_of(file: Path) -> Path:
+    """The folder of the run whose checkpoint's model file it is."""
+    return file.absolute().parent.parent.parent
+
+
+def checkpoint_spec(file: Path) -> EncoderSpec:
+    """What the run's trunk is and sees.
+
+    Raises:
+        UsageError: the run's configuration is not where the checkpoint is.
+    """
+    config = run_of(file) / "config.yaml"
+    if not config.is_file():
+        raise UsageError(
+            f"{config}: no such file, which says of what network {file} is; where the whole run "
+            "is, sce-video export RUN makes an encoder of it"
+        )
+    return encoder_spec(load_config(str(config)))
+
+
+def check_sha256(file: Path, sha256: str) -> None:
+    """Compare the model file with what the checkpoint's manifest names, if that is beside it.
+
+    Raises:
+        VerificationError: it is another one, or the manifest is damaged.
+    """
+    manifest = file.parent / "manifest.json"
+    if not manifest.is_file():
+        return
+    try:
+        named = json.loads(manifest.read_text())[file.name]
+    except (ValueError, LookupError, TypeError) as error:
+        raise VerificationError(f"{manifest}: damaged; take another checkpoint") from error
+    if named != sha256:
+        raise VerificationError(f"{file}: not what its {manifest.name} names; take another one")
