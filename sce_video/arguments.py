@@ -20,9 +20,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""
         _, _, unknown = message.partition("unrecognized arguments: ")
-        flag = unknown.partition(" ")[0].partition("=")[0]
-        near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        flags = [word.partition("=")[0] for word in unknown.split() if word.startswith("-")]
+        own = (a for a in self._actions if a.dest != "help" and a.help != argparse.SUPPRESS)
+        known = [f.removeprefix("--") for a in own for f in a.option_strings if f[:2] == "--"]
+        hint = did_you_mean(flags[0].lstrip("-"), known, "--") if flags else ""
         print(f"{self.prog}: {message}{hint} (--help tells more)", file=sys.stderr)
         sys.exit(EXIT_USAGE)
 
@@ -50,10 +51,45 @@ class Parser(argparse.ArgumentParser):
         return run_command(lambda: command(args) or EXIT_OK, verbose=args.verbose, quiet=quiet)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'X'?``: the nearest of the ``known`` names; nothing where there are none."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"; did you mean '{near[0]}'?" if near else ""
+_LISTED = 12  # names in a line, at most
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of the ``known`` names that ``name`` is a slip or a short form of, if there is one.
+
+    Args:
+        name: as it was typed, in any case.
+        known: names, without what all of them begin or end with: that would make all look alike.
+    """
+    folded, typed = {each.lower(): each for each in known}, name.lower()
+    near = difflib.get_close_matches(typed, folded, n=1)
+    if not near:  # k400 for kinetics400
+        short = [each for each in folded if each[:1] == typed[:1] and _in_order(typed, each)]
+        near = difflib.get_close_matches(typed, short, n=1, cutoff=0.0)
+    return folded[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "", *, listed: bool = True) -> str:
+    """``; did you mean 'X'?``, or where nothing is near ``; there are A, B, …``, of those first.
+
+    Args:
+        name: what is unknown, without ``prefix``.
+        known: the names; without any nothing is said.
+        prefix: what to show before each of them.
+        listed: False where the message has the list already.
+    """
+    names = list(known)
+    near = nearest(name, names)
+    if near is not None:
+        return f"; did you mean '{prefix}{near}'?"
+    shown = [f"{prefix}{each}" for each in names[:_LISTED]] + ["…"] * (len(names) > _LISTED)
+    return f"; there are {', '.join(shown)}" if names and listed else ""
+
+
+def _in_order(short: str, long: str) -> bool:
+    """Whether ``long`` has the letters of ``short`` in their order; of one letter, never."""
+    letters = iter(long)
+    return len(short) > 1 and all(letter in letters for letter in short)
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -81,14 +81,20 @@ class Lock:
     holder on another machine that has been silent for a while the next sign of life is awaited.
     """
 
-    def __init__(self, path: Path, beat: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        beat: Callable[[], object] = lambda: None,
+        guarded: Path | None = None,
+    ) -> None:
         """Prepare a lock.
 
         Args:
             path: of the lock file; its folder is made on entering.
             beat: called every :data:`BEAT` seconds while the lock is held, by a thread.
+            guarded: what nobody else may write; None = the lock's folder.
         """
-        self.path, self._beat = path, beat
+        self.path, self._beat, self._guarded = path, beat, guarded or path.parent
         self._own = Holder.ourselves()
         self._text = json.dumps(asdict(self._own)).encode()
         self._done = threading.Event()
@@ -141,7 +147,7 @@ class Lock:
             age = _age(self.path) or 0.0
             if found.here or (before is not None and age < before):
                 raise UsageError(
-                    f"{self.path.parent}: is being written by {found}; wait for it, or stop it"
+                    f"{self._guarded}: is being written by {found}; wait for it, or stop it"
                 )
             if before is None:
                 print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -10,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import soak
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -19,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """``--device=cpu``: a rehearsal of the tests on a GPU, where there is none."""
     about = "of the tests on a GPU (-m gpu); cpu rehearses them"
     parser.addoption("--device", choices=("cuda", "cpu"), default="cuda", help=about)
+    soak.add_option(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     capability = os.environ.get("ATEN_CPU_CAPABILITY", "all")
     folder = Path(tempfile.gettempdir()) / f"torchinductor-{os.getuid()}-{capability}"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    soak.register(config)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -58,25 +61,6 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real test data in {folder}; set SCE_VIDEO_TEST_DATA")
     return folder.resolve()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """After ``pytest -m soak``: a table of what ran, with what the tests recorded."""
-    config = terminalreporter.config
-    if config.option.markexpr != "soak":
-        return
-    table = [
-        {
-            "test": report.nodeid,
-            "outcome": outcome,
-            "seconds": round(report.duration, 2),
-            **dict(report.user_properties),
-        }
-        for outcome in ("passed", "failed", "error", "skipped")
-        for report in terminalreporter.stats.get(outcome, [])
-    ]
-    (config.rootpath / "soak.json").write_text(json.dumps(table, indent=1) + "\n")
-    terminalreporter.write_line(f"{len(table)} rows in soak.json")
 
 
 @pytest.fixture

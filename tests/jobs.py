@@ -35,13 +35,12 @@ class Job:
         preexec: Callable[[], None] | None = None,
         **env: str,
     ) -> None:
-        """``folder``: of the run; a second job there resumes it."""
+        """``folder``: of the run; a second job there goes on with it."""
         self.folder = folder
         self._mark = f"SCE_VIDEO_TEST={uuid.uuid4().hex}"
-        resume = f"run.resume={str((folder / 'checkpoints').is_dir()).lower()}"
         name, _, value = self._mark.partition("=")
         self.process = subprocess.Popen(
-            [*command, f"run.dir={folder}", resume, *overrides],
+            [*command, f"run.dir={folder}", "run.resume=auto", *overrides],
             env=environment(**{name: value}, **env),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -122,5 +122,5 @@ def side(r1: float | None, text: str | None = "optim: {lr: 1}", **protocol: Any)
     summary = {"R@1": r1, "samples": 4, "protocol": {"encoder_sha256": str(r1), **protocol}}
     results: dict[str, Any] = {} if r1 is None else {"retrieval": summary}
     empty: dict[str, Any] = {"metrics": [], "status": {}, "plan": [], "last": None}
-    empty |= {"neighbours": None, "per_class": {}, "comparison": None}
+    empty |= {"alive": False, "neighbours": None, "per_class": {}, "comparison": None}
     return RunFiles(Path(), datetime.now(UTC), config=text, results=results, **empty)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from argparse import Namespace
+from contextlib import nullcontext
+from pathlib import Path
 
 from sce_video.commands import evaluation
 
@@ -18,17 +20,26 @@ def main(arguments: list[str], prog: str) -> int:
 def _embed(args: Namespace) -> None:
     requests = evaluation.find_requests(args, lambda _: [args.split])
     from sce_video.evals.embed import embed
-    from sce_video.evals.kept import FEATURES_NAME, ROWS_NAME, read_features
+    from sce_video.evals.kept import FEATURES_NAME, read_features
+    from sce_video.lock import LOCK_NAME, Lock
+
+    out = args.out if args.runtime.main else None
+    with Lock(out / LOCK_NAME) if out else nullcontext():
+        for folder in embed(requests, args.runtime) or ():
+            found = read_features(folder, requests[0])
+            if out:
+                _copy(folder, out)
+            count, width = found.values.shape
+            missing = evaluation.count_missing(found.missing_lines)
+            print(f"{count} features of {width}, {missing}: {(out or folder) / FEATURES_NAME}")
+            evaluation.check_complete(args, requests[0].index, found.missing_lines)
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """Copy features and their table, each whole."""
+    from sce_video.evals.kept import FEATURES_NAME, ROWS_NAME
     from sce_video.files import whole_file
 
-    for folder in embed(requests, args.runtime) or ():
-        found = read_features(folder, requests[0])
-        if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)
-            for name in (ROWS_NAME, FEATURES_NAME):
-                with whole_file(args.out / name) as partial:
-                    shutil.copyfile(folder / name, partial)
-        count, width = found.values.shape
-        missing = evaluation.count_missing(found.missing_lines)
-        print(f"{count} features of {width}, {missing}: {(args.out or folder) / FEATURES_NAME}")
-        evaluation.check_complete(args, requests[0].index, found.missing_lines)
+    for name in (ROWS_NAME, FEATURES_NAME):
+        with whole_file(out / name) as partial:
+            shutil.copyfile(folder / name, partial)

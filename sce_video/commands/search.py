@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
 from sce_video.arguments import Parser, whole
@@ -41,11 +42,14 @@ def _build(args: Namespace) -> None:
     [request] = evaluation.find_requests(args, lambda _: [args.split])
     from sce_video.evals.embed import features_of
     from sce_video.evals.search import build_index
+    from sce_video.lock import LOCK_NAME, Lock
 
-    for found in features_of([request], args.runtime) or ():
-        out = args.out or request.encoder.folder / "search"
-        kind = None if args.kind == "auto" else args.kind
-        done = build_index(out, request, found, kind)
+    out = args.out or request.encoder.folder / "search"
+    kind = None if args.kind == "auto" else args.kind
+    with Lock(out / LOCK_NAME) if args.runtime.main else nullcontext():
+        features = features_of([request], args.runtime)
+        built = [build_index(out, request, found, kind) for found in features or ()]
+    for done in built:
         settings = "".join(f", {name} {value:g}" for name, value in done.settings.items())
         print(f"{done.samples} samples, {evaluation.count_missing(done.missing_samples)}: {out}")
         print(f"{done.kind}{' (exact)' if done.kind == 'flat' else settings}")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sce_video.arguments import did_you_mean
+from sce_video.arguments import did_you_mean, nearest
 from sce_video.config.base import section_of
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
@@ -59,9 +59,13 @@ def find_config(name: str) -> Path:
         if path.is_file():
             return path
     known = sorted(p.relative_to(shipped).as_posix() for p in shipped.rglob("*.yaml"))
-    near = difflib.get_close_matches(relative, known, n=1, cutoff=0.0)
-    hint = f"; did you mean configs/{near[0]}?" if near else ""
-    raise UsageError(f"{name}: no such config{hint}")
+    stem = nearest(Path(name).stem, (Path(path).stem for path in known))
+    if stem:
+        alike = [path for path in known if Path(path).stem == stem]
+        [near] = difflib.get_close_matches(relative, alike, n=1, cutoff=0.0)
+        raise UsageError(f"{name}: no such config; did you mean 'configs/{near}'?")
+    has = ", ".join(dict.fromkeys("".join(path.partition("/")[:2]) for path in known))
+    raise UsageError(f"{name}: no such config; configs/ has {has} (sce-video configs lists them)")
 
 
 def load_config(
@@ -162,8 +166,8 @@ def _explain(error: ValidationError, task: str) -> str:
         others = [t for t in TASKS if where[-1] in _keys(t, where[:-1], None)]
         if others and not objective:
             return f"'{name}' is of task {' and '.join(others)}; a {task} run has none"
-        known = [".".join([*where[:-1], key]) for key in _keys(task, where[:-1], objective)]
-        hint = did_you_mean(name, known)
+        prefix = name.removesuffix(where[-1])
+        hint = did_you_mean(where[-1], _keys(task, where[:-1], objective), prefix)
         if objective:
             hint += f" (another objective replaces the section: 'objective={{name: {objective}}}')"
         return f"unknown key '{name}'{hint}"
@@ -174,7 +178,7 @@ def _explain(error: ValidationError, task: str) -> str:
         return f"{name}: {message}" if name else message
     got = problem["input"]
     known = re.findall("'(.*?)'", str(problem.get("ctx", {}).get("expected")))  # of a Literal
-    return f"{name}: {message}, got {got!r}{did_you_mean(str(got), known)}"
+    return f"{name}: {message}, got {got!r}{did_you_mean(str(got), known, listed=False)}"
 
 
 def _keys(task: str, sections: Sequence[str], objective: str | None) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from sce_video.arguments import did_you_mean
 from sce_video.config.base import Count, NotNegative, Positive, Section, Share, key
 from sce_video.config.recipes import RECIPES, RandomResizedCrop, Recipe, recipe_names
 from sce_video.config.trunks import TRUNKS
@@ -121,6 +123,13 @@ class AugmentConfig(Section):
         return replace(recipe, views=tuple(views), stats=stats, temporal_difference=difference)
 
 
+def _no_recipe(name: str, known: Sequence[str], why: str) -> str:
+    """What is wrong with a recipe's name that is none of the ``known``, and those there are."""
+    if name in RECIPES:
+        return f"'{name}' {why}; take one of {', '.join(known)}"
+    return f"'{name}' is unknown{did_you_mean(name, known)}"
+
+
 class PretrainAugmentConfig(AugmentConfig):
     """How the views of a sample differ."""
 
@@ -131,7 +140,7 @@ class PretrainAugmentConfig(AugmentConfig):
     def _pretrains(cls, name: str) -> str:
         known = recipe_names(labelled=False)
         if name not in known:
-            raise ValueError(f"'{name}' does not pretrain; take one of {', '.join(known)}")
+            raise ValueError(_no_recipe(name, known, "does not pretrain"))
         return name
 
 
@@ -142,7 +151,7 @@ class LabelledAugmentConfig(AugmentConfig):
     def _trains_with_labels(self) -> LabelledAugmentConfig:
         known = recipe_names(labelled=True)
         if self.recipe not in known:
-            raise ValueError(f"'{self.recipe}' is not for labels; take one of {', '.join(known)}")
+            raise ValueError(_no_recipe(self.recipe, known, "is not for labels"))
         (view,) = RECIPES[self.recipe].views
         if (self.area or self.aspect) and not isinstance(view.crop, RandomResizedCrop):
             raise ValueError(f"{self.recipe} has no random resized crop: leave out area and aspect")

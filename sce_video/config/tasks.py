@@ -88,7 +88,7 @@ class PretrainConfig(Config):
         if not isinstance(section, dict):
             return section
         name = section.get("name", "sce")
-        if name not in OBJECTIVES:
+        if str(name) not in OBJECTIVES:
             raise ValueError(f"name '{name}' is unknown{did_you_mean(str(name), OBJECTIVES)}")
         return {"name": name, **section}
 

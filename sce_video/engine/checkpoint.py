@@ -118,7 +118,9 @@ def save(folder: Path, files: Files, state: dict[str, Any], keep: int, milestone
             f"{final}: cannot be written ({first_line(error)}); make room and go on with "
             "run.resume=auto"
         ) from error
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    # Later ones did not verify, or the run would have gone on from them.
+    there = [path for path in sorted(folder.glob("step-*")) if path.name <= final.name]
+    for old in there[:-keep]:
         if not milestones or int(old.name.removeprefix("step-")) % milestones:
             shutil.rmtree(old)
 
@@ -178,6 +180,8 @@ def _problem(path: Path) -> str | None:
         sums = json.loads((path / _MANIFEST).read_text())
     except (OSError, ValueError):
         return f"no readable {_MANIFEST}"
+    if not isinstance(sums, dict) or _STATE not in sums:
+        return f"{_MANIFEST} does not name what a checkpoint holds"
     for name, digest in sums.items():
         if not (path / name).is_file() or sha256_file(path / name) != digest:
             return f"{name} is not what its manifest names"

@@ -30,7 +30,6 @@ from sce_video.engine.signals import StopFlag
 from sce_video.engine.status import State
 from sce_video.engine.track import Tracker
 from sce_video.errors import Interrupted, SceVideoError, first_line
-from sce_video.files import FULL
 from sce_video.progress import Progress
 from sce_video.stream.feed import DeviceFeed
 
@@ -123,11 +122,7 @@ class Trainer:
                     self._tracker.close()
 
     def _fail(self, error: BaseException) -> None:
-        """Leave the folder as after a failure; what else it means than it says is raised.
-
-        Raises:
-            SceVideoError: a full disk, or a peer's end.
-        """
+        """Leave the folder as after a failure; a peer's end gets a message that says so."""
         self._saver.settle()
         if self._folder.lost is None:
             with suppress(OSError):  # the disk may be full
@@ -135,10 +130,6 @@ class Trainer:
             with suppress(OSError):
                 # What ends the run is printed by who catches it; here it is for the file alone.
                 log.error("failed: %s", error, extra={"file_only": True})
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise SceVideoError(
-                f"{error.filename}: {FULL[error.errno]}; make room and go on with run.resume=auto"
-            ) from error
         # Gloo has no exception of its own.
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
             raise SceVideoError(
@@ -205,6 +196,8 @@ class Trainer:
 
     def _save(self, files: checkpoint.Files, state: dict[str, Any]) -> None:
         """Write a checkpoint, on the main rank's saving thread; then the status names it."""
+        if self._folder.lost:
+            raise self._folder.lost
         train = self.config.train
         milestones = (train.keep_every or 0) * self.task.steps_per_epoch
         checkpoint.save(self._folder.checkpoints, files, state, train.keep, milestones)

@@ -14,7 +14,7 @@ from sce_video.config.load import dump_config
 from sce_video.config.tasks import Config
 from sce_video.engine.status import STATUS_NAME, StatusFile
 from sce_video.errors import Interrupted, SceVideoError, UsageError
-from sce_video.files import named, write_whole
+from sce_video.files import FULL, named, write_whole
 from sce_video.lock import LOCK_NAME, Lock
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class RunFolder:
 
         Raises:
             UsageError: somebody else writes here, or as :meth:`check`.
+            SceVideoError: what was to be written here found no room.
         """
         made = not self.path.exists()
         try:
@@ -99,6 +100,11 @@ class RunFolder:
                 except Exception as error:
                     if self.saved and not self.status.told and not isinstance(error, Interrupted):
                         self._note(error)
+                    if isinstance(error, OSError) and error.errno in FULL:
+                        raise SceVideoError(
+                            f"{error.filename}: {FULL[error.errno]}; make room and go on with "
+                            "run.resume=auto"
+                        ) from error
                     raise
         finally:
             if made:

@@ -49,10 +49,12 @@ class StatusFile:
         with self._mutex:
             if not self._told:
                 return
-            saved = [path.name for path in self._checkpoints.glob("step-*")]
+            saved = (path.name for path in self._checkpoints.glob("step-*"))
+            # Later ones were passed over: they do not verify.
+            here = [name for name in saved if int(name[5:]) <= self._told["step"]]
             status = {
                 **self._told,
-                "checkpoint": max(saved, default=None),
+                "checkpoint": max(here, default=None),
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "heartbeat": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sce_video.evals import kept
 from sce_video.evals.features import Features, NotFiniteError, collect, extract_batches
 from sce_video.evals.request import Request
 from sce_video.evals.views import mean_of_views, mean_probability
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.progress import Progress
 
 _SAVE_EVERY = 20.0  # seconds of work that a kill may cost
@@ -30,28 +32,35 @@ _POLL = 0.2  # seconds
 def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
     """Have the features of ``requests``; only what no folder holds yet is extracted.
 
-    Samples that an older folder lacks are tried again: their shards may have been repaired.
+    Samples that an older folder lacks are tried again: their shards may have been repaired. What is
+    there is read by any number of jobs at once; what is not, one job extracts: its main rank holds
+    the folder's lock. A lock that was lost costs work only, as each file appears whole.
 
     Returns:
         On the main rank the folder of each, holding ``features.safetensors`` and ``rows.parquet``;
         None on the others, which have done their share.
 
     Raises:
+        UsageError: another job is extracting one of them.
         SceVideoError: a shard cannot be read.
         NotFiniteError: the network gives what is not finite; that batch is not kept.
         VerificationError: a file of features is damaged.
     """
     older = [kept.find(request) for request in requests]
-    try:
-        for request in requests:
-            _do_share(request, runtime)
-    except NotFiniteError as error:
-        if not runtime.main:  # whose errors alone are printed, and which this ends
-            print(f"sce-video: {error}", file=sys.stderr)
-        raise
-    if not runtime.main:
-        return None
-    folders = [_finished(request) for request in requests]
+    with ExitStack() as held:
+        new = {each.folder for each, folder in zip(requests, older, strict=True) if not folder}
+        for missing in sorted(new) if runtime.main else ():
+            held.enter_context(Lock(missing / LOCK_NAME))
+        try:
+            for request in requests:
+                _do_share(request, runtime)
+        except NotFiniteError as error:
+            if not runtime.main:  # whose errors alone are printed, and which this ends
+                print(f"sce-video: {error}", file=sys.stderr)
+            raise
+        if not runtime.main:
+            return None
+        folders = [_finished(request) for request in requests]
     for request, folder in zip(requests, older, strict=True):
         if folder:
             _try_again(request, folder)
@@ -130,4 +139,5 @@ def _try_again(request: Request, folder: Path) -> None:
     batches = [batch for batch in made.batches if np.isin(batch, lost).any()]
     new = collect(_passes(made, batches), len(batches), "missing before")
     if np.isin(lost, new.rows).any():
-        kept.add(made, new)
+        with Lock(folder / LOCK_NAME):
+            kept.add(made, new)

@@ -1,8 +1,7 @@
 """Features on disk: the parts that ranks leave, and what they are put together to.
 
 ``features/DIGEST`` beside the encoder holds ``parts/`` while ranks are at work, then
-``features.safetensors`` and ``rows.parquet``. Several processes may write the same: each file
-appears whole.
+``features.safetensors`` and ``rows.parquet``. Each file appears whole.
 """
 
 from __future__ import annotations

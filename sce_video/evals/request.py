@@ -45,7 +45,7 @@ class Request:
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Rows of the index, ascending."""
-        return self.index.rows(self.split)
+        return self.index.rows(self.split, "without --split all are taken")
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:

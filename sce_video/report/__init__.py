@@ -12,6 +12,7 @@ from typing import Any
 
 from sce_video.errors import UsageError
 from sce_video.files import write_whole
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.report.compare import compare
 from sce_video.report.curves import curves
 from sce_video.report.gallery import galleries
@@ -32,7 +33,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
             in the working folder).
 
     Raises:
-        UsageError: a folder is no run's, or is given twice, or the page cannot be written there.
+        UsageError: a folder is no run's, or is given twice, or the page cannot be written there,
+            or is being written.
     """
     folders = [run.resolve() for run in runs]
     if len(set(folders)) < len(folders):
@@ -42,6 +44,14 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
+    # Not the folder's own lock: a run may be trained while a page is made of it.
+    with Lock(path.with_name(f"{path.name}.{LOCK_NAME}"), guarded=path):
+        write_whole(path, _page(names, files).encode())
+    return path
+
+
+def _page(names: Sequence[str], files: Sequence[RunFiles]) -> str:
+    """The page of runs, as HTML."""
     clips: dict[str, str] = {}
     found, videos = galleries(files, clips)
     described = [
@@ -56,8 +66,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         "curves": curves([each.metrics for each in files]),
         "videos": videos,
     }
-    write_whole(path, render(document, clips).encode())
-    return path
+    return render(document, clips)
 
 
 def _writable(path: Path) -> Path:

@@ -14,13 +14,14 @@ from typing import Any
 
 import yaml
 
+from sce_video.engine.status import STATUS_NAME, is_alive
 from sce_video.engine.track import METRICS_NAME, in_order
 from sce_video.errors import UsageError
 
 # Kinds of results, which are the names of their folders, and what the page calls them.
 RESULTS = {"retrieval": "Retrieval", "knn": "Nearest neighbours", "test": "Test"}
 _RESULT_FILES = {kind: f"{kind}/{kind}.json" for kind in RESULTS}
-_FILES = ("config.yaml", "status.json", METRICS_NAME, "results.json", *_RESULT_FILES.values())
+_FILES = ("config.yaml", STATUS_NAME, METRICS_NAME, "results.json", *_RESULT_FILES.values())
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", re.MULTILINE)
 _HEAD = re.compile(r"\w+(?: rank \d+)?: (this run|environment)\b")
 
@@ -34,6 +35,7 @@ class RunFiles:
     metrics: list[dict[str, float]]
     config: str | None
     status: dict[str, Any]
+    alive: bool  # whether a process trains it
     plan: list[str]  # lines of the plan, at the head of the log
     last: str | None  # what the log says last
     results: dict[str, dict[str, Any]]  # kind -> content of its file
@@ -70,7 +72,8 @@ def read_run(folder: Path) -> RunFiles:
         written=datetime.fromtimestamp(newest, UTC),
         metrics=_metrics(folder, problems),
         config=_text(folder / "config.yaml"),
-        status=_json(folder / "status.json", dict, problems) or {},
+        status=_json(folder / STATUS_NAME, dict, problems) or {},
+        alive=is_alive(folder),
         plan=plan,
         last=last,
         results={

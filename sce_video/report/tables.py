@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sce_video.config.load import flat
@@ -12,7 +13,8 @@ from sce_video.shardset.manifest import listed
 
 _STATES = {
     "done": "finished",
-    "running": "running, or killed, when this page was written",
+    "running": "running when this page was written",
+    "killed": "killed, can be resumed",
     "interrupted": "interrupted, can be resumed",
     "failed": "failed",
 }
@@ -54,15 +56,25 @@ def facts(files: RunFiles) -> dict[str, Any]:
         ("Checkpoint", status.get("checkpoint")),
     ]
     state = str(status.get("state", "unknown"))
+    if state == "running" and not files.alive:
+        state = "killed"
     ended = _STATES.get(state, "how it ended is unknown")
     if files.config is None and not status and not files.metrics:
         ended = "weights of others, not trained here"
     return {
         "state": state,
-        "subtitle": _joined(ended, f"{files.written:%-d %B %Y, %H:%M} UTC"),
+        "subtitle": _joined(ended, f"{_last_sign(files):%-d %B %Y, %H:%M} UTC"),
         "last": files.last if state != "done" else None,
         "facts": [[name, str(value)] for name, value in pairs if value],
     }
+
+
+def _last_sign(files: RunFiles) -> datetime:
+    """When the run last wrote its status; where it never did, when the newest file was written."""
+    try:
+        return datetime.fromisoformat(files.status["heartbeat"]).astimezone(UTC)
+    except (KeyError, ValueError, TypeError):  # of a version before, or damaged
+        return files.written
 
 
 def headline(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from sce_video.errors import SceVideoError
 from sce_video.files import FULL, sha256_file
+from sce_video.lock import Lock
 from sce_video.shard.output import JournalEntry, end_journal, output_folder, write_journal
 from sce_video.shard.plan import ConversionPlan
 from sce_video.shard.pool import Pool
@@ -87,7 +88,7 @@ def convert(
         KeyboardInterrupt: it was to stop.
     """
     try:
-        with output_folder(folder, plan, overwrite=overwrite) as found:
+        with output_folder(folder, plan, overwrite=overwrite) as (found, lock):
             if isinstance(found, Manifest):
                 return found, False
             pool = pool_type(
@@ -96,7 +97,7 @@ def convert(
                 wall_limit=WALL_LIMIT * (1 if plan.settings.encoding is None else SLOWER),
                 on_death=refused_by_kernel,
             )
-            conversion = _Conversion(plan, folder, on_progress)
+            conversion = _Conversion(plan, folder, lock, on_progress)
             conversion.reopen(found)
             rejects = conversion.write_shards(pool, max_rejects, stopping)
             return conversion.finish(rejects), True
@@ -111,9 +112,13 @@ class _Conversion:
     """One conversion under way: its finished shards, and where it stands."""
 
     def __init__(
-        self, plan: ConversionPlan, folder: Path, on_progress: Callable[[ConversionState], None]
+        self,
+        plan: ConversionPlan,
+        folder: Path,
+        lock: Lock,
+        on_progress: Callable[[ConversionState], None],
     ) -> None:
-        self._plan, self._folder, self._on_progress = plan, folder, on_progress
+        self._plan, self._folder, self._lock, self._on_progress = plan, folder, lock, on_progress
         self._made: dict[str, tuple[JournalEntry, pa.Table]] = {}
         """Name of a finished shard -> the journal's entry and the index rows."""
         self._noted = Counter[str]()
@@ -126,7 +131,9 @@ class _Conversion:
         self._on_progress(state)
 
     def _note(self) -> None:
-        """Have the journal say which shards are finished."""
+        """Have the journal say which shards are finished, as long as it is ours."""
+        if self._lock.lost:
+            raise self._lock.lost
         write_journal(self._folder, (entry for entry, _ in self._made.values()))
 
     def reopen(self, journal: Iterable[JournalEntry]) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from sce_video.errors import UsageError
 from sce_video.files import PARTIAL, flush, write_whole
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.shard.plan import ConversionPlan, changes
 from sce_video.shardset.index import INDEX_NAME, open_shards
 from sce_video.shardset.manifest import (
@@ -30,6 +29,7 @@ from sce_video.shardset.manifest import (
 
 _WRITTEN_LAST = (INDEX_NAME, REJECTS_NAME, CLASSES_NAME)
 _TAR = re.compile(r".+-\d{6}\.tar")
+_REMAINS = re.compile(rf"{re.escape(PLAN_NAME)}{PARTIAL}|{LOCK_NAME}(\..+{PARTIAL})?")
 
 
 class JournalEntry(NamedTuple):
@@ -42,12 +42,12 @@ class JournalEntry(NamedTuple):
 @contextmanager
 def output_folder(
     folder: Path, plan: ConversionPlan, *, overwrite: bool
-) -> Iterator[Manifest | list[JournalEntry]]:
+) -> Iterator[tuple[Manifest | list[JournalEntry], Lock]]:
     """Context: the output folder of ``plan``, made if absent, locked, and cleared of remains.
 
     Yields:
         The manifest of the finished set of this very plan, if it is there; else the shards that an
-        unfinished conversion of it noted as finished.
+        unfinished conversion of it noted as finished. And the lock.
 
     Raises:
         UsageError: it is no folder, holds something else, or another conversion writes there.
@@ -55,13 +55,12 @@ def output_folder(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: not a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        _take(lock, folder)
+    _check_ours(folder)  # before anything is written there
+    lock = Lock(folder / LOCK_NAME)
+    # Where nothing can be written there may be a finished set, and nothing to guard.
+    with lock if os.access(folder, os.W_OK) else nullcontext():
         _clear(folder, plan, overwrite)
-        yield _finished(folder, plan) or _unfinished(folder, plan)
-    finally:
-        os.close(lock)  # which unlocks
+        yield _finished(folder, plan) or _unfinished(folder, plan), lock
 
 
 def write_journal(folder: Path, entries: Iterable[JournalEntry]) -> None:
@@ -76,25 +75,23 @@ def end_journal(folder: Path) -> None:
     (folder / JOURNAL_NAME).unlink()
 
 
-def _take(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(f"{folder}: another conversion is writing here") from error
-    except OSError as error:
-        # Some network file systems have no locks: two at once are the user's care there.
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
+def _check_ours(folder: Path) -> bool:
+    """Whether a plan or a set is there; refuse a folder that holds something else.
+
+    What a conversion that was killed in its first moment left is nothing.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    ours = MANIFEST_NAME in names or PLAN_NAME in names
+    foreign = [name for name in names if not _REMAINS.fullmatch(name)]
+    if foreign and not ours:
+        raise UsageError(f"{folder}: not empty and no shard set (it has {foreign[0]})")
+    return ours
 
 
 def _clear(folder: Path, plan: ConversionPlan, overwrite: bool) -> None:
     """Delete what a crash left, or with ``overwrite`` the set; refuse what is not of ``plan``."""
-    # All there is if a run was killed in its first moment.
-    (folder / (PLAN_NAME + PARTIAL)).unlink(missing_ok=True)
+    ours = _check_ours(folder)
     names = sorted(path.name for path in folder.iterdir())
-    ours = MANIFEST_NAME in names or PLAN_NAME in names
-    if names and not ours:
-        raise UsageError(f"{folder}: not empty and no shard set (it has {names[0]})")
     useless = [name for name in names if name.endswith(PARTIAL)]
     if overwrite:  # half a deletion must not look like a set: manifest first; nor be foreign
         tars = [name for name in names if _TAR.fullmatch(name)]

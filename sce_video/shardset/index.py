@@ -102,9 +102,9 @@ class ShardIndex:
         """One string column as a list."""
         return cast("list[str]", self.table.column(column).to_pylist())
 
-    def rows(self, split: str | None) -> NDArray[np.int64]:
+    def rows(self, split: str | None, way_out: str = "") -> NDArray[np.int64]:
         """Row numbers of a split, ascending; see :func:`split_rows`."""
-        return split_rows(self.table, self.split_columns, split, self.name)
+        return split_rows(self.table, self.split_columns, split, self.name, way_out)
 
     @property
     def images(self) -> bool:

@@ -25,7 +25,7 @@ def split_counts(table: pa.Table, columns: Sequence[str]) -> dict[str, dict[str,
 
 
 def split_rows(
-    table: pa.Table, columns: Sequence[str], split: str | None, name: str
+    table: pa.Table, columns: Sequence[str], split: str | None, name: str, way_out: str = ""
 ) -> NDArray[np.int64]:
     """Row numbers of a split, ascending.
 
@@ -34,6 +34,7 @@ def split_rows(
         columns: its split columns.
         split: ``VALUE`` of column ``split``, ``COLUMN:VALUE``, or None for all rows.
         name: what messages call the set.
+        way_out: ends the message of an unknown split: what takes all samples where this was asked.
 
     Raises:
         UsageError: unknown column, or no sample has the value.
@@ -48,4 +49,5 @@ def split_rows(
             return found.astype(np.int64)
     known = split_counts(table, columns)
     has = ", ".join(f"{own}:{value}" for own in known for value in known[own]) or "none"
-    raise UsageError(f"{name}: no split '{split}'; it has {has}; no split takes all")
+    end = f"; {way_out}" if way_out else ""
+    raise UsageError(f"{name}: no split '{split}'; it has {has}{end}")

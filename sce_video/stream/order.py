@@ -153,7 +153,7 @@ def batch_plan(config: Config, index: ShardIndex, rank: int, ranks: int) -> Batc
         UsageError: an unknown split, no full batch, images where clips are asked for or the
             reverse, a grid on shards that are not layered, no labels where the task needs them.
     """
-    rows = index.rows(config.data.split)
+    rows = index.rows(config.data.split, "data.split=null takes all")
     clip = config.clip
     if index.images and clip:
         raise UsageError(

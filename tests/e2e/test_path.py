@@ -132,7 +132,7 @@ def test_retrieve_knn_and_report(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["shard", "ucf10"], "did you mean ucf101"),
+        (["shard", "ucf10"], "did you mean 'ucf101'"),
         (["shard", "ucf101", "--root", "/nowhere"], "--root"),
         (["train", "--config", "demo.yaml", "optim.lrr=1"], "did you mean 'optim.lr'?"),
         (["train", "--config", "nothing.yaml"], "no such config"),

@@ -300,7 +300,7 @@ def test_nothing_yet_is_said(browser: Browser, tmp_path: Path) -> None:
     browser.open(write_report([tmp_path]).as_uri(), PHONE)
     text = browser.js("document.body.innerText")
     for said in (
-        "running, or killed",
+        "killed, can be resumed",
         "1 of 1 lines cannot be read",
         "No results yet",
         "No metrics",

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 import pytest
 
-from sce_video.arguments import Parser, between, whole
+from sce_video.arguments import Parser, between, did_you_mean, nearest, whole
 from sce_video.errors import UsageError
 
 
@@ -46,7 +46,11 @@ def test_options_may_stand_between_words_where_a_verb_says_so() -> None:
         pytest.param(["--number", "0"], "'0' is no whole number of 1 or more", id="too-small"),
         pytest.param(["--number", "1.5"], "'1.5' is no whole number", id="not-whole"),
         pytest.param(["--share", "nan"], "'nan' is no number from 0 to 1", id="no-number"),
-        pytest.param(["--nummer", "1"], "did you mean --number?", id="near-flag"),
+        pytest.param(["--nummer", "1"], "did you mean '--number'? (--help", id="near-flag"),
+        pytest.param(
+            ["--foo", "1"], "--foo; there are --number, --share, --verb", id="no-near-flag"
+        ),
+        pytest.param(["-x"], "-x; there are --number, --share, --verbose", id="short-flag"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -58,3 +62,34 @@ def test_a_mistake_is_one_line(
     complaint = capsys.readouterr().err
     assert message in complaint
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("retrive", "retrieve"),
+        ("RETRIEVE", "retrieve"),
+        ("k400", "Kinetics400"),  # a short form
+        ("kinetics", "Kinetics400"),
+        ("r", None),
+        ("xyzzy", None),
+        ("", None),
+    ],
+)
+def test_a_name_is_near_if_it_is_a_slip_or_a_short_form(name: str, near: str | None) -> None:
+    assert nearest(name, ["retrieve", "Kinetics400", "report"]) == near
+
+
+def test_where_nothing_is_near_the_first_names_are_listed() -> None:
+    assert (
+        did_you_mean("momentm", ["lr", "momentum"], "optim.") == "; did you mean 'optim.momentum'?"
+    )
+    assert (
+        did_you_mean("xyzzy", ["lr", "momentum"], "optim.")
+        == "; there are optim.lr, optim.momentum"
+    )
+    names = [f"name{n}" for n in range(12)]
+    assert did_you_mean("xyzzy", names) == f"; there are {', '.join(names)}"
+    assert did_you_mean("xyzzy", [*names, "more"]) == f"; there are {', '.join(names)}, …"
+    assert did_you_mean("xyzzy", names, listed=False) == ""
+    assert did_you_mean("xyzzy", []) == ""

@@ -25,6 +25,8 @@ def test_version_and_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{__version__}\n"
     assert main(["retrive"]) == 2
     assert "unknown verb 'retrive'; did you mean 'retrieve'?" in capsys.readouterr().err
+    assert main(["xyz"]) == 2
+    assert f"unknown verb 'xyz'; there are {', '.join(list(VERBS)[:12])}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", VERBS)

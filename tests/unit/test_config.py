@@ -39,8 +39,16 @@ def test_configs_are_found_by_path_and_by_name(
     assert find_config("demo.yaml") == find_config("configs/demo.yaml")
     (tmp_path / "demo.yaml").write_text("data: {shards: mine}")
     assert load_config("demo.yaml").data.shards == "mine"
-    with pytest.raises(UsageError, match=r"demmo.yaml: no such config; did you mean configs/demo"):
+    with pytest.raises(
+        UsageError, match=r"demmo.yaml: no such config; did you mean 'configs/demo.yaml'"
+    ):
         load_config("demmo.yaml")
+    for typed in ("k400_r3d50.yaml", "linear/k400_r3d50.yaml", "linear/k400_r3d_50"):
+        with pytest.raises(UsageError, match=r"did you mean 'configs/linear/k400_r3d_50.yaml'"):
+            load_config(typed)
+    has = r"configs/ has demo.yaml, .*pretrain/ \(sce-video configs lists them\)$"
+    with pytest.raises(UsageError, match=rf"^pretrain/xyz.yaml: no such config; {has}"):
+        load_config("pretrain/xyz.yaml")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,16 @@ def test_configs_are_found_by_path_and_by_name(
         ("objective.temp_m=0.2", "temp_m 0.2 must be below temp 0.1"),
         ("objective.queue=8", "objective.queue 8 is below the 64 keys of a step"),
         ("augment.recipe=video_linear", "'video_linear' does not pretrain; take one of"),
-        ("augment.recipe=sce", "augment.recipe: 'sce' does not pretrain.* kinetics_strength_1.0"),
+        (
+            "augment.recipe=sce",
+            "augment.recipe: 'sce' is unknown; there are kinetics_strength_0.5,",
+        ),
+        ("augment.recipe=crop_flop", "recipe: 'crop_flop' is unknown; did you mean 'crop_flip'?"),
+        ("optim.foo=1", "unknown key 'optim.foo'; there are optim.name, optim.lr, "),
+        ("foo=1", "unknown key 'foo'; there are task, run, data, "),
+        ("track.wandb=sometimes", "got 'sometimes'$"),
+        ("objective.name=dino", "name 'dino' is unknown; there are sce, info_nce, "),
+        ("objective.name=[sce]", "objective: name '\\['sce'\\]' is unknown; did you mean 'sce'"),
         ("objective.coef=1", "unknown key 'objective.coef'; did you mean 'objective.coeff'?"),
         ("objective.name=rings", "objective: name 'rings' is unknown; did you mean 'ring'?"),
         ("objective.name=ring", "unknown key 'objective.coeff'.*'objective={name: ring}'"),

@@ -5,13 +5,13 @@ A new data set is one module here, one line in :data:`SOURCES`, and one test fil
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sce_video.arguments import did_you_mean
 from sce_video.errors import UsageError
 from sce_video.video.kinds import NOT_READ, SUFFIXES, Media
 
@@ -173,6 +173,5 @@ def find_source(name: str) -> Source:
     """
     if name in SOURCES:
         return SOURCES[name]
-    near = difflib.get_close_matches(name.lower(), (*SOURCES, "verify", "info"), n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    raise UsageError(f"unknown data set '{name}'{hint} Known: {', '.join(SOURCES)}")
+    hint = did_you_mean(name, (*SOURCES, "verify", "info"))
+    raise UsageError(f"unknown data set '{name}'{hint}")

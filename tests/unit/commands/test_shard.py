@@ -59,10 +59,10 @@ def test_default_paths(tmp_path: Path, clips: Path) -> None:
     ("arguments", "message"),
     [
         (["ucf101"], "raw/ucf101: no such folder; give the raw data:"),
-        (["ucf"], "unknown data set 'ucf'; did you mean ucf101?"),
-        (["k400", "--root", "."], "unknown data set 'k400'; did you mean kinetics400?"),
-        (["verfy", "."], "did you mean verify?"),
-        (["xyz"], "unknown data set 'xyz'. Known: kinetics400, "),
+        (["ucf"], "unknown data set 'ucf'; did you mean 'ucf101'?"),
+        (["k400", "--root", "."], "unknown data set 'k400'; did you mean 'kinetics400'?"),
+        (["verfy", "."], "did you mean 'verify'?"),
+        (["xyz"], "unknown data set 'xyz'; there are kinetics400, "),
         (["demo", "--dry-run"], "raw/demo: its videos are made on first use"),
         (["folder", "--root", __file__], "not a folder"),
         (["ucf101", "--root", "."], "expected UCF-101/CLASS"),
@@ -98,7 +98,7 @@ def test_the_caller_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--workers", "0"], "argument --workers: '0' is no whole number of 1 or more"),
         (["--max-rejects", "5%"], "'5%' is no number from 0 to 1"),
         (["--limit", "x"], "'x' is no whole number"),
-        (["--overwite"], "unrecognized arguments: --overwite; did you mean --overwrite?"),
+        (["--overwite"], "unrecognized arguments: --overwite; did you mean '--overwrite'?"),
         (["--encode", "layerd"], "invalid choice: 'layerd'"),
     ],
 )

@@ -35,6 +35,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: (p / "manifest.json").write_text("{"),
         "no readable manifest.json",
     ),
+    "an empty manifest": (
+        lambda p: (p / "manifest.json").write_text("{}"),
+        "manifest.json does not name what a checkpoint holds",
+    ),
+    "a list": (
+        lambda p: (p / "manifest.json").write_text("[]"),
+        "manifest.json does not name what a checkpoint holds",
+    ),
     "a lost file": (
         lambda p: (p / "optimizer.safetensors").unlink(),
         "optimizer.safetensors is not what its manifest names",
@@ -61,6 +69,15 @@ def test_the_newest_that_verifies_is_taken_and_each_other_said_once(
     assert checkpoint.newest(tmp_path, warn=told.append)[0] == path
     assert told == [said]
     assert capsys.readouterr().err == ""
+
+
+def test_one_that_was_passed_over_is_not_kept_for_a_good_one(tmp_path: Path) -> None:
+    save(tmp_path, 2, 4, 6)
+    flip(tmp_path / "step-00000006" / "model.safetensors")
+    for step in (5, 6):
+        checkpoint.save(tmp_path, {"model.safetensors": {}}, {"step": step}, 1)
+        assert checkpoint.newest(tmp_path, warn=lambda _: None)[1] == {"step": step}
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
 
 
 def test_none_that_verifies_is_an_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from sce_video.cli import main
+from sce_video.errors import UsageError
 from sce_video.evals import embed as room
 from sce_video.evals.embed import embed
-from sce_video.evals.kept import find, read_features
+from sce_video.evals.kept import FEATURES_NAME, ROWS_NAME, find, read_features
 from sce_video.evals.request import Request
 from sce_video.files import sha256_file
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.shardset.index import open_shards
 from tests.unit.evals.small_set import VIDEOS, bits, rank, request_for
 
@@ -112,6 +115,56 @@ def test_a_second_request_reads_and_decodes_nothing(root: Path) -> None:
         assert train.labels.tolist() == request.index.numbers("label")[train.rows].tolist()
         with pytest.raises(AssertionError, match="decoded"):
             embed([replace(request, views=replace(request.views, crops=1))], rank(0, 1))
+
+
+def test_one_job_extracts_and_any_number_read(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, trunk = counted(request_for(root, "train"))
+    test = replace(train, split="test")
+    command = ["embed", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
+    with Lock(test.folder / LOCK_NAME):
+        refused = f"{test.folder}: is being written by process {os.getpid()} on "
+        with pytest.raises(UsageError, match=re.escape(refused)):
+            embed([train, test], rank(0, 2))
+        assert trunk.seen < 1  # of the other list, too: the whole command is to be run again
+        assert not list(train.folder.glob("*"))
+        assert main([*command, "--split", "test", "--clips", "8", "--workers", "0"]) == 2
+        error = capsys.readouterr().err
+        assert (error.count("\n"), refused in error) == (1, True)
+        assert embed([test], rank(1, 2)) is None  # of the job whose main rank holds the lock
+        assert trunk.seen == 4
+    [folder] = embed([test], rank(0, 2)) or []
+    with Lock(folder / LOCK_NAME):
+        assert embed([test], rank(0, 1)) == [folder]
+    assert trunk.seen == len(test.rows)
+    assert sorted(path.name for path in folder.iterdir()) == [FEATURES_NAME, ROWS_NAME]
+
+
+def test_features_that_were_missing_are_added_by_one_job(lossy: Path, made: Path) -> None:
+    request = request_for(lossy)
+    [folder] = embed([request], rank(0, 1)) or []
+    for tar in (made / "shards").glob("*.tar"):
+        shutil.copyfile(tar, lossy / "shards" / tar.name)
+    with Lock(folder / LOCK_NAME), pytest.raises(UsageError, match="is being written by"):
+        embed([request_for(lossy, "train")], rank(0, 1))
+    assert len(read_features(folder, request).missing) == 2
+    embed([request], rank(0, 1))
+    assert not read_features(folder, request).missing
+
+
+def test_one_job_copies_features_to_a_folder(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = root / "out"
+    command = ["embed", "--encoder", str(root / "run"), "--shards", str(root / "shards")]
+    command += ["--out", str(out), "--clips", "1", "--crops", "1", "--workers", "0"]
+    with Lock(out / LOCK_NAME):
+        assert main(command) == 2
+        assert f"{out}: is being written by" in capsys.readouterr().err
+    assert not (root / "run/features").exists()
+    assert main(command) == 0
+    assert sorted(path.name for path in out.iterdir()) == [FEATURES_NAME, ROWS_NAME]
 
 
 def test_an_encoder_where_nothing_can_be_written_is_evaluated_elsewhere(

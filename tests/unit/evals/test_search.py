@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from sce_video.cli import main
 from sce_video.evals import embed
 from sce_video.evals import faiss_index as nearest
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.shardset.index import open_shards
 from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_encoder
 from tests.unit.model.layouts import SLIM, make_run
@@ -198,6 +200,23 @@ def test_an_encoder_of_others_with_clips_of_its_own(
     assert found["score"] == pytest.approx(1, abs=1e-5)
     assert main([*query, "raw/v4.mp4", "--encoder", "torchvision:resnet50"]) == 2
     assert "not the encoder that" in capsys.readouterr().err
+
+
+def test_one_job_builds_in_a_folder(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = random_encoder(tmp_path / "run"), tmp_path / "index"
+    command = ["search", "build", "--encoder", str(run), "--shards", str(root / "shards"), *FEW]
+    with Lock(out / LOCK_NAME):
+        assert main([*command, "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"{out}: is being written by process {os.getpid()} on " in error
+    assert [path.name for path in tmp_path.iterdir() if list(path.iterdir())] == ["run"]
+    assert [path.name for path in run.iterdir()] == ["encoder.safetensors"]  # before the work
+    assert main([*command, "--out", str(out)]) == 0
+    made = ["index.faiss", "rows.parquet", "search.json"]
+    assert sorted(path.name for path in out.iterdir()) == made
 
 
 def test_an_encoder_of_several_in_a_checkpoint(

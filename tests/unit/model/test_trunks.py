@@ -219,3 +219,5 @@ def test_trunk_names_are_those_of_the_config_and_typos_get_a_hint() -> None:
     assert set(TRUNKS) == set(ModelConfig.model_fields["trunk"].annotation.__args__)  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="did you mean 'r2plus1d_18'"):
         build_trunk("r2plus1d18")
+    with pytest.raises(UsageError, match="unknown 'vit'; there are r3d_18, "):
+        build_trunk("vit")

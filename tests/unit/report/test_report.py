@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -18,6 +19,7 @@ from PIL import Image
 from sce_video.cli import main
 from sce_video.errors import UsageError
 from sce_video.evals.classification import write_spread
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.report import write_report
 from sce_video.report.gallery import galleries
 from sce_video.report.inputs import read_run
@@ -200,12 +202,15 @@ def test_retrieval_alone_is_enough(run: Path) -> None:
     assert len(written.run()["gallery"]["queries"]) == 3
 
 
-def test_run_that_has_just_begun(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text('{"state": "running", "step": 0, "checkpoint": null}')
+def test_a_run_that_was_killed_is_told_from_one_that_runs(tmp_path: Path) -> None:
+    said = {"state": "running", "step": 0, "heartbeat": "2026-02-03T04:05:06+00:00"}
+    (tmp_path / "status.json").write_text(json.dumps(said))
     (tmp_path / "metrics.jsonl").touch()
-    shown = page(tmp_path).run()
-    assert shown["subtitle"].startswith("running, or killed")
+    with Lock(tmp_path / LOCK_NAME):
+        shown = page(tmp_path).run()
+    assert shown["subtitle"].startswith("running when this page was written")
     assert shown["problems"] == []
+    assert page(tmp_path).run()["subtitle"] == "killed, can be resumed · 3 February 2026, 04:05 UTC"
 
 
 def test_folder_that_is_no_run_is_one_line(
@@ -229,6 +234,23 @@ def test_page_without_a_place_is_one_line_before_the_work(
         assert error.count("\n") == 1
         assert said in error
     assert not gone.exists()
+
+
+def test_a_page_is_written_by_one_and_while_its_run_goes_on(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = run / "report.html"
+    with Lock(run / "report.html.lock"):
+        assert main(["report", str(run)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"{page}: is being written by process {os.getpid()} on " in error
+        assert main(["report", str(run), "--out", str(run / "other.html")]) == 0
+    assert not page.exists()
+    with Lock(run / LOCK_NAME):  # the training's
+        assert main(["report", str(run)]) == 0
+    assert page.exists()
+    assert not list(run.glob("*lock*"))
 
 
 def test_same_run_twice_is_an_error(run: Path) -> None:

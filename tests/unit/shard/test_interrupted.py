@@ -20,7 +20,10 @@ from tests.unit.shard.layouts import class_folders, content
 SIGNALLED = "sce-video: interrupted; run the same command again to continue shards/folder"
 
 
-GOING_ON = re.compile(r"[1-9]\d* shards are finished: going on")
+GOING_ON = re.compile(
+    r"[1-9]\d* shards are finished: going on"
+    r"|sce-video: shards/folder/lock: process \d+ on .*, since .*, has gone; going on"
+)
 
 Process = subprocess.Popen[str]
 
@@ -50,7 +53,7 @@ def start(cwd: Path, per_shard: int = 4, workers: int = 1, limit: int | None = N
 
 
 def finish(process: Process) -> tuple[int, list[str]]:
-    """Exit code and lines on standard error, less the one that says where it goes on."""
+    """Exit code and lines on standard error, less those that say that it goes on."""
     _, complaint = process.communicate(timeout=120)
     lines = complaint.splitlines()
     return process.returncode, [line for line in lines if not GOING_ON.fullmatch(line)]

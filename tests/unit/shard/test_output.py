@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from sce_video.errors import UsageError
+from sce_video import lock
+from sce_video.errors import SceVideoError, UsageError
+from sce_video.files import write_whole
+from sce_video.lock import LOCK_NAME, Holder, Lock
+from sce_video.shard import output
 from sce_video.shard.__main__ import main
 from sce_video.shard.convert import ConversionState, convert
 from sce_video.shardset.index import open_shards
+from sce_video.shardset.manifest import JOURNAL_NAME
 from tests.unit.shard.layouts import content, plan_of, put, run
 
 
@@ -47,20 +56,69 @@ def test_another_plan_is_refused_and_overwrite_starts_again(
 
 
 def test_a_folder_that_is_not_ours(root: Path, tmp_path: Path) -> None:
-    put(tmp_path, "thesis.tex")
+    put(tmp_path, "lock.tex")
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match=r"not empty and no shard set \(it has thesis\.tex\)"):
+        with pytest.raises(UsageError, match=r"not empty and no shard set \(it has lock\.tex\)"):
             run(plan_of(root), tmp_path, overwrite=overwrite)
+    assert content(tmp_path) == {"lock.tex": b"x"}
     with pytest.raises(UsageError, match="not a folder"):
-        run(plan_of(root), tmp_path / "thesis.tex")
+        run(plan_of(root), tmp_path / "lock.tex")
 
 
 def test_two_conversions_at_once(root: Path, tmp_path: Path) -> None:
     def another(progress: ConversionState) -> None:
         run(plan_of(root), tmp_path / "toy")
 
-    with pytest.raises(UsageError, match="another conversion is writing here"):
+    with pytest.raises(UsageError, match=rf"toy: is being written by process {os.getpid()} on "):
         run(plan_of(root), tmp_path / "toy", on_progress=another)
+    assert not (tmp_path / "toy" / LOCK_NAME).exists()
+
+
+def test_a_conversion_that_lost_its_lock_ends_and_notes_nothing_more(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still for long, and another machine took it for gone."""
+    folder, held, noted = tmp_path / "toy", list[Lock](), list[bytes]()
+    monkeypatch.setattr(lock, "BEAT", 0.01)
+
+    class Kept(Lock):
+        def __enter__(self) -> Lock:
+            held.append(self)
+            return super().__enter__()
+
+    def lose(progress: ConversionState) -> None:
+        if progress.samples + progress.rejected == 5 and not noted:  # in the second shard
+            noted.append((folder / JOURNAL_NAME).read_bytes())
+            text = (folder / LOCK_NAME).read_text().replace('"token": "', '"token": "another')
+            write_whole(folder / LOCK_NAME, text.encode())
+            while held[0].lost is None:
+                time.sleep(0.01)
+
+    monkeypatch.setattr(output, "Lock", Kept)
+    with pytest.raises(SceVideoError, match="toy/lock: was taken by process"):
+        run(plan_of(root), folder, max_rejects=0.1, on_progress=lose)
+    assert [(folder / JOURNAL_NAME).read_bytes()] == noted
+    assert '"token": "another' in (folder / LOCK_NAME).read_text()
+
+
+def test_what_a_killed_conversion_left_in_its_first_moment_is_no_obstacle(
+    root: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    gone = replace(Holder.ourselves(), started=1)
+    put(folder, LOCK_NAME, data=json.dumps(asdict(gone)).encode())
+    put(folder, f"{LOCK_NAME}.0123.tmp", ".plan.json.tmp")
+    run(plan_of(root), folder, max_rejects=0.1)
+    assert content(folder) == content(reference)
+
+
+def test_a_finished_set_that_cannot_be_written_is_left_alone(
+    root: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != reference and real(path, mode))
+    monkeypatch.setattr(Lock, "__enter__", lambda *_: pytest.fail("a lock in a read-only folder"))
+    assert not convert(plan_of(root), reference, workers=1)[1]
 
 
 @pytest.mark.parametrize(

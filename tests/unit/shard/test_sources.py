@@ -15,9 +15,9 @@ from tests.unit.shard.layouts import put, put_text, scan
 
 
 def test_unknown_name_has_a_suggestion() -> None:
-    with pytest.raises(UsageError, match="did you mean kinetics400"):
+    with pytest.raises(UsageError, match="did you mean 'kinetics400'"):
         find_source("kinetic400")
-    with pytest.raises(UsageError, match=r"Known: kinetics400, .*folder"):
+    with pytest.raises(UsageError, match=r"'zzz'; there are kinetics400, .*folder, verify, info$"):
         find_source("zzz")
 
 

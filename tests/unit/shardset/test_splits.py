@@ -26,9 +26,11 @@ def test_rows_ascend() -> None:
 
 @pytest.mark.parametrize("split", ["test", "split2:train", "split1:train"])
 def test_an_unknown_list_is_named_with_those_that_are_there(split: str) -> None:
-    has = "it has split:train, split:val, split1:test; no split takes all"
+    has = "it has split:train, split:val, split1:test"
     with pytest.raises(UsageError, match=f"^toy: no split '{split}'; {has}$"):
         split_rows(TABLE, COLUMNS, split, "toy")
+    with pytest.raises(UsageError, match=f"{has}; data.split=null takes all$"):
+        split_rows(TABLE, COLUMNS, split, "toy", "data.split=null takes all")
 
 
 def test_a_set_without_lists_says_so() -> None:

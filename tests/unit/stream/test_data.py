@@ -48,7 +48,9 @@ def test_a_training_refuses_a_cache_below_a_window(server: Server, tmp_path: Pat
         UsageError, match=r"data.cache_gib: 9.54e-07 GiB hold less than the 16 shards"
     ):
         open_data(load_config("demo.yaml", [*settings, "data.cache_gib=0.00000095367432"]), 0, 1)
-    with pytest.raises(UsageError, match=r"^http.*/set: no split 'train'"):
+    with pytest.raises(
+        UsageError, match=r"^http.*/set: no split 'train'; it has .*; data.split=null takes all$"
+    ):
         open_data(load_config("demo.yaml", [*settings, "data.split=train"]), 0, 1)
 
 
