@@ -176,7 +176,7 @@ class Trainer:
         """Look at held-out samples; the seconds that it took. A collective call."""
         began = time.perf_counter()
         found = evaluation()
-        if self._tracker:
+        if self._tracker and found:
             self._tracker.log(self.step, {f"eval/{k}": value for k, value in found.items()})
             figures = (
                 f"{name} {value:.4g}"
