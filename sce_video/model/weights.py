@@ -37,7 +37,7 @@ from sce_video.model.run_checkpoint import (
     run_of,
     without_config,
 )
-from sce_video.model.tensor_file import read_tensors
+from sce_video.model.tensor_file import is_pickled, read_tensors
 
 _LIBRARY = "torchvision:"
 _GROUPS = 6  # that a note lists
@@ -165,8 +165,8 @@ def _is_of_others(file: Path) -> bool:
     try:
         with safe_open(file, framework="pt") as stream:
             return "sce_video" not in (stream.metadata() or {})
-    except SafetensorError:  # of a damaged encoder load_encoder says what is wrong
-        return file.suffix != ".safetensors"
+    except SafetensorError:  # of what is neither load_encoder says so
+        return is_pickled(file)
 
 
 def _fresh(name: str, seed: int) -> OpenedEncoder:
