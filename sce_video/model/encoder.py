@@ -106,7 +106,7 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        problem = shorten(str(error).partition(": ")[2], 300)
+        problem = shorten(" ".join(str(error).split()).partition(": ")[2], 300)
         raise UsageError(f"{file}: its tensors are not its network's: {problem}") from error
 
 
