@@ -171,8 +171,8 @@ def _more_layers(tensors: Tensors, place: Place) -> list[str]:
 
 
 def _kind(key: str) -> str:
-    """What a layer is called: ``layer`` of ``layer4.1.conv1.weight``."""
-    return key.partition(".")[0].rstrip("0123456789")
+    """What a layer is called: ``layer#`` of ``layer4.1.conv1.weight``."""
+    return re.sub(r"\d+", "#", key.partition(".")[0])
 
 
 def _alike(tensors: Tensors, trunk: str) -> float:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from sce_video.config.load import load_config
-from sce_video.errors import UsageError, VerificationError
+from sce_video.errors import VerificationError
 from sce_video.model.encoder import EncoderSpec, encoder_spec
 
 CHECKPOINT_NAME = "model.safetensors"
@@ -18,7 +18,7 @@ TRUNKS_IN_IT = ("online.trunk", "momentum.trunk", "trunk")
 def is_checkpoint(file: Path) -> bool:
     """Whether it is the model file of a checkpoint."""
     beside = (file.parent / "state.json").is_file()
-    named = beside or re.fullmatch(r"step-\d+", file.absolute().parent.name) is not None
+    named = beside or re.fullmatch(r"step-\d{8}", file.absolute().parent.name) is not None
     return file.name == CHECKPOINT_NAME and file.is_file() and named
 
 
@@ -27,19 +27,18 @@ def run_of(file: Path) -> Path:
     return file.absolute().parent.parent.parent
 
 
-def checkpoint_spec(file: Path) -> EncoderSpec:
-    """What the run's trunk is and sees.
-
-    Raises:
-        UsageError: the run's configuration is not where the checkpoint is.
-    """
+def checkpoint_spec(file: Path) -> EncoderSpec | None:
+    """What the run's trunk is and sees; None where the run's configuration is not there."""
     config = run_of(file) / "config.yaml"
-    if not config.is_file():
-        raise UsageError(
-            f"{config}: no such file, which says of what network {file} is; where the whole run "
-            "is, sce-video export RUN makes an encoder of it"
-        )
-    return encoder_spec(load_config(str(config)))
+    return encoder_spec(load_config(str(config))) if config.is_file() else None
+
+
+def without_config(file: Path) -> str:
+    """What is to be said of a checkpoint that is not in its run's folder."""
+    return (
+        f"{run_of(file) / 'config.yaml'} is not there, which says of what network and clips it is; "
+        "where the whole run is, sce-video export RUN makes an encoder of it"
+    )
 
 
 def check_sha256(file: Path, sha256: str) -> None:

@@ -56,6 +56,12 @@ def is_safetensors(file: Path) -> bool:
         return False
 
 
+def is_pickled(file: Path) -> bool:
+    """Whether a file begins as what torch.save writes, now or long ago."""
+    with file.open("rb") as stream:
+        return stream.read(2) in (b"PK", b"\x80\x02")
+
+
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """Every tensor of a file, in its order, named by the keys on the way to it, joined by dots.
 
@@ -75,7 +81,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.filename:  # the system's, not of the content
             raise
-        if (what := _OBJECTS.search(str(error))) and _is_whole(file):
+        if (what := _OBJECTS.search(str(error))) and is_pickled(file):
             raise UsageError(_convert(file, what["kind"])) from error
         found = _REASON.search(str(error))
         reason = found[1] if found else first_line(error)
@@ -97,12 +103,6 @@ def _walk(
     elif isinstance(value, dict | list | tuple) and id(value) not in around:
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _walk(part, (*path, str(key)), (*around, id(value)))
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether it is what torch.save writes, now or long ago, rather than bytes of another kind."""
-    with file.open("rb") as stream:
-        return stream.read(2) in (b"PK", b"\x80\x02")
 
 
 def _convert(file: Path, kind: str | None) -> str:

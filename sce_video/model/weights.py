@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -35,8 +35,9 @@ from sce_video.model.run_checkpoint import (
     checkpoint_spec,
     is_checkpoint,
     run_of,
+    without_config,
 )
-from sce_video.model.tensor_file import read_tensors
+from sce_video.model.tensor_file import is_pickled, read_tensors
 
 _LIBRARY = "torchvision:"
 _GROUPS = 6  # that a note lists
@@ -75,10 +76,12 @@ class OpenedEncoder:
         if self.file is None:
             network = str(self.identity["encoder"]).replace(":", "-")
             return Path("runs") / f"{network}-seed{known}"
-        of_run = is_checkpoint(self.file)
-        parent = run_of(self.file) if of_run else self.file.parent
-        if os.access(parent, os.W_OK | os.X_OK):
-            return parent / self.file.absolute().parent.name if of_run else parent
+        there = into = self.file.parent
+        step = there.absolute()
+        if is_checkpoint(self.file) and step.parent.name == "checkpoints":
+            there, into = run_of(self.file), run_of(self.file) / step.name
+        if os.access(there, os.W_OK | os.X_OK):
+            return into
         return Path("runs") / f"encoder-{known[:12]}"
 
 
@@ -138,7 +141,7 @@ def open_encoder(location: str | Path, seed: int = 0) -> OpenedEncoder:
     name, file, part = encoder_file(location)
     if file is None:
         return _fresh(name, seed)
-    if is_checkpoint(file) and not name:
+    if not name and is_checkpoint(file):
         encoder = _from_checkpoint(file, part)
     elif name or (file.is_file() and _is_of_others(file)):
         encoder = _from_file(file, name, part)
@@ -162,8 +165,8 @@ def _is_of_others(file: Path) -> bool:
     try:
         with safe_open(file, framework="pt") as stream:
             return "sce_video" not in (stream.metadata() or {})
-    except SafetensorError:  # of a damaged encoder load_encoder says what is wrong
-        return file.suffix != ".safetensors"
+    except SafetensorError:  # of what is neither load_encoder says so
+        return is_pickled(file)
 
 
 def _fresh(name: str, seed: int) -> OpenedEncoder:
@@ -188,6 +191,12 @@ def _from_file(file: Path, name: str, part: str | None) -> OpenedEncoder:
 
 def _from_checkpoint(file: Path, part: str | None) -> OpenedEncoder:
     spec, tensors = checkpoint_spec(file), read_tensors(file)
+    if spec is None:  # as a file of others, which says as little
+        try:
+            found = _from_file(file, "", part)
+        except UsageError as error:
+            raise UsageError(f"{error}; {without_config(file)}") from error
+        return replace(found, note=f"{found.note}; {without_config(file)}")
     places = [Place(spec.trunk, prefix) for prefix in TRUNKS_IN_IT]
     places = [place for place in places if place.take(tensors)]
     if not places:

@@ -120,6 +120,7 @@ def test_heads_beside_a_trunk_are_no_layers() -> None:
         "head.mlp.0.weight",
         "projection_head.0.weight",
         "prototypes.weight",
+        "bn.bias",
     ):
         assert find_places(R18 | {head: torch.ones(2, 2)}, "x") == [Place("resnet18", "")]
     pool = SLOW | {"blocks.5.proj.0.weight": torch.ones(2, 2)}

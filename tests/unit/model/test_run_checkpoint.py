@@ -63,7 +63,10 @@ def test_what_is_wrong_with_a_checkpoint_is_said(step: Path, tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"no trunk behind 'trunks'; there is #online\.trunk "):
         open_encoder(f"{step}#trunks")
     alone = shutil.copytree(step, tmp_path / "elsewhere" / step.name)
-    with pytest.raises(UsageError, match=r"config.yaml: no such file, .*sce-video export RUN"):
+    says = f"{tmp_path / 'config.yaml'} is not there, which says .* sce-video export RUN makes"
+    with pytest.raises(
+        UsageError, match=f"nearest to resnet18.* behind 'momentum.trunk'.*; {says}"
+    ):
         open_encoder(alone)
     config = step.parents[1] / "config.yaml"
     config.write_text(config.read_text().replace("width: 4", "width: 8"))
@@ -78,3 +81,16 @@ def test_what_is_wrong_with_a_checkpoint_is_said(step: Path, tmp_path: Path) -> 
     (step / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(UsageError, match=r"model\.safetensors: not a file of tensors"):
         open_encoder(step)
+
+
+def test_a_published_network_opens_without_its_run(tmp_path: Path) -> None:
+    step = make_run(tmp_path / "run", "demo.yaml", ("model.width=64", SLIM[0]), ("online.trunk",))
+    (tmp_path / "run" / "config.yaml").unlink()
+    found = open_encoder(step)
+    assert (found.spec.trunk, found.part) == ("resnet18_small", "online.trunk")
+    assert found.note.endswith(
+        "where the whole run is, sce-video export RUN makes an encoder of it"
+    )
+    named = step.rename(tmp_path / "step-00000009")
+    (named / "state.json").unlink()
+    assert open_encoder(named).folder == named

@@ -128,7 +128,7 @@ def test_a_damaged_file_is_said_in_one_line(zipped: bool, tmp_path: Path) -> Non
     content = {"state_dict": {"a": torch.rand(3)}, "epoch": 3, "size": [torch.Size([1])]}
     torch.save(content, file := tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
     whole, draws, refusals = file.read_bytes(), random.Random(0), []  # noqa: S311
-    for number in range(300):
+    for number in range(120):
         data = bytearray(whole)
         data[draws.randrange(len(data))] = draws.randrange(256)
         file.write_bytes(data[: draws.randrange(len(data))] if number % 3 else data)
@@ -136,7 +136,7 @@ def test_a_damaged_file_is_said_in_one_line(zipped: bool, tmp_path: Path) -> Non
             read_tensors(file)
         except UsageError as error:
             refusals.append(str(error))
-    assert len(refusals) >= 200
+    assert len(refusals) >= 80
     assert all(text.startswith(f"{file}: ") and text.isprintable() for text in refusals)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.model.encoder import EncoderSpec, save_encoder
 from sce_video.model.trunks import build_trunk
-from sce_video.model.weights import open_encoder
+from sce_video.model.weights import encoder_file, open_encoder
 from tests.conftest import GOLDEN
 from tests.unit.model.layouts import OPEN, OTHER, R18, expected, under
 
@@ -130,12 +130,14 @@ def test_names_with_a_hash_open(tmp_path: Path) -> None:
     for name in ("run #3/w#1.pth", "#.ckpt"):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
-        torch.save({"a": R18, "b": OTHER}, file)
-        assert open_encoder(file).part == "a"
-        assert open_encoder(f"{file}#b").part == "b"
-        assert open_encoder(f"torchvision:resnet18={file}#b").part == "b"
+        file.touch()
+        assert encoder_file(file) == ("", file, None)
+        assert encoder_file(f"{file}#a.b") == ("", file, "a.b")
+        assert encoder_file(f"{file}#") == ("", file, "")
+        assert encoder_file(f"torchvision:resnet18={file}#b") == ("resnet18", file, "b")
+    assert encoder_file("torchvision:resnet18") == ("resnet18", None, None)
     torch.save(R18 | under("ema.", OTHER), file)
-    assert open_encoder(f"{file}#").part == ""
+    assert (open_encoder(f"{file}#").part, open_encoder(f"{file}#ema").part) == ("", "ema")
     with pytest.raises(UsageError, match=r"none\.pth: no encoder"):
         open_encoder(tmp_path / "none.pth#encoder_q")
 
