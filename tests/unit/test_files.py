@@ -6,9 +6,11 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from sce_video.files import PARTIAL, sha256_file, whole_file, write_whole
+from sce_video.files import PARTIAL, named, sha256_file, whole_file, write_whole
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -93,3 +95,15 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
         write()
     assert caught.value.filename == str(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_safetensors_words_of_the_system_s_errors_are_understood(tmp_path: Path) -> None:
+    """It raises no OSError of its own."""
+
+    def write() -> None:
+        with named(tmp_path / "encoder.safetensors"):
+            save_file({"a": np.zeros(9)}, tmp_path / "nowhere" / "a")
+
+    with pytest.raises(FileNotFoundError) as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "encoder.safetensors")

@@ -62,7 +62,8 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "srun on two nodes": (
         {"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_PROCID": "0"},
         "srun --ntasks=2 --ntasks-per-node=1 torchrun --nnodes 2 --rdzv-backend c10d "
-        '--rdzv-endpoint "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29600" --nproc-per-node 8 train',
+        '--rdzv-endpoint "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29600" '
+        "--nproc-per-node 8 train",
     ),
     "mpirun": (
         {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"},
