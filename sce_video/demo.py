@@ -18,6 +18,7 @@ from sce_video.config.tasks import PretrainConfig
 from sce_video.engine.track import read_metrics
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import write_whole
+from sce_video.lock import LOCK_NAME, Lock
 from sce_video.progress import Progress
 from sce_video.shard.convert import convert
 from sce_video.shard.plan import Settings, make_plan
@@ -67,7 +68,16 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
         out: folder, absent or the demo's own; replaced.
         seed: of the videos.
         config: of the training; ``run.dir`` is ``out``.
+
+    Raises:
+        UsageError: it is somebody else's, or another demo is writing it.
     """
+    # Beside the folder, which is replaced.
+    with Lock(out.absolute().with_name(f"{out.name}.{LOCK_NAME}"), guarded=out):
+        return _run(out, seed, config)
+
+
+def _run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
     began, used = time.monotonic(), _cpu()
     _claim(out)
     _make_shards(out, seed)
@@ -90,6 +100,8 @@ def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
 def _claim(out: Path) -> None:
     """An empty folder with our mark; only a folder that has it is replaced."""
     if out.exists():
+        if not out.is_dir():
+            raise UsageError(f"{out}: is a file; give a folder with --out")
         if any(out.iterdir()) and not (out / _MARKER).is_file():
             raise UsageError(f"{out}: not made by the demo; give another folder with --out")
         shutil.rmtree(out)

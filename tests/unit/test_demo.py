@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sce_video.cli import main
+from sce_video.lock import Lock
 from sce_video.shard.sources.demo import CLASSES, FRAMES, SIZE, render_set, render_video
 from tests.check_demo import FACTOR
 from tests.conftest import REPOSITORY
@@ -56,6 +57,19 @@ def test_a_folder_that_is_not_the_demos_is_left_alone(
     assert main(["demo", "--out", str(mine)]) == 2
     assert "not made by the demo" in capsys.readouterr().err
     assert (mine / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_folder_that_another_demo_writes_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    with Lock(tmp_path / "demo.lock"):
+        assert main(["demo", "--out", str(out)]) == 2
+    assert f"{out}: is being written by process" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert "file: is a file; give a folder with --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(("trained", "code"), [(0.2 * FACTOR, 0), (0.2 * FACTOR - 0.01, 1)])
