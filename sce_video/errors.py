@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -74,7 +75,8 @@ def run_command(command: Callable[[], int], *, verbose: bool = False, quiet: boo
     except OSError as error:
         if verbose or error.filename is None:
             raise
-        if not quiet:
+        # What another rank's log has no room for is said nowhere else.
+        if not quiet or error.errno in (errno.ENOSPC, errno.EDQUOT):
             print(f"sce-video: {error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from sce_video.config.load import load_config
 from sce_video.config.tasks import AnyConfig, PretrainConfig
 from sce_video.config.trunks import TRUNKS
 from sce_video.engine.checkpoint import model_part, newest
+from sce_video.engine.status import saved_steps
 from sce_video.errors import UsageError, first_line
 from sce_video.files import whole_file
 from sce_video.model.encoder import EncoderSpec, build_encoder, encoder_spec, save_encoder
@@ -75,7 +76,7 @@ def _config(run: Path) -> AnyConfig:
 
 def _checkpoints(run: Path, name: str | None) -> Path:
     folder = run / "checkpoints"
-    names = sorted(path.name for path in folder.glob("step-*"))
+    names = [path.name for path in saved_steps(folder).values()]
     if not names:
         raise UsageError(f"{run}: has no checkpoint yet")
     if name and name not in names:

@@ -70,7 +70,7 @@ def holder(path: Path) -> Holder | None:
     found, age = _look(path), _age(path)
     if found is None or age is None:
         return None
-    gone = not lives(found.pid, found.started) if found.here else age > STALE
+    gone = not lives(found.pid, found.started) if found.here else abs(age) > STALE
     return None if gone else found
 
 

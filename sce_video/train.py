@@ -18,6 +18,7 @@ if __package__ in (None, ""):
 
 import argparse
 import logging
+import socket
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from sce_video.errors import UsageError
 
 if TYPE_CHECKING:
     from sce_video.config.tasks import AnyConfig
+    from sce_video.engine.resume import Resume
     from sce_video.engine.run_folder import RunFolder
 
 log = logging.getLogger("sce_video")
@@ -65,11 +67,10 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
 
     here = place()
     index, plan = open_data(config, here.rank, here.ranks)
-    resume = find_resume(folder, config, plan)
-    if resume and (done := nothing_to_do(folder, resume, last_step(config, plan))):
-        if here.rank == 0:
-            print(done, flush=True)
-        return
+    resume, done = None, None
+    if here.rank == 0:  # what it finds, holding the folder, counts for all
+        resume = find_resume(folder, config, plan)
+        done = resume and nothing_to_do(folder, resume, last_step(config, plan))
     watched = open_held_out(config, plan, index)
     if config.data.workers and config.data.decode != "cuda":
         start_fork_server()
@@ -80,18 +81,25 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
     from sce_video.engine.loop import Trainer
     from sce_video.engine.pretrain import PretrainTask
     from sce_video.engine.preview import describe
-    from sce_video.engine.runtime import start_runtime, stop_runtime
+    from sce_video.engine.runtime import agree, share, start_runtime, stop_runtime
     from sce_video.engine.supervised import SupervisedTask
     from sce_video.evals.online import watch
 
-    # Before there are other ranks: what one of them alone does must not wait for the others.
-    start = None if resume else find_start(config)
-    header = (
-        "" if here.rank else describe(config, plan, cuda=torch.cuda.is_available(), resume=resume)
-    )
+    # Before there are other ranks: what the main one alone does must not wait for the others.
+    start, header, cuda = None, "", torch.cuda.is_available()
+    if here.rank == 0:
+        start = None if resume else find_start(config)
+        header = describe(config, plan, cuda=cuda, resume=resume)
     runtime = start_runtime(config.data.workers)
-    folder.log_to(runtime)
     try:
+        resume, done, digest = share((resume, done, plan.digest))
+        if done:
+            if runtime.main:
+                print(done, flush=True)
+            return
+        agree(runtime, _unlike(folder, config, resume, plan.digest == digest))
+        folder.log_to(runtime)
+        start = start or (None if resume else find_start(config))
         pretraining = isinstance(config, PretrainConfig)
         kind: type[ClipTask] = PretrainTask if pretraining else SupervisedTask
         task = kind(config, index, plan, runtime, start)
@@ -106,6 +114,19 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
             print(f"done: {config.run.dir} ({head}encoder.safetensors, metrics.jsonl)", flush=True)
     finally:
         stop_runtime()
+
+
+def _unlike(
+    folder: RunFolder, config: AnyConfig, resume: Resume | None, same_data: bool
+) -> str | None:
+    """What this rank does not have as the main one has it; None = nothing."""
+    where = f"rank {place().rank} on {socket.gethostname()}"
+    shared = "must be the same on all machines"
+    if not same_data:
+        return f"data.shards={config.data.shards}: {where} reads another set; it {shared}"
+    if resume and not (folder.checkpoints / resume.checkpoint).is_dir():
+        return f"{folder.path}: {where} sees no {resume.checkpoint}; run.dir {shared}"
+    return None
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:

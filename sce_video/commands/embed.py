@@ -24,7 +24,8 @@ def _embed(args: Namespace) -> None:
     from sce_video.lock import LOCK_NAME, Lock
 
     out = args.out if args.runtime.main else None
-    with Lock(out / LOCK_NAME) if out else nullcontext():
+    own = {request.folder.resolve() for request in requests}  # which embed locks
+    with Lock(out / LOCK_NAME) if out and out.resolve() not in own else nullcontext():
         for folder in embed(requests, args.runtime) or ():
             found = read_features(folder, requests[0])
             if out:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sce_video.engine.status import saved_steps
 from sce_video.engine.zero_layout import Segment, gathered
 from sce_video.errors import SceVideoError, first_line
 from sce_video.files import flush, sha256_file, whole_file, write_whole
@@ -119,10 +120,10 @@ def save(folder: Path, files: Files, state: dict[str, Any], keep: int, milestone
             "run.resume=auto"
         ) from error
     # Later ones did not verify, or the run would have gone on from them.
-    there = [path for path in sorted(folder.glob("step-*")) if path.name <= final.name]
-    for old in there[:-keep]:
-        if not milestones or int(old.name.removeprefix("step-")) % milestones:
-            shutil.rmtree(old)
+    there = {step: p for step, p in saved_steps(folder).items() if step <= state["step"]}
+    for step in list(there)[:-keep]:
+        if not milestones or step % milestones:
+            shutil.rmtree(there[step])
 
 
 def _write(final: Path, files: Files, state: dict[str, Any]) -> None:
@@ -160,7 +161,9 @@ def newest(
     Raises:
         SceVideoError: none verifies.
     """
-    for path in sorted(folder.glob(name), reverse=True):
+    for path in reversed(saved_steps(folder).values()):
+        if not path.match(name):
+            continue
         problem = _problem(path)
         if problem is None:
             return path, json.loads((path / _STATE).read_text())

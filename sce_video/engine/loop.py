@@ -169,7 +169,10 @@ class Trainer:
                 cadence.saved()
             if end or finished:
                 self._saver.commit()
-            if end and not (finished and isinstance(end, Interrupted)):
+            stopped = isinstance(end, Interrupted)
+            if self._evaluation and finished and stopped:
+                self._evaluate(self._evaluation)  # saved first: launchers wait 30 s
+            if end and not (finished and stopped):
                 raise end
 
     def _evaluate(self, evaluation: Evaluation) -> float:

@@ -46,28 +46,38 @@ def check_launcher(*, meet: bool) -> None:
     """Refuse what no launcher of ours has set: half a place, or many tasks that train alone.
 
     Args:
-        meet: whether several ranks need an address to meet at.
+        meet: whether several ranks need an address to meet at; without one, tasks that do not know
+            of each other may each do a whole work of their own.
 
     Raises:
         UsageError: the variable is named, and for tasks of others the line that works.
     """
     env = os.environ
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
-        if not env.get(name, "0").isdecimal():
-            raise UsageError(f"{name}={env[name]}: not a number; {_ADVICE}")
+    for name, least in _NUMBERS.items():
+        if name in env and not (env[name].isdecimal() and int(env[name]) >= least):
+            raise UsageError(f"{name}={env[name]}: no number of {least} or more; {_ADVICE}")
     if "RANK" not in env:
         if env.get("WORLD_SIZE", "1") != "1":
             raise UsageError(f"WORLD_SIZE={env['WORLD_SIZE']} without RANK; {_ADVICE}")
-        _check_tasks(env)
+        if meet:
+            _check_tasks(env)
         return
     several = meet and env.get("WORLD_SIZE") != "1"
-    needed = ("WORLD_SIZE", *(("MASTER_ADDR", "MASTER_PORT") if several else ()))
+    needed = ("WORLD_SIZE", *(("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if several else ()))
     if lacking := [name for name in needed if name not in env]:
         raise UsageError(f"RANK={env['RANK']} without {', '.join(lacking)}; {_ADVICE}")
     if int(env["RANK"]) >= int(env["WORLD_SIZE"]):
         raise UsageError(f"RANK={env['RANK']} of WORLD_SIZE={env['WORLD_SIZE']}; {_ADVICE}")
 
 
+_NUMBERS = {
+    "RANK": 0,
+    "WORLD_SIZE": 1,
+    "LOCAL_RANK": 0,
+    "LOCAL_WORLD_SIZE": 1,
+    "LOCAL_SIZE": 1,
+    "MASTER_PORT": 0,
+}
 _ADVICE = "start by deepspeed or torchrun, which set them all, or unset RANK and WORLD_SIZE"
 
 
@@ -93,5 +103,5 @@ def _check_tasks(env: Mapping[str, str]) -> None:
 
 def stand_alone() -> None:
     """Be rank 0 of 1 where no launcher gave a rank: deepspeed would look for MPI."""
-    if "RANK" not in os.environ:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")

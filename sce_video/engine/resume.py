@@ -9,8 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from sce_video.config.load import flat
-from sce_video.config.tasks import TASKS, Config
-from sce_video.engine.optim.schedules import learning_rate
+from sce_video.config.tasks import TASKS, Config, PretrainConfig
+from sce_video.engine.optim.schedules import cosine_momentum, learning_rate
 from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.status import read_status
 from sce_video.errors import UsageError
@@ -25,6 +25,7 @@ RULES: dict[str, str | None] = {
     "task": None,
     "run": "",  # not compared
     "run.seed": None,
+    "run.init_from": "it is not read again: the run goes on from its checkpoint",
     "data": _NOTHING,
     "data.shards": "the same samples, read from there",
     "data.split": None,
@@ -90,8 +91,10 @@ def nothing_to_do(folder: RunFolder, resume: Resume, last: int) -> str | None:
             f"{last:,} (run.max_steps, train.epochs); sce-video export makes an encoder of it"
         )
     done = read_status(folder.path).get("state") == "done"
-    whole = f"{folder.path}: complete, nothing to do (step {step:,} of {last:,})"
-    return whole if done and step == last else None
+    if not done or step < last:
+        return None
+    other = f"; other than then: {'; '.join(resume.changes)}" if resume.changes else ""
+    return f"{folder.path}: complete, nothing to do (step {step:,} of {last:,}){other}"
 
 
 def find_resume(folder: RunFolder, config: Config, plan: TrainingPlan) -> Resume | None:
@@ -137,12 +140,13 @@ def compare(
             f"{folder.path}: {name} was made with {', '.join(wrong[:_NAMED])}{more}; give what it "
             "was made with, or start another run with run.dir=..."
         )
-    rates = _rates(before, config, state["step"], plan.steps_per_epoch)
-    lines = [
-        f"{k} {_said(a)} -> {_said(b)}: {rates if rule(k) is _RATE else rule(k)}"
-        for k, (a, b) in other.items()
-        if rule(k)
-    ]
+    rate = _rate(before, config, state["step"], plan.steps_per_epoch)
+    momentum = _momentum(before, config, state["step"], plan.steps_per_epoch)
+    follows = {k: rate if rule(k) is _RATE else rule(k) for k in other}
+    if "train.epochs" in follows:
+        follows["train.epochs"] = rate + momentum
+    lines = [f"{k} {_said(a)} -> {_said(b)}: {follows[k]}" for k, (a, b) in other.items()]
+    lines = [line for line, text in zip(lines, follows.values(), strict=True) if text]
     if state.get("ranks", plan.ranks) != plan.ranks:
         lines.append(f"ranks {state['ranks']} -> {plan.ranks}: {_ROUNDING}")
     return lines
@@ -177,7 +181,17 @@ def _parsed(tree: dict[str, Any] | None) -> Config | None:
         return None
 
 
-def _rates(before: Config | None, config: Config, step: int, epoch_steps: int) -> str:
+def _momentum(before: Config | None, config: Config, step: int, epoch_steps: int) -> str:
+    """How the momentum encoder's momentum after the next step changes, if it has a schedule."""
+    values = [
+        cosine_momentum(step, each.train.epochs * epoch_steps, each.model.momentum)
+        for each in (before, config)
+        if isinstance(each, PretrainConfig) and each.model.momentum_schedule == "cosine"
+    ]
+    return f", momentum from {values[0]:.4g} to {values[1]:.4g}" if len(values) == 2 else ""
+
+
+def _rate(before: Config | None, config: Config, step: int, epoch_steps: int) -> str:
     """What the learning rate of the next step is, and would have been."""
     now = f"{learning_rate(config, step, epoch_steps):.3g}"
     then = f"goes from {learning_rate(before, step, epoch_steps):.3g} to" if before else "is"

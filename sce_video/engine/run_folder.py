@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sce_video.config.load import dump_config
 from sce_video.config.tasks import Config
-from sce_video.engine.status import STATUS_NAME, StatusFile
+from sce_video.engine.status import STATUS_NAME, StatusFile, saved_steps
 from sce_video.errors import Interrupted, SceVideoError, UsageError
 from sce_video.files import FULL, named, write_whole
 from sce_video.lock import LOCK_NAME, Lock
@@ -43,7 +43,7 @@ class RunFolder:
     @property
     def saved(self) -> bool:
         """Whether there is a checkpoint, or what was one."""
-        return any(self.checkpoints.glob("step-*"))
+        return bool(saved_steps(self.checkpoints))
 
     @property
     def lost(self) -> SceVideoError | None:
@@ -60,11 +60,15 @@ class RunFolder:
             UsageError: what would have to be given instead is said.
         """
         there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not there.is_dir():
-            raise UsageError(f"{there}: is a file, and run.dir={self.path} a folder; {_OTHER}")
+        if not there.is_dir() or (self.path.is_symlink() and there != self.path):
+            what = "a file" if there.exists() and not there.is_dir() else "a link to nothing"
+            there = there if what == "a file" else self.path
+            raise UsageError(f"{there}: is {what}, and run.dir={self.path} a folder; {_OTHER}")
         if not os.access(there, os.W_OK | os.X_OK):
             raise UsageError(f"{there}: cannot be written in; {_OTHER}")
         names = {path.name for path in self.path.iterdir()} if there == self.path else set()
+        if (self.path / LOCK_NAME).is_dir():
+            raise UsageError(f"{self.path / LOCK_NAME}: is a folder; {_OTHER}")
         marks = {p.name for p in (self.config, self.log, self.checkpoints)} | {STATUS_NAME}
         if names - {LOCK_NAME} and not names & marks:
             raise UsageError(f"{self.path}: not empty, and no run's folder; {_OTHER}")

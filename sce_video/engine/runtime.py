@@ -9,6 +9,7 @@ import socket
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,9 +18,11 @@ from torch.distributed import HashStore, Store, TCPStore
 from sce_video import __version__
 from sce_video.engine.ranks import place, stand_alone
 from sce_video.engine.signals import deepspeed_launcher
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.processes import STARTED, stat
 from sce_video.stream.loader import keep_memory
+
+Value = TypeVar("Value")
 
 _PATIENCE = 300.0  # seconds that ranks wait for each other at the start
 
@@ -73,6 +76,25 @@ def start_runtime(workers: int) -> Runtime:
         store = _store(runtime.rank, runtime.ranks)
         dist.init_process_group(backend, store=store, rank=runtime.rank, world_size=runtime.ranks)
     return runtime
+
+
+def share(value: Value) -> Value:
+    """The main rank's value on all ranks; a collective call."""
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def agree(runtime: Runtime, problem: str | None) -> None:
+    """Go on where no rank has a problem; a collective call.
+
+    Raises:
+        UsageError: on all ranks, the first problem.
+    """
+    problems: list[str | None] = [None] * runtime.ranks
+    dist.all_gather_object(problems, problem)
+    if first := next(filter(None, problems), None):
+        raise UsageError(first)
 
 
 def stop_runtime() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from safetensors import SafetensorError, safe_open
 
 from sce_video.config.load import Brought, flat, load_config
@@ -59,8 +60,13 @@ def _bring(tree: Mapping[str, Any]) -> Brought:
 
 def _began(config: Path) -> Brought:
     """What a run was that goes on, as its own ``config.yaml`` has it."""
-    before = load_config(str(config))
-    known = flat(before.model_dump(mode="json")) if before.run.init_from else {}
+    try:
+        before = yaml.safe_load(config.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{config}: not valid YAML: {' '.join(str(error).split())}") from error
+    # Not validated: another version may have written keys that this one does not know.
+    run = before.get("run") if isinstance(before, dict) else None
+    known = flat(before) if isinstance(run, dict) and run.get("init_from") else {}
     return Brought(str(config), {key: known[key] for key in _KEYS if key in known})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from sce_video.lock import LOCK_NAME, holder
 
 STATUS_NAME = "status.json"
 
+_STEP = re.compile(r"step-\d{8,}")
+
 State = Literal["running", "done", "interrupted", "failed"]
 
 
@@ -23,7 +26,7 @@ class StatusFile:
 
     def __init__(self, run: Path) -> None:
         """``run``: the run's folder."""
-        self._path, self._checkpoints = run / STATUS_NAME, run / "checkpoints"
+        self._path = run / STATUS_NAME
         self._mutex = threading.Lock()
         self._told: dict[str, Any] = {}
 
@@ -49,17 +52,26 @@ class StatusFile:
         with self._mutex:
             if not self._told:
                 return
-            saved = (path.name for path in self._checkpoints.glob("step-*"))
+            saved = saved_steps(self._path.parent / "checkpoints")
             # Later ones were passed over: they do not verify.
-            here = [name for name in saved if int(name[5:]) <= self._told["step"]]
+            here = [path.name for step, path in saved.items() if step <= self._told["step"]]
             status = {
                 **self._told,
-                "checkpoint": max(here, default=None),
+                "checkpoint": here[-1] if here else None,
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "heartbeat": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_whole(self._path, json.dumps(status).encode())
+
+
+def saved_steps(checkpoints: Path) -> dict[int, Path]:
+    """The checkpoints in a run's folder of them by step, ascending; copies of other names are not.
+
+    Whether they verify is not asked.
+    """
+    found = {int(p.name[5:]): p for p in checkpoints.glob("step-*") if _STEP.fullmatch(p.name)}
+    return dict(sorted(found.items()))
 
 
 def read_status(run: Path) -> dict[str, Any]:

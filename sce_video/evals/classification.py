@@ -21,7 +21,7 @@ from sce_video.config.tasks import SupervisedConfig
 from sce_video.engine.checkpoint import model_part, newest
 from sce_video.engine.ranks import place
 from sce_video.engine.resume import last_step
-from sce_video.engine.status import is_alive, read_status
+from sce_video.engine.status import is_alive, read_status, saved_steps
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.evals.accuracy import best, class_accuracy, confusion_matrix, top_k_accuracy
 from sce_video.evals.confusion import confusion_png
@@ -116,7 +116,7 @@ def _ended(run: Path) -> bool:
 def _newest(run: Path, warn: Callable[[str], object]) -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint that verifies, and its state."""
     folder = run / "checkpoints"
-    if not any(folder.glob("step-*")):
+    if not saved_steps(folder):
         raise UsageError(
             f"{run}: has neither {CLASSIFIER_NAME} nor a checkpoint; give a run that was finished, "
             "or stopped after a checkpoint"
@@ -154,7 +154,7 @@ def _saved(
             f"{run}: {data.shards} is not the set that {saved.name} was trained on, whose classes "
             "it has; give that with --shards"
         )
-    plan, spec = batch_plan(config, trained, 0, 1), encoder_spec(config)
+    plan, spec = batch_plan(config, trained, 0, state.get("ranks", 1)), encoder_spec(config)
     classes, file = trained.manifest.classes, saved / CHECKPOINT_NAME
     module = Classifier(build_encoder(spec), len(classes))
     for name, part in module.named_children():

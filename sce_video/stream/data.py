@@ -19,6 +19,7 @@ from sce_video.stream.foreign.plan import ForeignPlan, foreign_plan, is_foreign
 from sce_video.stream.order import WINDOW, BatchPlan, TrainingPlan, batch_plan, schedule
 from sce_video.stream.reader import RemoteIndex, open_set
 from sce_video.stream.remote.cache import Cache
+from sce_video.stream.remote.files import is_remote
 
 
 def open_data(
@@ -127,8 +128,11 @@ def planned_data(config: Config, samples: int | None, ranks: int) -> tuple[Train
     shards, name = data.shards, str(data.shards).rstrip("/").rpartition("/")[2]
     if samples is None and is_here(shards):
         return open_data(config, 0, ranks)[1], ""
+    names = [shards] if isinstance(shards, str) else shards
+    if samples is None and is_foreign(shards) and not any(map(is_remote, names)):
+        return foreign_plan(config, 0, ranks), ""
     note = " (given)"
-    if samples is None and data.epoch_samples:
+    if samples is None and data.epoch_samples and is_foreign(shards):
         samples, note = data.epoch_samples, " (data.epoch_samples)"
     published = PUBLISHED.get(name)
     if samples is None and published and str(data.split) in published.samples:

@@ -110,8 +110,9 @@ def test_a_process_that_got_the_id_of_the_holder_does_not_hold_its_lock(path: Pa
         assert holder(path)
 
 
-def test_the_silent_holder_of_another_machine_loses_its_lock(path: Path) -> None:
-    write(path, elsewhere(), age=STALE + 5)
+@pytest.mark.parametrize("age", [STALE + 5, -1e6], ids=["silent", "of the future"])
+def test_the_silent_holder_of_another_machine_loses_its_lock(path: Path, age: float) -> None:
+    write(path, elsewhere(), age=age)
     assert holder(path) is None
     with Lock(path):
         found = holder(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def test_one_that_was_passed_over_is_not_kept_for_a_good_one(tmp_path: Path) -> 
         checkpoint.save(tmp_path, {"model.safetensors": {}}, {"step": step}, 1)
         assert checkpoint.newest(tmp_path, warn=lambda _: None)[1] == {"step": step}
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
+
+
+def test_a_copy_beside_a_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    save(tmp_path, 2, 4)
+    for name in ("step-00000004.backup", "step-old", "step-4"):
+        shutil.copytree(tmp_path / "step-00000004", tmp_path / name)
+    for step in (6, 8):
+        checkpoint.save(tmp_path, {"model.safetensors": {}}, {"step": step}, 1)
+    assert checkpoint.newest(tmp_path)[0].name == "step-00000008"
+    left = ["step-00000004.backup", "step-00000008", "step-4", "step-old"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 def test_none_that_verifies_is_an_error(tmp_path: Path) -> None:

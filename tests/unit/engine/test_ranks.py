@@ -48,10 +48,22 @@ LAUNCHED = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE
 MEET = {"MASTER_ADDR": "node1", "MASTER_PORT": "29600"}
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no rank": ({"WORLD_SIZE": "2", **MEET}, "WORLD_SIZE=2 without RANK; start by deepspeed"),
-    "no size": ({"RANK": "0", **MEET}, "RANK=0 without WORLD_SIZE; start by"),
-    "rank alone": ({"RANK": "0"}, "RANK=0 without WORLD_SIZE, MASTER_ADDR, MASTER_PORT; "),
+    "no size": ({"RANK": "0", **MEET}, "RANK=0 without WORLD_SIZE, LOCAL_RANK; st"),
+    "rank alone": ({"RANK": "0"}, "RANK=0 without WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_P"),
     "no port": ({**LAUNCHED, "MASTER_ADDR": "node1"}, "RANK=1 without MASTER_PORT; "),
-    "no number": ({**LAUNCHED, **MEET, "RANK": "first"}, "RANK=first: not a number; "),
+    "no number": ({**LAUNCHED, **MEET, "RANK": "first"}, "RANK=first: no number of 0 or more; "),
+    "no place": (
+        {"RANK": "1", "WORLD_SIZE": "2", **MEET},
+        "RANK=1 without LOCAL_RANK; ",
+    ),
+    "no port number": (
+        {**LAUNCHED, **MEET, "MASTER_PORT": "abc"},
+        "MASTER_PORT=abc: no ",
+    ),
+    "none here": (
+        {**LAUNCHED, **MEET, "LOCAL_WORLD_SIZE": "0"},
+        "LOCAL_WORLD_SIZE=0: no ",
+    ),
     "too many": ({**LAUNCHED, **MEET, "RANK": "2"}, "RANK=2 of WORLD_SIZE=2; "),
     "srun": (
         {"SLURM_NTASKS": "4", "SLURM_NNODES": "1", "SLURM_PROCID": "2"},
@@ -119,7 +131,9 @@ def test_a_whole_place_is_taken(
 def test_ranks_that_meet_in_a_folder_need_no_address(
     launch: Callable[[dict[str, str]], None],
 ) -> None:
-    launch(LAUNCHED)
+    launch({**LAUNCHED, "SLURM_NTASKS": "2"})
+    check_launcher(meet=False)
+    launch({"SLURM_NTASKS": "4"})
     check_launcher(meet=False)
 
 

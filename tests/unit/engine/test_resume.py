@@ -123,7 +123,12 @@ MAY: dict[str, tuple[dict[str, Any], str]] = {  # what is other now -> the line
     "rate": ({"optim": {"lr": 0.64}}, "optim.lr 0.32 -> 0.64: the rate of step 21 goes from 0.005"),
     "epochs": (
         {"train": {"epochs": 5000}},
-        "train.epochs 10 -> 5000: the rate of step 21 goes from 0.005 to 0.01",
+        "train.epochs 10 -> 5000: the rate of step 21 goes from 0.005 to 0.01, momentum from "
+        "0.9952 to 0.99",
+    ),
+    "encoder": (
+        {"run": {"init_from": "runs/a"}},
+        "run.init_from null -> runs/a: it is not read again: the run goes on from its checkpoint",
     ),
     "saves": (
         {"train": {"save_every": "30 min"}},
@@ -226,4 +231,8 @@ def test_what_has_been_done_is_not_done_again(
     resume = find_resume(folder, made, plan(made))
     assert resume is not None
     told = nothing_to_do(folder, resume, last_step(made, plan(made)))
+    other = resume._replace(changes=["ranks 1 -> 2: equal"])
+    more = nothing_to_do(folder, other, last_step(made, plan(made)))
+    ends = "(step 20 of 20); other than then: ranks 1 -> 2: equal"
+    assert str(more).endswith(ends) is (said is not None and said.startswith("complete"))
     assert (told is None) if said is None else told and told.startswith(f"{tmp_path}: {said}")

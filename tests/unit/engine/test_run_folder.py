@@ -16,6 +16,7 @@ from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.runtime import Runtime
 from sce_video.engine.status import State, read_status
 from sce_video.errors import UsageError
+from sce_video.lock import LOCK_NAME
 
 log = logging.getLogger("sce_video")
 
@@ -82,6 +83,15 @@ def test_a_file_is_no_folder(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"/file: is a file, and run\.dir=.* a folder; "):
         RunFolder(tmp_path / name).check("auto")
+
+
+def test_what_is_no_folder_for_us_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="/link: is a link to nothing, and run"):
+        RunFolder(tmp_path / "link").check("auto")
+    (tmp_path / "run" / LOCK_NAME).mkdir(parents=True)
+    with pytest.raises(UsageError, match="/run/lock: is a folder"):
+        RunFolder(tmp_path / "run").check("auto")
 
 
 def test_one_process_holds_a_folder(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ def test_it_names_the_newest_checkpoint_and_the_process(tmp_path: Path) -> None:
     assert found == {"state": "running", "step": 0, "checkpoint": None, **own}
     for step in (8, 12, 14):  # the last was passed over: it does not verify
         (tmp_path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
-    (tmp_path / "checkpoints" / ".tmp-step-00000016").mkdir()
+    for name in (".tmp-step-00000016", "step-00000012.backup", "step-old"):
+        (tmp_path / "checkpoints" / name).mkdir()
     status.write("failed", 13, "no clips")
     found = read_status(tmp_path)
     assert (found["state"], found["step"], found["reason"]) == ("failed", 13, "no clips")
