@@ -62,7 +62,7 @@ def describe(
         f"model      {config.model.trunk} width {config.model.width}, {step.trained:,} parameters, "
         f"ZeRO-{stage}, {plan.ranks} rank(s) on {'cuda' if cuda else 'cpu'}, "
         f"{'bf16 autocast' if bf16 else 'fp32'}",
-        f"data       {_data(config, plan)}{note}",
+        f"data       {_data(config, plan, note)}",
         f"views      {_views(config)}",
         f"start      {start or 'random weights'}",
         *_task_lines(config, plan),
@@ -135,8 +135,8 @@ def _sum(parts: dict[str, float], unit: float, name: str) -> str:
     return f"{sum(parts.values()) / unit:.3g} {name}" + (f" ({held})" if held else "")
 
 
-def _data(config: Config, plan: TrainingPlan) -> str:
-    samples = f"{plan.samples:,} {'videos' if config.clip else 'images'}"
+def _data(config: Config, plan: TrainingPlan, note: str) -> str:
+    samples = f"{plan.samples:,} {'videos' if config.clip else 'images'}{note}"
     if isinstance(plan, ForeignPlan):
         return f"{len(plan.shards):,} tars without an index, epochs of {samples}"
     left_out = plan.samples % plan.batch_size
