@@ -46,7 +46,7 @@ def check_launcher(*, meet: bool) -> None:
     """Refuse what no launcher of ours has set: half a place, or many tasks that train alone.
 
     Args:
-        meet: whether the ranks need an address to meet at.
+        meet: whether several ranks need an address to meet at.
 
     Raises:
         UsageError: the variable is named, and for tasks of others the line that works.
@@ -60,7 +60,8 @@ def check_launcher(*, meet: bool) -> None:
             raise UsageError(f"WORLD_SIZE={env['WORLD_SIZE']} without RANK; {_ADVICE}")
         _check_tasks(env)
         return
-    needed = ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if meet else ("WORLD_SIZE",)
+    several = meet and env.get("WORLD_SIZE") != "1"
+    needed = ("WORLD_SIZE", *(("MASTER_ADDR", "MASTER_PORT") if several else ()))
     if lacking := [name for name in needed if name not in env]:
         raise UsageError(f"RANK={env['RANK']} without {', '.join(lacking)}; {_ADVICE}")
     if int(env["RANK"]) >= int(env["WORLD_SIZE"]):

@@ -90,7 +90,7 @@ class RunFolder:
             UsageError: somebody else writes here, or as :meth:`check`.
             SceVideoError: what was to be written here found no room.
         """
-        made = not self.path.exists()
+        made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             with Lock(self.path / LOCK_NAME, self.status.beat) as self._lock:
                 if not claimed:
@@ -107,9 +107,9 @@ class RunFolder:
                         ) from error
                     raise
         finally:
-            if made:
-                with suppress(OSError):  # something is in it
-                    self.path.rmdir()
+            with suppress(OSError):  # something is in it
+                for path in made:
+                    path.rmdir()
 
     def _note(self, error: Exception) -> None:
         """Write down why a run that is there did not go on."""

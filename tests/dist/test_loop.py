@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.dist.pool import RankPool, pretrain, small_config
 
 
@@ -16,6 +18,7 @@ def resume(config: Any, errors: Path) -> None:
     pretrain(config)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_in_one_line(pool: RankPool, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

@@ -193,7 +193,7 @@ def test_a_foreign_encoder_and_a_used_folder_are_refused(finished: Path) -> None
         f"run.dir={finished / 'run'}",
     )
     assert again.returncode == 2
-    assert "run.resume=true" in again.stderr
+    assert "run.resume=auto" in again.stderr
     wrong = sce_video(
         "retrieve",
         "--encoder",

@@ -59,6 +59,7 @@ def check_sums(result: dict[str, Any]) -> None:
     assert result["between"] == pytest.approx(working - device)
 
 
+@pytest.mark.slow
 def test_stages_of_a_pretraining(config: Path, tmp_path: Path) -> None:
     result = measured(config, tmp_path)
     check_sums(result)

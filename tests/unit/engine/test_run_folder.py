@@ -97,9 +97,10 @@ def test_one_process_holds_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_nothing_came_into_goes(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no data"), RunFolder(tmp_path / "run").held("auto"):
+    folder = RunFolder(tmp_path / "runs" / "mine")
+    with pytest.raises(UsageError, match="no data"), folder.held("auto"):
         raise UsageError("no data")
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("before", "after"), [("interrupted", "failed"), ("done", "done")])

@@ -129,6 +129,7 @@ def as_tested(folder: Path, *more: str) -> dict[str, float]:
     return {f"eval/{name}": found[name] for name in ("samples", "missing", "top1", "top5")}
 
 
+@pytest.mark.slow
 def test_training_with_labels_is_watched_by_the_test_s_protocol(config: Path) -> None:
     """And is the same bit for bit."""
     held_out = WATCHED[:2]

@@ -121,7 +121,14 @@ def test_the_second_ctrl_c_stops_at_once(place: Path) -> None:
     folder = place / "shards" / "folder"
     process = start(place, per_shard=100)
     partial = folder / "folder-000000.tar.tmp"
-    wait_for(process, lambda: partial.exists() and partial.stat().st_size)
+
+    def begun() -> bool:
+        try:
+            return partial.stat().st_size > 0
+        except FileNotFoundError:  # not yet, or not any more for a moment
+            return False
+
+    wait_for(process, begun)
     for number in workers_of(process):
         os.kill(number, signal.SIGSTOP)  # so that the shard cannot be finished
     os.killpg(process.pid, signal.SIGINT)
