@@ -113,10 +113,12 @@ def fill_trunk(tensors: Tensors, name: str) -> nn.Module:
     """The trunk of that name, in eval mode, with the tensors of its place."""
     with torch.device("meta"):  # without memory for its own tensors
         trunk = build_trunk(name)
-    used = {
-        key: tensors[key].to(own.dtype) if key in tensors else torch.zeros((), dtype=own.dtype)
-        for key, own in trunk.state_dict().items()
-    }
+    used = {}
+    for key, own in trunk.state_dict().items():
+        tensor = tensors.get(key)
+        if tensor is None or (_COUNTER in key and not _counts(tensor)):  # all else fits
+            tensor = torch.zeros((), dtype=own.dtype)
+        used[key] = tensor.detach().reshape(own.shape).to(own.dtype)
     trunk.load_state_dict(used, assign=True)
     return trunk.eval()
 
@@ -145,7 +147,20 @@ def _count(tensors: Tensors, trunks: Sequence[str]) -> tuple[Counter[Place], Cou
 
 
 def _fits(tensor: Tensor | None, shape: torch.Size) -> bool:
-    return tensor is not None and tensor.shape == shape and tensor.is_floating_point()
+    if tensor is None or tensor.shape != shape:
+        return False
+    return tensor.is_floating_point() and _has_numbers(tensor)
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    """Whether each place of a tensor is in memory, and is one number."""
+    two_in_one = tensor.dtype == torch.float4_e2m1fn_x2
+    return tensor.layout == torch.strided and not tensor.is_meta and not two_in_one
+
+
+def _counts(tensor: Tensor) -> bool:
+    of_numbers = tensor.is_floating_point() or tensor.dtype in (torch.int32, torch.int64)
+    return tensor.numel() == 1 and of_numbers and _has_numbers(tensor)
 
 
 def _lacking(tensors: Tensors, place: Place) -> list[str]:
@@ -153,9 +168,15 @@ def _lacking(tensors: Tensors, place: Place) -> list[str]:
     own, lacking = place.take(tensors), []
     for key, shape in _shapes(place.trunk).items():
         if not _fits(own.get(key), shape):
-            is_ = f" {list(shape)} (is {list(own[key].shape)})" if key in own else ""
+            is_ = f" {list(shape)} (is {_described(own[key], shape)})" if key in own else ""
             lacking.append(key + is_)
     return lacking
+
+
+def _described(tensor: Tensor, shape: torch.Size) -> str:
+    """Its shape, and of the right one what else it may not fit for."""
+    also = f", {tensor.dtype}, {tensor.layout}, on {tensor.device}" * (tensor.shape == shape)
+    return f"{list(tensor.shape)}{also}"
 
 
 def _more_layers(tensors: Tensors, place: Place) -> list[str]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-import shlex
 import struct
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sce_video.errors import UsageError, first_line
+from sce_video.model.pickle_file import conversion, parse
 
 # What torch.load and safetensors raise of a file that is none of theirs.
 _DAMAGED: tuple[type[Exception], ...] = (SafetensorError, pickle.UnpicklingError, struct.error)
@@ -24,22 +23,13 @@ _DAMAGED += (TypeError, ValueError)
 
 # What torch.load says of a file that is whole, but would have to be unpickled.
 _OBJECTS = re.compile(
-    r"GLOBAL (?P<kind>[\w.]+) (was|whose)|allowlisted|unrecognized function|Can only append"
-    r"|TorchScript|legacy \.tar"
+    r"GLOBAL (?P<kind>[\w.]+) (was|whose)|allowlisted|unrecognized function|Can only "
+    r"|TorchScript|legacy \.tar|Unsupported operand|Invalid magic number"
 )
 _REASON = re.compile(r"WeightsUnpickler error:\s+(.+)")  # among the advice to switch the check off
 
 # Modules of torch around others, wherever they stand in a name.
 _AROUND = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-
-_CONVERT = (
-    "import sys, torch; T, M, L = torch.Tensor, torch.nn.Module, (list, tuple); "
-    "d = lambda x: x.state_dict() if isinstance(x, M) else "
-    "dict(enumerate(x)) if isinstance(x, L) else x; "
-    "f = lambda x: x.detach() if isinstance(x, T) else "
-    "{str(k): f(v) for k, v in d(x).items() if isinstance(v, (dict, T, M, *L))}; "
-    'torch.save(f(torch.load(sys.argv[1], map_location="cpu", weights_only=False)), sys.argv[2])'
-)
 
 
 def plain_name(name: str) -> str:
@@ -54,12 +44,6 @@ def is_safetensors(file: Path) -> bool:
             return True
     except SafetensorError:
         return False
-
-
-def is_pickled(file: Path) -> bool:
-    """Whether a file begins as what torch.save writes, now or long ago."""
-    with file.open("rb") as stream:
-        return stream.read(2) in (b"PK", b"\x80\x02")
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -81,8 +65,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.filename:  # the system's, not of the content
             raise
-        if (what := _OBJECTS.search(str(error))) and is_pickled(file):
-            raise UsageError(_convert(file, what["kind"])) from error
+        if (what := _OBJECTS.search(str(error))) and (pickled := parse(file)):
+            raise UsageError(conversion(file, what["kind"], pickled)) from error
         found = _REASON.search(str(error))
         reason = found[1] if found else first_line(error)
         printable = "".join(filter(str.isprintable, reason))
@@ -98,18 +82,10 @@ def _walk(
     value: object, path: tuple[str, ...], around: tuple[int, ...]
 ) -> Iterator[tuple[str, Tensor]]:
     """The tensors in dicts and lists; a pickle may hold one in itself, which is not entered."""
+    if isinstance(value, Tensor) and value.is_nested:  # a list of tensors in one
+        value = value.unbind()
     if isinstance(value, Tensor):
         yield ".".join(path), value
     elif isinstance(value, dict | list | tuple) and id(value) not in around:
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _walk(part, (*path, str(key)), (*around, id(value)))
-
-
-def _convert(file: Path, kind: str | None) -> str:
-    """What is wrong with a file of objects of a ``kind``, and the command that helps."""
-    out = file.with_name(f"{file.name}.tensors.pth")
-    command = shlex.join([sys.executable, "-c", _CONVERT, str(file), str(out)])
-    return (
-        f"{file}: holds Python objects{f' ({kind})' if kind else ''}, which may run code when they "
-        f"are opened; if you trust it, save its tensors alone and give {out.name}: {command}"
-    )

@@ -20,6 +20,7 @@ from sce_video.config.trunks import TRUNKS, Input
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import sha256_file
 from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, fill, load_encoder
+from sce_video.model.pickle_file import is_pickled
 from sce_video.model.recognise import (
     Place,
     Tensors,
@@ -37,7 +38,7 @@ from sce_video.model.run_checkpoint import (
     run_of,
     without_config,
 )
-from sce_video.model.tensor_file import is_pickled, read_tensors
+from sce_video.model.tensor_file import read_tensors
 
 _LIBRARY = "torchvision:"
 _GROUPS = 6  # that a note lists
@@ -221,10 +222,12 @@ def _opened(
 def _note(tensors: Tensors, places: Sequence[Place], chosen: Place, trunk: nn.Module) -> str:
     """What was taken of a file's tensors, what could have been, and what was left out."""
     own, others = chosen.take(tensors), []
-    floats = [key for key in trunk.state_dict() if key in own and own[key].is_floating_point()]
+    layers = [key for key, t in trunk.state_dict().items() if t.is_floating_point()]
     for place in places:
         its = place.take(tensors)
-        same = place.trunk == chosen.trunk and all(torch.equal(own[k], its[k]) for k in floats)
+        same = place.trunk == chosen.trunk and all(  # as float32: float8 cannot be compared
+            k in its and torch.equal(own[k].float(), its[k].float()) for k in layers
+        )
         if place != chosen:
             others.append(f"#{place.prefix} ({'the same tensors' if same else place.trunk})")
     start = f"{chosen.prefix}." if chosen.prefix else ""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sce_video.errors import UsageError
-from sce_video.model.recognise import Place, choose, find_places
+from sce_video.model.recognise import Place, choose, fill_trunk, find_places
 from sce_video.model.tensor_file import read_tensors
 from tests.unit.model.layouts import (
     HEAD,
@@ -69,6 +69,55 @@ def test_what_is_lacking_is_named() -> None:
     sharded = {key: t.new_zeros(0) for key, t in R18.items()}  # of ZeRO-3
     assert "lacks conv1.weight [64, 3, 7, 7] (is [0])" in refused(sharded)
     assert "resnet50, but lacks layer1.0.conv1.weight" in refused(R18, "resnet50")
+
+
+ODD: dict[str, Callable[[Tensor], Tensor]] = {
+    "sparse": lambda t: t.clone().to_sparse(),
+    "meta": lambda t: t.to("meta"),
+    "quantized": lambda t: torch.quantize_per_tensor(t.clone(), 0.1, 0, torch.qint8),
+    "complex": lambda t: t.to(torch.complex64),
+    "float4": lambda t: torch.zeros(t.shape, dtype=torch.float4_e2m1fn_x2),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.filterwarnings("ignore")  # of torch, that quantized tensors will go
+def test_tensors_without_a_number_at_each_place_are_lacking(odd: str, tmp_path: Path) -> None:
+    content = dict(R18) | {"conv1.weight": ODD[odd](R18["conv1.weight"])}
+    message = refused(tensors_of(content, tmp_path))
+    is_ = tensors_of(content, tmp_path)["conv1.weight"]
+    says = f"is [64, 3, 7, 7], {is_.dtype}, {is_.layout}, on {is_.device}"
+    assert f"nearest to resnet18, but lacks conv1.weight [64, 3, 7, 7] ({says}); " in message
+
+
+@pytest.mark.parametrize(
+    ("counter", "taken"),
+    [
+        (torch.tensor(7), 7),
+        (torch.tensor([7]), 7),
+        (torch.tensor(7.0).half(), 7),
+        (torch.zeros(3).long(), 0),
+        (torch.zeros(0).long(), 0),
+        (torch.tensor([7]).to_sparse(), 0),
+        (torch.tensor(7, device="meta"), 0),
+        (torch.tensor(7j), 0),
+        (torch.zeros(1, dtype=torch.float4_e2m1fn_x2), 0),
+    ],
+)
+def test_counters_of_any_kind_are_no_obstacle(counter: Tensor, taken: int) -> None:
+    name = "layer1.0.bn1.num_batches_tracked"
+    tensors = dict(R18) | {name: counter}
+    assert find_places(tensors, "x") == [Place("resnet18", "")]
+    state = fill_trunk(tensors, "resnet18").state_dict()
+    assert torch.equal(state[name], torch.tensor(taken))
+    assert torch.equal(state["conv1.weight"], R18["conv1.weight"])
+
+
+def test_buffers_that_were_saved_as_parameters_stay_buffers() -> None:
+    tensors = {key: nn.Parameter(t) if t.is_floating_point() else t for key, t in R18.items()}
+    trunk = fill_trunk(tensors, "resnet18")
+    assert "bn1.running_mean" in dict(trunk.named_buffers())
+    assert "bn1.running_mean" not in dict(trunk.named_parameters())
 
 
 @pytest.mark.parametrize(

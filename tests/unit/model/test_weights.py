@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -124,6 +126,26 @@ def test_one_of_several_encoders_is_taken_and_the_others_named(tmp_path: Path) -
         open_encoder(f"{file}#encoder")
     torch.save({"a": R18, "b": R18}, file)
     assert "takes another: #b (the same tensors); " in open_encoder(file).note
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float64])
+def test_encoders_of_other_floats_are_compared(dtype: torch.dtype, tmp_path: Path) -> None:
+    stored = {key: t.to(dtype) if t.is_floating_point() else t for key, t in R18.items()}
+    first = {"bn1.num_batches_tracked": torch.tensor(1.0)}  # which the second has not
+    second = {key: t for key, t in stored.items() if "num_batches" not in key}
+    torch.save({"a": stored | first, "b": second, "c": OTHER}, file := tmp_path / "x.pth")
+    found = open_encoder(file)
+    assert "takes another: #b (the same tensors), #c (resnet18); " in found.note
+    for key in ("conv1.weight", "layer4.1.bn2.running_var"):
+        assert torch.equal(found.trunk.state_dict()[key], stored[key].float())
+
+
+def test_pickles_of_others_are_told_from_our_encoders(tmp_path: Path) -> None:
+    arrays = {"a": np.ones(2)}
+    for protocol in range(6):
+        (file := tmp_path / "x.pkl").write_bytes(pickle.dumps(arrays, protocol))
+        with pytest.raises(UsageError, match="holds Python objects"):
+            open_encoder(file)
 
 
 def test_names_with_a_hash_open(tmp_path: Path) -> None:
