@@ -151,7 +151,8 @@ class Trainer:
             self.step += 1
             end, finished = agreed.end, self.step == self.last_step
             self._means.add(agreed.row)
-            if self._tracker and (self.step % every == 0 or self.step == 1 or finished):
+            row_due = self.step % every == 0 or self.step == 1 or finished or end
+            if self._tracker and row_due:
                 now, steps = time.perf_counter(), self.step - since
                 values = {f"train/{name}": value for name, value in self._means.take().items()}
                 values["time/step"] = (now - clock) / steps
