@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -180,6 +181,8 @@ class Lock:
 
     def _live(self) -> None:
         """Show that we live, until the lock is given back or is another's."""
+        # Signals are the main thread's, which may have blocked them for a moment.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._done.wait(BEAT):
             with suppress(OSError):  # of a moment: a server that does not answer, a full disk
                 if _look(self.path) is None:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -147,6 +148,7 @@ class Pool(Generic[Job, Result]):
             target=_serve, args=(there, self.function), daemon=True, name="sce-video-shard"
         )
         # Blocked, not ignored: a Ctrl-C reaches the parent late, and no worker in its first steps.
+        resource_tracker.ensure_running()  # to start it in between would unblock both
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             process.start()

@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 _LIMIT = 240.0  # seconds a job may take
+_GRACE = 10.0  # seconds in which the others end by themselves where one has failed
 
 
 class RankPool:
@@ -81,7 +82,9 @@ def _run(
             running[sentinel].join()  # its exit code may come later than its end
             failed |= running.pop(sentinel).exitcode != 0
         failed |= not ended
+    wait_until = time.monotonic() + _GRACE * failed
     for process in processes:
+        process.join(max(0.0, wait_until - time.monotonic()))
         process.kill()  # those that wait for one that failed
         process.join()
     if not failed:
