@@ -69,7 +69,15 @@ def test_an_objective_waits_for_nothing(
     assert_one(steps_of(pool, 1, pretrain, config, tmp_path))
 
 
-@pytest.mark.parametrize(("stage", "clip"), [(0, 0.05), (1, 0), (2, 0.05), (3, 0)])
+@pytest.mark.parametrize(
+    ("stage", "clip"),
+    [
+        pytest.param(0, 0.05, marks=pytest.mark.slow),
+        pytest.param(1, 0, marks=pytest.mark.slow),
+        (2, 0.05),
+        pytest.param(3, 0, marks=pytest.mark.slow),
+    ],
+)
 def test_no_stage_waits(stage: int, clip: float, pool: RankPool, tmp_path: Path) -> None:
     config = small_config(
         tmp_path / "run",

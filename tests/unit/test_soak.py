@@ -94,6 +94,7 @@ def test_a_killed_soak_goes_on_where_it_was(project: Path) -> None:
     assert "1 rows in soak.json: 1 passed\n" in out
 
 
+@pytest.mark.slow
 def test_processes_share_what_passed(project: Path) -> None:
     (project / "second").touch()
     soak(project, "-m", "soak", "-k", "loop and not 4")

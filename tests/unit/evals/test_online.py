@@ -64,6 +64,7 @@ def rows(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [row for row in chosen if row]
 
 
+@pytest.mark.slow
 def test_training_is_the_same_bit_for_bit(config: Path, watched: Path) -> None:
     alone = final_state(train(config, "alone", "eval.linear=false"))
     state = final_state(watched)
