@@ -155,6 +155,7 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, alone: Path) -> None:
     assert relative_difference(final_state(folder), final_state(alone)) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_non_finite_loss_stops_before_the_step(config: Path) -> None:
     folder = config.parent / "nan"
     done = run(

@@ -58,7 +58,13 @@ def assert_one(steps: list[list[str]]) -> None:
     assert all("agreement.py" in where for [where] in steps)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: "-".join(map(str, o.values())))
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(o, id="-".join(map(str, o.values())), marks=[pytest.mark.slow] * (number > 2))
+        for number, o in enumerate(OBJECTIVES)
+    ],
+)
 def test_an_objective_waits_for_nothing(
     objective: dict[str, Any], pool: RankPool, tmp_path: Path
 ) -> None:
