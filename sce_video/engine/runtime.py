@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import socket
 import time
+import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed import HashStore, Store, TCPStore
+from torch.distributed import HashStore, PrefixStore, Store, TCPStore
 
 from sce_video import __version__
 from sce_video.engine.ranks import place, stand_alone
@@ -114,7 +116,32 @@ def _store(rank: int, ranks: int) -> Store | None:
     default, nodes = os.environ["MASTER_PORT"] == "29500", os.environ.get("CROSS_SIZE")
     if launcher and default and nodes == "1":
         return _store_of_one_machine(rank, ranks, launcher)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        return store_of_this_start(TCPStore(address, port, is_master=False), rank, ranks)
     return None
+
+
+def store_of_this_start(store: Store, rank: int, ranks: int) -> Store:
+    """What of ``torchrun``'s store these ranks alone use.
+
+    It outlives restarts, and holds where the ranks of an earlier start could be reached: who is
+    quick would go there. Here all wait until they see the same ranks, and none of an earlier start
+    sees this one. A collective call.
+
+    Raises:
+        SceVideoError: not all came.
+    """
+    store.set(f"rank/{rank}", uuid.uuid4().hex)
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        seen = store.multi_get([f"rank/{number}" for number in range(ranks)])
+        start = hashlib.sha256(b"".join(seen)).hexdigest()
+        store.set(f"{start}/{rank}", "sees them")
+        if store.check([f"{start}/{number}" for number in range(ranks)]):
+            return PrefixStore(start, store)
+        time.sleep(0.1)
+    raise SceVideoError("not all ranks came up: see what they say")
 
 
 def _store_of_one_machine(rank: int, ranks: int, launcher: int) -> Store:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from torch.distributed import Store, TCPStore
+
+from sce_video.engine.runtime import store_of_this_start
 from tests.conftest import REPOSITORY
 from tests.runs import environment
 
@@ -55,3 +60,20 @@ def test_two_jobs_with_the_same_default_port(tmp_path: Path) -> None:
     ]
     printed = [job.communicate(timeout=120)[0].split() for job in jobs]
     assert printed == [["2", "2.0"], ["2", "20.0"]]
+
+
+def test_a_start_does_not_meet_what_an_earlier_one_left_in_the_launcher_s_store() -> None:
+    """The main rank comes late, and the others find its place of the start before."""
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def join(rank: int) -> Store:
+        client = TCPStore("127.0.0.1", server.port, is_master=False)
+        time.sleep(0.5 * (rank == 0))
+        return store_of_this_start(client, rank, 3)
+
+    with ThreadPoolExecutor(3) as threads:
+        for _ in range(3):
+            stores = list(threads.map(join, range(3)))
+            assert not any(store.check(["address"]) for store in stores)
+            stores[0].set("address", "of this start")
+            assert all(store.get("address") == b"of this start" for store in stores)
