@@ -196,13 +196,6 @@ def dump_config(config: Config) -> str:
     return text
 
 
-def changed_keys(before: str, now: Config) -> list[str]:
-    """``key: old -> new`` of what differs from a run's earlier ``config.yaml``; not ``run``'s."""
-    old, new = flat(yaml.load(before, _UniqueKeyLoader)), flat(now.model_dump(mode="json"))  # noqa: S506
-    keys = [key for key in {**old, **new} if not key.startswith("run.")]
-    return [f"{k}: {old.get(k)} -> {new.get(k)}" for k in keys if old.get(k) != new.get(k)]
-
-
 def flat(value: object, name: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
     if not isinstance(value, dict):

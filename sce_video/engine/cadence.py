@@ -22,7 +22,7 @@ class Cadence:
         self, config: Config, epoch_steps: int, clock: Callable[[], float] = time.time
     ) -> None:
         """``epoch_steps``: optimizer steps an epoch; ``clock``: seconds, as ``time.time``."""
-        self._clock, self._epoch_steps = clock, epoch_steps
+        self._clock = clock
         count, unit = config.train.save_interval
         self._minutes = count if unit == "min" else None
         self._steps = int(count) * (epoch_steps if unit == "epochs" else 1)

@@ -59,11 +59,12 @@ class RunFolder:
         Raises:
             UsageError: what would have to be given instead is said.
         """
+        folder = f"and run.dir={self.path} a folder; {_OTHER}"
+        if self.path.is_symlink() and not self.path.exists():
+            raise UsageError(f"{self.path}: is a link to nothing, {folder}")
         there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not there.is_dir() or (self.path.is_symlink() and there != self.path):
-            what = "a file" if there.exists() and not there.is_dir() else "a link to nothing"
-            there = there if what == "a file" else self.path
-            raise UsageError(f"{there}: is {what}, and run.dir={self.path} a folder; {_OTHER}")
+        if not there.is_dir():
+            raise UsageError(f"{there}: is a file, {folder}")
         if not os.access(there, os.W_OK | os.X_OK):
             raise UsageError(f"{there}: cannot be written in; {_OTHER}")
         names = {path.name for path in self.path.iterdir()} if there == self.path else set()

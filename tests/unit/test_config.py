@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from sce_video.config.load import (
-    changed_keys,
     configs_folder,
     dump_config,
     find_config,
@@ -179,11 +178,3 @@ def test_a_pretraining_has_none_of_them() -> None:
         load_config("demo.yaml", ["augment.recipe=video_linear"])
     with pytest.raises(UsageError, match="task linear, where only pretrain will do"):
         load_pretraining(LINEAR)
-
-
-def test_what_a_resumed_run_changes_is_named() -> None:
-    began = load_pretraining("demo.yaml", ["optim.lr=0.003", "run.max_steps=9"])
-    now = load_pretraining("demo.yaml", ["optim.lr=0.001", "objective.temp=0.2"])
-    changes = changed_keys(dump_config(began), now)
-    assert changes == ["optim.lr: 0.003 -> 0.001", "objective.temp: 0.1 -> 0.2"]
-    assert changed_keys(dump_config(now), now) == []
