@@ -61,7 +61,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
     assert code == 0, printed[-3000:]
     assert [row["step"] for row in read_metrics(job.folder)] == list(range(1, 9))
     before = contents(job.folder)
-    again = run(*command, f"run.dir={job.folder}", "run.resume=auto")
+    again = run(*command, never, f"run.dir={job.folder}", "run.resume=auto")  # the same command
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == f"{job.folder}: complete, nothing to do (step 8 of 8)\n"
     assert contents(job.folder) == before
