@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+
+from sce_video.text import printable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -60,25 +64,65 @@ def run_command(command: Callable[[], int], *, verbose: bool = False, quiet: boo
         types are bugs and keep their traceback.
     """
     try:
+        _settle_streams()
         code = command()
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
         return code
     except SceVideoError as error:
         if verbose:
             traceback.print_exc()
         if not quiet:
-            print(f"sce-video: {error}", file=sys.stderr)
+            complain(error)
         return error.exit_code
     except BrokenPipeError:  # whoever read our output, such as ``head``, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return EXIT_FAILED
     except OSError as error:
-        if verbose or error.filename is None:
+        if verbose or error.errno is None:
             raise
         # What another rank's log has no room for is said nowhere else.
         if not quiet or error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(f"sce-video: {error.filename}: {error.strerror}", file=sys.stderr)
+            where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            complain(f"{where}{error.strerror}")
+        _silence()  # what stdout still holds would fail again as Python ends
+        return EXIT_FAILED
+    except MemoryError:
+        if verbose:
+            raise
+        complain("the memory is used up; give less at a time")
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("sce-video: interrupted", file=sys.stderr)
+        complain("interrupted")
         return EXIT_INTERRUPTED
+
+
+def complain(what: object) -> None:
+    """Print one line on standard error; where that cannot be written, nobody is there to read."""
+    with suppress(OSError):
+        print(f"sce-video: {printable(str(what))}", file=sys.stderr, flush=True)
+
+
+def _settle_streams() -> None:
+    """Have three open streams, that take any character.
+
+    Where a shell closed one (``>&-``), the next file to be opened would get its number, and what
+    libraries print there would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not a notebook's
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence() -> None:
+    """Let what standard output still holds go nowhere, if it cannot be written."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

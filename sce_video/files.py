@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all: the only writer of files that count."""
+"""Files: read within bounds, whatever lies at their name; written whole or not at all.
+
+The only writer of files that count, and the only reader of files that somebody else may have made.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,71 @@ FULL = {
 """Errors of the system that room on the disk heals -> what they are."""
 PARTIAL = ".tmp"
 """Suffix of a file that is being written."""
+LARGEST = 1 << 28
+"""Bytes that a file has at most which is read as a whole, if nothing else is said."""
+_LONGEST = 255  # bytes of a file's name, in every file system
+
+
+def is_plain_name(name: str, suffix: str = "") -> bool:
+    """Whether a name out of a file is that of a file beside it: no path, nothing hidden or odd.
+
+    Args:
+        name: as somebody wrote it.
+        suffix: what it has to end with.
+    """
+    short = 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST
+    return (
+        short
+        and name.isprintable()
+        and not name.startswith(".")
+        and "/" not in name
+        and name.endswith(suffix)
+        and name != suffix
+    )
+
+
+def open_plain(path: str | Path, *, follow: bool = False) -> int:
+    """A descriptor to read a regular file by: nothing else is opened, and nothing waited for.
+
+    Args:
+        path: of the file.
+        follow: it may be a link, as the user named it; not where a name comes out of a file.
+
+    Raises:
+        OSError: there is none, it may not be read, or it is a link, a folder, a pipe, a device.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno != errno.ELOOP or follow:
+            raise
+        raise OSError(errno.ELOOP, "is a link; put the file itself there", str(path)) from error
+    except ValueError as error:  # a NUL in it
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return descriptor
+
+
+def read_plain(path: str | Path, *, limit: int = LARGEST, follow: bool = False) -> bytes:
+    """All bytes of a regular file; see :func:`open_plain`.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have; checked before anything is read.
+        follow: as there.
+
+    Raises:
+        OSError: as there, or it is larger.
+    """
+    with os.fdopen(open_plain(path, follow=follow), "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        data = stream.read(limit + 1) if size <= limit else b""
+    if size > limit or len(data) > limit:  # it may grow meanwhile
+        raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
+    return data
 
 
 @contextmanager
@@ -91,6 +159,10 @@ def flush(path: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as stream:
+    """sha256 of a regular file's bytes, hexadecimal; a link is followed.
+
+    Raises:
+        OSError: as :func:`open_plain`.
+    """
+    with os.fdopen(open_plain(path, follow=True), "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from sce_video.arguments import did_you_mean, nearest
 from sce_video.config.base import section_of
 from sce_video.config.objectives import OBJECTIVES
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
+from sce_video.documents import DocumentError, parse_yaml, read_yaml
 from sce_video.errors import UsageError
 
 
@@ -23,21 +24,6 @@ class Brought(NamedTuple):
 
     source: str  # for messages
     values: Mapping[str, Any]  # by dotted key
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = []
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                problem, mark = f"key '{key}' is given twice", key_node.start_mark
-                raise yaml.constructor.ConstructorError(None, None, problem, mark)
-            seen.append(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
 
 
 def configs_folder() -> Path:
@@ -85,9 +71,9 @@ def load_config(
     """
     path = find_config(name)
     try:
-        tree = yaml.load(path.read_text(), _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        tree = read_yaml(path, follow=True)
+    except DocumentError as error:
+        raise UsageError(f"{path}: {error}") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: must be a mapping of sections")
     for override in overrides:
@@ -124,9 +110,9 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UsageError(f"'{override}': expected key=value, for example optim.lr=0.1")
     try:
-        value = yaml.load(text, _UniqueKeyLoader)  # noqa: S506
-    except yaml.YAMLError as error:
-        raise UsageError(f"{key}: not valid YAML: '{text}'") from error
+        value = parse_yaml(text)
+    except DocumentError as error:
+        raise UsageError(f"{key}: {error}") from error
     *sections, leaf = key.split(".")
     for section in sections:
         child = tree.setdefault(section, {})

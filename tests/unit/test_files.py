@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sce_video.files import PARTIAL, named, sha256_file, whole_file, write_whole
+from sce_video.files import (
+    PARTIAL,
+    is_plain_name,
+    named,
+    read_plain,
+    sha256_file,
+    whole_file,
+    write_whole,
+)
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -107,3 +115,54 @@ def test_safetensors_words_of_the_system_s_errors_are_understood(tmp_path: Path)
     with pytest.raises(FileNotFoundError) as caught:
         write()
     assert caught.value.filename == str(tmp_path / "encoder.safetensors")
+
+
+@pytest.mark.parametrize("name", ["a.tar", "Größe 片段.tar", "k400-000000.tar"])
+def test_a_plain_name(name: str) -> None:
+    assert is_plain_name(name, ".tar")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".tar", ".a.tar", "a", "a.tar ", "/a.tar", "../a.tar", "a/b.tar", "a.tar/"),
+        *("a\n.tar", "a\0.tar", "\x1b.tar", "\udcff.tar", "\ud800.tar", "mp4\u202e.tar"),
+        "x" * 300 + ".tar",
+    ],
+)
+def test_no_plain_name(name: str) -> None:
+    assert not is_plain_name(name, ".tar")
+
+
+def test_only_regular_files_are_read_and_none_waited_for(tmp_path: Path) -> None:
+    plain, link, pipe = tmp_path / "plain", tmp_path / "link", tmp_path / "pipe"
+    plain.write_bytes(b"12345")
+    link.symlink_to(plain)
+    os.mkfifo(pipe)
+    assert read_plain(plain, limit=5) == b"12345" == read_plain(link, follow=True)
+    for path, words in (
+        (link, "is a link"),
+        (pipe, "not a regular file"),
+        (tmp_path, "not a regular file"),
+        (Path("/dev/zero"), "not a regular file"),
+        (tmp_path / "none", "No such file"),
+        (Path("a\0b"), "no such file"),
+    ):
+        with pytest.raises(OSError, match=words) as caught:
+            read_plain(path)
+        assert caught.value.filename == str(path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        read_plain(tmp_path / "loop", follow=True)
+    with pytest.raises(OSError, match="not a regular file"):
+        sha256_file(pipe)
+
+
+def test_a_file_has_a_size_whatever_it_says(tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse"
+    sparse.touch()
+    os.truncate(sparse, 1 << 40)
+    with pytest.raises(OSError, match="larger than 268,435,456 bytes"):
+        read_plain(sparse)
+    with pytest.raises(OSError, match="larger than 10 bytes"):
+        read_plain("/proc/self/status", limit=10)  # whose size is 0 until it is read

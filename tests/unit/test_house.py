@@ -20,7 +20,9 @@ PACKAGE = REPOSITORY / "sce_video"
 
 # A module may import from its own floor and those above it in this list.
 FLOORS = [
+    {"text"},
     {"errors", "progress", "files", "processes"},
+    {"documents"},
     {"arguments", "compiler", "lock"},
     {"config"},
     {"video"},

@@ -1,0 +1,39 @@
+"""Text of others, made fit to be shown: on a terminal, in a log line, in a cell of a sheet."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_ESCAPED = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, separators of lines, paragraphs
+_TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""What turns the direction of text, so that a name can read as another."""
+_FORMULA = "=+-@\t\r"
+"""First characters that make sheets take a cell for a formula."""
+
+
+def printable(text: str) -> str:
+    r"""``text`` in one line, without what a terminal acts upon.
+
+    Controls, ends of lines and what turns the direction of text become ``\n``, ``\x1b``,
+    ``\u202e`` and so on; bytes of a name that are not UTF-8 become ``\xff``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _ESCAPED and character not in _TURNS:
+        return character
+    if "\udc80" <= character <= "\udcff":  # as the system gives a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def cell(text: str) -> str:
+    """``text`` as a cell of a CSV file: printable, and no formula in any sheet.
+
+    One that begins like a formula gets a ``'`` before it, as sheets themselves write text.
+    """
+    shown = printable(text)
+    return f"'{shown}" if text[:1] in _FORMULA and text else shown

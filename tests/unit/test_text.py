@@ -1,0 +1,46 @@
+"""Text of others on terminals, in log lines and in sheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from sce_video.text import cell, printable
+
+
+@pytest.mark.parametrize("text", ["", "plain", "Größe 片段 ✓", "a b", "👩‍👩‍👧", "50 % = a+b @ -1"])
+def test_what_is_harmless_stays(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb", "a\\nb"),
+        ("a\r\tb\0", "a\\r\\tb\\x00"),
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("\x9b31m", "\\x9b31m"),  # what C1 calls the same as ESC [
+        ("a\u2028b\u2029", "a\\u2028b\\u2029"),
+        ("mp4.\u202eexe\u2066", "mp4.\\u202eexe\\u2066"),
+        ("\udcff.mp4", "\\xff.mp4"),
+        ("\ud83d", "\\ud83d"),
+    ],
+)
+def test_what_acts_upon_a_terminal_is_written_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable(text).encode().decode().splitlines() == [shown]
+    assert printable(shown) == shown
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_cell_is_no_formula(text: str) -> None:
+    assert cell(text) == f"'{printable(text)}"
+
+
+def test_other_cells_stay_and_a_row_is_one_line() -> None:
+    assert [cell(text) for text in ("", "a=1", "'a", "a-b")] == ["", "a=1", "'a", "a-b"]
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow([cell("a\nb"), cell('"\n')])
+    assert len(stream.getvalue().splitlines()) == 1
