@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import unicodedata
 
 _ESCAPED = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, separators of lines, paragraphs
@@ -37,3 +39,25 @@ def cell(text: str) -> str:
     """
     shown = printable(text)
     return f"'{shown}" if text[:1] in _FORMULA and text else shown
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """``value`` as JSON to be shown: ASCII, so that no name in it acts upon a terminal."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
+
+
+def shell_word(text: str) -> str:
+    """``text`` as a word of a command that is shown to be copied: one line, in any shell of today.
+
+    What :func:`printable` would escape stands in ``$'...'``, in octal.
+    """
+    if printable(text) == text:
+        return shlex.quote(text)
+    return f"$'{''.join(_octal(character) for character in text)}'"
+
+
+def _octal(character: str) -> str:
+    if character not in "\\'" and printable(character) == character:
+        return character
+    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", errors))

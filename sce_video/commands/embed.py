@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from sce_video.commands import evaluation
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -32,7 +33,7 @@ def _embed(args: Namespace) -> None:
                 _copy(folder, out)
             count, width = found.values.shape
             missing = evaluation.count_missing(found.missing_lines)
-            print(f"{count} features of {width}, {missing}: {(out or folder) / FEATURES_NAME}")
+            say(f"{count} features of {width}, {missing}: {(out or folder) / FEATURES_NAME}")
             evaluation.check_complete(args, requests[0].index, found.missing_lines)
 
 

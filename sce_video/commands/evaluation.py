@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from sce_video.arguments import Parser, between, whole
 from sce_video.engine.ranks import check_launcher, place, prints
 from sce_video.errors import UsageError, VerificationError
+from sce_video.terminal import note
 
 if TYPE_CHECKING:
     from sce_video.evals.bank import BankAndQueries
@@ -93,7 +93,7 @@ def find_requests(
         raise UsageError(f"{index.name}: holds images: --frames and --seconds are for videos")
     check_media(index, spec, args.encoder, "; give --frames and --seconds to average over frames")
     if encoder.note and args.runtime.main:
-        print(encoder.note, file=sys.stderr)
+        note(encoder.note)
     views = eval_views(spec, args.clips, args.crops, args.size)
     return [
         Request(encoder, index, args.shards, split, views, args.runtime.device, args.workers)
@@ -146,8 +146,7 @@ def check_complete(args: Namespace, index: ShardIndex, missing: Sequence[str]) -
     from sce_video.shardset.manifest import listed
 
     lost = listed(index.manifest.rejected)
-    for line in missing:
-        print(f"missing: {line}", file=sys.stderr)
+    note(*(f"missing: {line}" for line in missing))
     if missing or lost:
         reasons = ", ".join(f"{n} {why}" for why, n in lost.items())
         elsewhere = f"; not in the shards, see its rejects.csv: {reasons}" if lost else ""

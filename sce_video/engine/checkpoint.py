@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from sce_video.engine.status import saved_steps
 from sce_video.engine.zero_layout import Segment, gathered
-from sce_video.errors import SceVideoError, first_line
+from sce_video.errors import SceVideoError, complain, first_line
 from sce_video.files import flush, sha256_file, whole_file, write_whole
 
 _MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
@@ -144,12 +143,8 @@ def _write(final: Path, files: Files, state: dict[str, Any]) -> None:
     flush(final.parent)
 
 
-def _to_stderr(message: str) -> None:
-    print(f"sce-video: {message}", file=sys.stderr)
-
-
 def newest(
-    folder: Path, name: str = "step-*", *, warn: Callable[[str], object] = _to_stderr
+    folder: Path, name: str = "step-*", *, warn: Callable[[str], object] = complain
 ) -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint that verifies, and its state.
 

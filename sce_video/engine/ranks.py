@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from sce_video.errors import UsageError
+from sce_video.text import shell_word
 
 # Variables of launchers that start many processes and tell them nothing of ours.
 _TASKS = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -94,9 +94,10 @@ def _check_tasks(env: Mapping[str, str]) -> None:
             first = '"$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29600"'
             meet = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint {first}"
     line = f"{start}torchrun {meet} --nproc-per-node {max(1, tasks // nodes)}"
+    own = " ".join(map(shell_word, sys.argv))
     raise UsageError(
         f"{name}={tasks}: each of the {tasks} tasks would work alone; start one task a machine, "
-        f"and let torchrun make the ranks: {line} {shlex.join(sys.argv)} (or, for one process "
+        f"and let torchrun make the ranks: {line} {own} (or, for one process "
         f"alone: {name}=1 in front)"
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sce_video.config.load import dump_config
 from sce_video.config.tasks import Config
@@ -16,6 +17,7 @@ from sce_video.engine.status import STATUS_NAME, StatusFile, saved_steps
 from sce_video.errors import Interrupted, SceVideoError, UsageError
 from sce_video.files import FULL, named, write_whole
 from sce_video.lock import LOCK_NAME, Lock
+from sce_video.text import printable
 
 if TYPE_CHECKING:
     from sce_video.engine.runtime import Runtime
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("sce_video")
 
 _PLAIN = "%(levelname)s: %(message)s"
-_LINE = logging.Formatter(f"%(asctime)s {_PLAIN}")
 _OTHER = "start another with run.dir=..."
 
 
@@ -121,8 +122,8 @@ class RunFolder:
         with suppress(OSError):  # what is raised says more
             self.status.refuse(str(error))
             record = logging.makeLogRecord({"levelname": "ERROR", "msg": f"refused: {error}"})
-            with self.log.open("a") as stream:
-                stream.write(f"{_LINE.format(record)}\n")
+            with self.log.open("a", encoding="utf-8") as stream:
+                stream.write(f"{_Line(f'%(asctime)s {_PLAIN}').format(record)}\n")
 
     def log_to(self, runtime: Runtime) -> None:
         """Log to ``run.log`` from every rank, to standard error from the main one."""
@@ -131,13 +132,13 @@ class RunFolder:
         log.propagate = False
         rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
         plain = _PLAIN.replace("%(levelname)s", f"%(levelname)s{rank}")
-        file = _LogFile(self.log, delay=True)
-        file.setFormatter(logging.Formatter(f"%(asctime)s {plain}"))
+        file = _LogFile(self.log, delay=True, encoding="utf-8")
+        file.setFormatter(_Line(f"%(asctime)s {plain}"))
         log.addHandler(file)
         if runtime.main:
-            shown = logging.StreamHandler()
+            shown = _Shown()
             shown.addFilter(lambda record: not getattr(record, "file_only", False))
-            shown.setFormatter(logging.Formatter(plain))
+            shown.setFormatter(_Line(plain))
             log.addHandler(shown)
             log.info("environment: %s", runtime.environment(), extra={"file_only": True})
 
@@ -145,6 +146,25 @@ class RunFolder:
         """Write ``config.yaml`` and ``deepspeed.json``."""
         write_whole(self.config, dump_config(config).encode())
         write_whole(self.settings, json.dumps(deepspeed, indent=1).encode())
+
+
+class _Line(logging.Formatter):
+    """One line a record, whatever names are in it; several where it has ``lines``: the plan."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, without what a terminal acts upon."""
+        text = super().format(record)
+        lines = text.split("\n") if getattr(record, "lines", False) else [text]
+        return "\n".join(map(printable, lines))
+
+
+class _Shown(logging.StreamHandler[TextIO]):
+    """Standard error; what nobody can read there is lost, without logging's word about it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        """Nothing, where the stream cannot be written."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
 
 
 class _LogFile(logging.FileHandler):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from sce_video.config.tasks import Config
+from sce_video.errors import complain
 from sce_video.files import named
 
 METRICS_NAME = "metrics.jsonl"
@@ -97,9 +97,7 @@ class Tracker:
         except Exception as error:  # noqa: BLE001  whatever a tracker raises
             self._run, self._failed = None, True
             reason = " ".join(str(error).split())
-            print(
-                f"sce-video: W&B switched off ({reason}); {METRICS_NAME} goes on", file=sys.stderr
-            )
+            complain(f"W&B switched off ({reason}); {METRICS_NAME} goes on")
 
 
 def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
@@ -108,7 +106,7 @@ def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
         return "offline" if mode == "offline" else "disabled"
     if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file():
         return "online"
-    print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
+    complain("W&B has no key here: tracking offline")
     return "offline"
 
 

@@ -7,7 +7,6 @@ meet in the request's folder alone: there is no process group to wait or to fail
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.engine.runtime import Runtime
+from sce_video.errors import complain
 from sce_video.evals import kept
 from sce_video.evals.features import Features, NotFiniteError, collect, extract_batches
 from sce_video.evals.request import Request
@@ -56,7 +56,7 @@ def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
                 _do_share(request, runtime)
         except NotFiniteError as error:
             if not runtime.main:  # whose errors alone are printed, and which this ends
-                print(f"sce-video: {error}", file=sys.stderr)
+                complain(error)
             raise
         if not runtime.main:
             return None

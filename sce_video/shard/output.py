@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -26,6 +25,7 @@ from sce_video.shardset.manifest import (
     ShardEntry,
     read_rejects,
 )
+from sce_video.terminal import note
 
 _WRITTEN_LAST = (INDEX_NAME, REJECTS_NAME, CLASSES_NAME)
 _TAR = re.compile(r".+-\d{6}\.tar")
@@ -129,7 +129,7 @@ def _finished(folder: Path, plan: ConversionPlan) -> Manifest | None:
         (folder / JOURNAL_NAME).unlink(missing_ok=True)  # a run was killed in its last moment
         return manifest
     what = f"missing or cut files ({len(lost)}, first {lost[0].name}) are made again"
-    print(f"{folder}: {what}", file=sys.stderr)
+    note(f"{folder}: {what}")
     write_journal(folder, _journal_of(folder, manifest, plan))
     (folder / MANIFEST_NAME).unlink()
     return None

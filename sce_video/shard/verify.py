@@ -25,6 +25,7 @@ from sce_video.shardset.manifest import (
     read_rejects,
 )
 from sce_video.shardset.splits import split_counts
+from sce_video.terminal import note, say
 
 
 def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
@@ -45,13 +46,14 @@ def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
     problems = 0
     for problem in _problems(shards, decode, workers):
         problems += 1
-        tqdm.write(problem, file=sys.stderr)  # above the bar, if there is one
+        with tqdm.external_write_mode(file=sys.stderr):  # above the bar, if there is one
+            note(problem)
     if problems:
         what = "delete the tars named above, then convert again: it makes what lacks"
-        print(f"{folder}: {problems:,} findings; {what}", file=sys.stderr)
+        note(f"{folder}: {problems:,} findings; {what}")
         return EXIT_VERIFY
     manifest = shards.manifest
-    print(
+    say(
         f"{folder}: {len(manifest.shards):,} shards, {manifest.samples:,} samples"
         f"{', all decoded' if decode else ''}: as the manifest says"
     )
