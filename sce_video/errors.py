@@ -18,6 +18,7 @@ EXIT_USAGE = 2
 EXIT_VERIFY = 3
 EXIT_INTERRUPTED = 130
 _SHOWN = 200  # characters of a name, at most
+_ENCODED = "cannot be written in {}; give another name, or set LC_ALL=C.UTF-8"
 
 
 def first_line(error: BaseException) -> str:
@@ -93,7 +94,7 @@ def _line(error: Exception) -> str | None:
     if isinstance(error, MemoryError):
         return "the memory is used up; give less at a time"
     if isinstance(error, UnicodeEncodeError):
-        return f"{error.object[:_SHOWN]}: cannot be written in {error.encoding}; use other names"
+        return f"{error.object[:_SHOWN]}: {_ENCODED.format(error.encoding)}"
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{where}{error.strerror or first_line(error)}"

@@ -16,6 +16,8 @@ from sce_video.errors import run_command
 from sce_video.terminal import OutputClosed
 from tests.conftest import REPOSITORY
 
+NAME = r"a\ud800"
+
 
 def raising(error: BaseException) -> Callable[[], int]:
     def command() -> NoReturn:
@@ -41,7 +43,8 @@ def raising(error: BaseException) -> Callable[[], int]:
         (
             UnicodeEncodeError("utf-8", "a\ud800" * 200, 1, 2, "surrogates not allowed"),
             1,
-            "sce-video: " + "a\\ud800" * 100 + ": cannot be written in utf-8; use other names",
+            f"sce-video: {NAME * 100}: cannot be written in utf-8; give another name, or set "
+            "LC_ALL=C.UTF-8",
         ),
         (MemoryError(), 1, "sce-video: the memory is used up; give less at a time"),
     ],

@@ -138,7 +138,7 @@ class _Walk:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
-            path = utf8(f"{base}/{entry.name}" if base else entry.name)
+            path = f"{base}/{utf8(entry.name)}" if base else utf8(entry.name)
             try:
                 found = entry.stat()
             except PermissionError:
