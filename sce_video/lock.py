@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -20,7 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sce_video.errors import SceVideoError, UsageError, complain
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import PARTIAL, named
 from sce_video.processes import STARTED, lives, read, stat
 
@@ -150,9 +151,10 @@ class Lock:
                     f"{self._guarded}: is being written by {found}; wait for it, or stop it"
                 )
             if before is None:
-                complain(
-                    f"{self.path}: waiting for a sign of life of {found}; without one "
-                    f"it counts as gone in {STALE - age:.0f} s"
+                print(
+                    f"sce-video: {self.path}: waiting for a sign of life of {found}; without one "
+                    f"it counts as gone in {STALE - age:.0f} s",
+                    file=sys.stderr,
                 )
             before = age
             time.sleep(_LOOK)
@@ -170,7 +172,7 @@ class Lock:
         try:
             gone = _look(self.path)
             if gone is not None and holder(self.path) is None:
-                complain(f"{self.path}: {gone}, has gone; going on")
+                print(f"sce-video: {self.path}: {gone}, has gone; going on", file=sys.stderr)
                 partial = self.path.with_name(f"{self.path.name}.{self._own.token}{PARTIAL}")
                 partial.write_bytes(self._text)
                 partial.replace(self.path)
