@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn
 
 from tqdm import tqdm
 
 from sce_video.terminal import note as tell
+from sce_video.terminal import unread
 from sce_video.text import printable
 
 _LINES_EVERY = 15.0  # seconds between plain lines
@@ -29,7 +29,7 @@ class Progress:
         self._last, self._told = self._began, -1
         self._bar: tqdm[NoReturn] | None = None
         if shown and sys.stderr is not None and sys.stderr.isatty():
-            with suppress(OSError):  # of a terminal that has gone: nobody is there to read
+            with unread():  # of a terminal that has gone: nobody is there to read
                 desc = printable(title) or None
                 self._bar = tqdm(total=total, initial=start, unit=unit, desc=desc)
 
@@ -38,7 +38,7 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
-            with suppress(OSError):
+            with unread():
                 self._bar.close()
 
     def skip(self, done: int) -> None:
@@ -47,14 +47,14 @@ class Progress:
         if self._bar is not None:
             self._bar.initial = self._bar.n = done
             self._bar.start_t = self._bar.last_print_t = time.time()
-            with suppress(OSError):
+            with unread():
                 self._bar.refresh()
 
     def update(self, done: int, note: str = "") -> None:
         """``done`` units are finished; ``note`` says how it goes."""
         if self._bar is not None:
             self._bar.set_postfix_str(printable(note), refresh=False)
-            with suppress(OSError):
+            with unread():
                 self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sce_video.text import printable
@@ -39,10 +40,19 @@ def say(*lines: object) -> None:
 def note(*lines: object) -> None:
     """Print each of ``lines`` as one line on standard error; lost where nobody can read it."""
     if sys.stderr is not None:  # else print would take standard output
-        with suppress(OSError):
+        with unread():
             for line in lines:
                 print(printable(str(line)), file=sys.stderr)
             sys.stderr.flush()
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Context in which what a stream cannot take is lost, and all that comes after it."""
+    try:
+        yield
+    except OSError:
+        drop_unwritten()
 
 
 def settle_streams() -> None:
@@ -66,7 +76,10 @@ def settle_streams() -> None:
 
 
 def drop_unwritten() -> None:
-    """Let what the streams hold and cannot write go nowhere, or Python's end would fail by it."""
+    """Let what the streams hold and cannot write go nowhere, and all that comes after it.
+
+    Else it would be tried again where a process is started, and at Python's end.
+    """
     for stream in (sys.stdout, sys.stderr):
         if stream is None or stream.closed:
             continue
@@ -74,5 +87,6 @@ def drop_unwritten() -> None:
             stream.flush()
         except OSError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
+            with suppress(OSError):  # of a stream that is no file
+                os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

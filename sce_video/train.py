@@ -20,13 +20,13 @@ import argparse
 import logging
 import socket
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from sce_video.arguments import Parser, whole
 from sce_video.engine.ranks import check_launcher, place, prints
 from sce_video.errors import UsageError
-from sce_video.terminal import say
+from sce_video.terminal import say, unread
 
 if TYPE_CHECKING:
     from sce_video.config.tasks import AnyConfig
@@ -119,7 +119,7 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
 
 def _tell(*lines: str) -> None:
     """Say them; a training whose output nobody can read goes on."""
-    with suppress(OSError):
+    with unread():
         say(*lines)
 
 

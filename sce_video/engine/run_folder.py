@@ -17,6 +17,7 @@ from sce_video.engine.status import STATUS_NAME, StatusFile, saved_steps
 from sce_video.errors import Interrupted, SceVideoError, UsageError
 from sce_video.files import FULL, named, write_whole
 from sce_video.lock import LOCK_NAME, Lock
+from sce_video.terminal import drop_unwritten
 from sce_video.text import printable
 
 if TYPE_CHECKING:
@@ -162,8 +163,10 @@ class _Shown(logging.StreamHandler[TextIO]):
     """Standard error; what nobody can read there is lost, without logging's word about it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
-        """Nothing, where the stream cannot be written."""
-        if not isinstance(sys.exception(), OSError):
+        """Lose it, where the stream cannot be written."""
+        if isinstance(sys.exception(), OSError):
+            drop_unwritten()
+        else:
             super().handleError(record)
 
 

@@ -83,6 +83,11 @@ class Gone:
     def isatty(self) -> bool:
         return True
 
+    closed = False
+
+    def fileno(self) -> int:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
     def write(self, text: str) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
