@@ -7,7 +7,9 @@ goes on behind them.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, first_line
 from sce_video.files import FULL, sha256_file
 from sce_video.lock import Lock
 from sce_video.shard.output import JournalEntry, end_journal, output_folder, write_journal
@@ -87,6 +89,7 @@ def convert(
         SceVideoError: too many rejects, a file that breaks the decoder, or the disk is full.
         KeyboardInterrupt: it was to stop.
     """
+    conversion: _Conversion | None = None
     try:
         with output_folder(folder, plan, overwrite=overwrite) as (found, lock):
             if isinstance(found, Manifest):
@@ -102,10 +105,12 @@ def convert(
             rejects = conversion.write_shards(pool, max_rejects, stopping)
             return conversion.finish(rejects), True
     except OSError as error:
-        if (what := FULL.get(error.errno or 0)) is not None:
-            what += "; finished shards are kept, make room and run again"
-            raise SceVideoError(f"{folder}: {what}") from error
-        raise SceVideoError(f"{error.filename or folder}: {error.strerror}") from error
+        where = os.fsdecode(error.filename or folder)
+        if (what := FULL.get(error.errno or 0)) is None:
+            raise SceVideoError(f"{where}: {error.strerror or first_line(error)}") from error
+        kept = f"{conversion.kept:,} finished shards are kept, " if conversion else ""
+        cure = "allow more" if error.errno == errno.EFBIG else "make room"
+        raise SceVideoError(f"{where}: {what}; {kept}{cure} and run again") from error
 
 
 class _Conversion:
@@ -123,6 +128,8 @@ class _Conversion:
         """Name of a finished shard -> the journal's entry and the index rows."""
         self._noted = Counter[str]()
         self._samples = self._rejected = 0
+        self.kept = 0
+        """Shards that the journal says are finished."""
 
     def _tell(self, writing: str, samples: int = 0, rejected: int = 0) -> None:
         """Show where it stands, with so many more samples."""
@@ -135,6 +142,7 @@ class _Conversion:
         if self._lock.lost:
             raise self._lock.lost
         write_journal(self._folder, (entry for entry, _ in self._made.values()))
+        self.kept = len(self._made)
 
     def reopen(self, journal: Iterable[JournalEntry]) -> None:
         """Take the shards that an earlier run finished, as far as they are as it noted."""
