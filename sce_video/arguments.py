@@ -6,9 +6,10 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sce_video.errors import EXIT_OK, EXIT_USAGE, run_command
+from sce_video.errors import EXIT_OK, EXIT_USAGE, UsageError, run_command
 from sce_video.terminal import note, say
 
 if TYPE_CHECKING:
@@ -57,15 +58,31 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
         given = sys.argv[1:] if arguments is None else arguments
         parse = self.parse_intermixed_args if intermixed else self.parse_args
-        return run_command(
-            lambda: command(parse(given)) or EXIT_OK, verbose=is_verbose(given), quiet=quiet
-        )
+
+        def read_and_do() -> int:
+            args = parse(given)
+            _check_folder()
+            return command(args) or EXIT_OK
+
+        return run_command(read_and_do, verbose=is_verbose(given), quiet=quiet)
 
 
 _LISTED = 12  # names in a line, at most
 _DIGITS = 20  # of a number, at most
 MOST = 2**31 - 1
 """What a count has at most, if nothing else is said."""
+
+
+def _check_folder() -> None:
+    """Refuse to work in a folder that somebody deleted: some libraries would end the process.
+
+    Raises:
+        UsageError: so it is.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError("the current folder is not there any more; go to another") from error
 
 
 def is_verbose(arguments: Sequence[str]) -> bool:

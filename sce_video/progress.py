@@ -32,6 +32,9 @@ class Progress:
             with unread():  # of a terminal that has gone: nobody is there to read
                 desc = printable(title) or None
                 self._bar = tqdm(total=total, initial=start, unit=unit, desc=desc)
+                # Its own clock is the wall's, which may be set back: then it would stand still.
+                self._bar._time = time.monotonic  # type: ignore[attr-defined]
+                self._bar.start_t = self._bar.last_print_t = self._began
 
     def __enter__(self) -> Progress:
         return self
@@ -46,7 +49,7 @@ class Progress:
         self._first, self._began = done, time.monotonic()
         if self._bar is not None:
             self._bar.initial = self._bar.n = done
-            self._bar.start_t = self._bar.last_print_t = time.time()
+            self._bar.start_t = self._bar.last_print_t = self._began
             with unread():
                 self._bar.refresh()
 

@@ -161,6 +161,12 @@ def _convert(args: Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
     folder = args.out or Path("shards") / args.dataset
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:  # which a config could not name
+        raise UsageError(
+            f"{folder}: not UTF-8; give another --out, or set LC_ALL=C.UTF-8"
+        ) from error
     options = Options(
         splits=tuple(args.split),
         csv=args.csv,

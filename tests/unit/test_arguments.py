@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,18 @@ def test_options_may_stand_between_words_where_a_verb_says_so() -> None:
     line = ["a", "--number", "2", "b"]
     assert parser().run(line, lambda args: found.append(args.words), intermixed=True) == 0
     assert found == [["a", "b"]]
+
+
+def test_a_folder_that_was_deleted_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert parser().run([], lambda args: 0) == 2
+    assert capsys.readouterr().err == (
+        "sce-video: the current folder is not there any more; go to another\n"
+    )
 
 
 @pytest.mark.parametrize(

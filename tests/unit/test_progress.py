@@ -77,6 +77,20 @@ def test_a_bar_on_a_terminal_counts_its_rate_from_what_was_skipped(
     assert float(shown[-1]) <= 50  # 10 in 0.2 s
 
 
+def test_a_bar_goes_on_when_the_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.Progress(3, "video") as bar:
+        bar.update(1)
+        monkeypatch.setattr("tqdm.std.time", lambda: 0.0)
+        time.sleep(0.2)
+        bar.update(2)
+    shown = capsys.readouterr().err
+    assert "2/3 [00:00<00:00" in shown
+    assert "-" not in shown
+
+
 class Gone:
     """A terminal that has gone."""
 

@@ -90,6 +90,15 @@ def test_usage_errors_are_one_line(
     assert message in output.err
 
 
+def test_a_set_that_no_config_could_name_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["folder", "--root", str(tmp_path), "--out", "a\udcff"]) == 2
+    assert capsys.readouterr().err == (
+        "sce-video: a\\xff: not UTF-8; give another --out, or set LC_ALL=C.UTF-8\n"
+    )
+
+
 def test_the_caller_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(["shard", "ucf101", "--root", str(tmp_path / "x")]) == 2
     assert "sce-video shard ucf101 --root RAW" in capsys.readouterr().err
