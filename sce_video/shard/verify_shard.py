@@ -18,7 +18,8 @@ from typing import BinaryIO
 import numpy as np
 
 from sce_video.files import sha256_file
-from sce_video.shardset.index import IMAGE_EXTENSIONS, IndexRow
+from sce_video.shardset.checks import IMAGE_EXTENSIONS
+from sce_video.shardset.index import IndexRow
 from sce_video.shardset.manifest import ShardEntry
 from sce_video.shardset.rows import index_row, row_members
 from sce_video.video.examine import examine_video

@@ -10,8 +10,6 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-import pyarrow as pa
-
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards, read_index
 from sce_video.shardset.manifest import MANIFEST_NAME, ShardEntry, read_manifest
@@ -58,8 +56,7 @@ def open_set(location: str | Path, cache: Cache | None = None) -> ShardIndex:
     at, path = f"{url}/{MANIFEST_NAME}", f"{url}/{INDEX_NAME}"
     data = fetch_small(at)
     manifest = read_manifest(data, bare_url(at))
-    index = pa.BufferReader(fetch_small(path, manifest.index_sha256))
-    table = read_index(index, manifest, bare_url(path))
+    table = read_index(fetch_small(path, manifest.index_sha256), manifest, bare_url(path))
     digest = hashlib.sha256(data).hexdigest()
     return RemoteIndex(cache.folder, manifest, digest, table, url, cache)
 
