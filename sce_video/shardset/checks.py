@@ -23,7 +23,8 @@ IMAGE_EXTENSIONS = ("jpg", "png")
 _VIDEO_EXTENSIONS = ("webm", *sorted({*CONTAINERS.values()}))
 MEMBERS = ("media", "json", "idx")
 _BLOCK = 512  # bytes of a tar's header, before each member
-_LARGEST_JSON = 1 << 20  # bytes
+LARGEST_JSON = 1 << 20
+"""Bytes of a ``json`` member."""
 _LONGEST = 1 << 16  # bytes of a path and other text; names are bounded by the manifest
 _SHOWN = 80  # characters of a wrong value in a message
 
@@ -123,7 +124,7 @@ def _places(table: pa.Table, manifest: Manifest, shards: NDArray[np.int64]) -> I
     sizes = {shard.name: shard.bytes for shard in manifest.shards}
     ends = np.array([sizes[name] for name in sorted(sizes)], np.int64)
     end = ends[shards] if len(table) else ends[:0]
-    limits = {"media": DEFAULT_LIMITS.bytes, "json": _LARGEST_JSON, "idx": DEFAULT_LIMITS.bytes}
+    limits = {"media": DEFAULT_LIMITS.bytes, "json": LARGEST_JSON, "idx": DEFAULT_LIMITS.bytes}
     for member in MEMBERS:
         offset, size = (_numbers(table, f"{member}_{name}") for name in ("offset", "size"))
         none = (offset == -1) & (size == 0) if member == "idx" else np.zeros(len(table), np.bool_)
