@@ -193,7 +193,7 @@ def read_rejects(folder: Path) -> list[tuple[str, str]]:
 
 def count_rejects(rejects: Iterable[tuple[str, str]]) -> dict[str, int]:
     """:attr:`Manifest.rejected` of what :func:`read_rejects` gives."""
-    return dict(sorted(Counter(reason for _, reason in rejects).items()))
+    return dict(sorted(Counter(cell(reason) for _, reason in rejects).items()))
 
 
 def write_rejects(folder: Path, rejects: Iterable[tuple[str, str]]) -> None:
