@@ -166,6 +166,8 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     counts = [number for shard in manifest.shards for number in (shard.samples, shard.bytes)]
     counts += [*manifest.rejected.values(), *manifest.noted.values()]
     counts += [number for values in manifest.splits.values() for number in values.values()]
+    if not manifest.samples:
+        yield "it has no sample"
     if min(counts, default=0) < 0 or sum(s.samples for s in manifest.shards) != manifest.samples:
         yield f"its counts do not add up to {manifest.samples:,} samples"
 

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from sce_video.text import cell, printable
+from sce_video.text import cell, one_line, printable
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Größe 片段 ✓", "a b", "👩‍👩‍👧", "50 % = a+b @ -1"])
@@ -44,3 +44,8 @@ def test_other_cells_stay_and_a_row_is_one_line() -> None:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerow([cell("a\nb"), cell('"\n')])
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_name_that_is_kept_loses_its_lines_and_not_its_direction() -> None:
+    assert one_line("a\n\x1b\u2028\udcff") == "a\\n\\x1b\\u2028\\xff"
+    assert one_line("\u200f\u05d9 \u3000") == "\u200f\u05d9 \u3000"

@@ -73,6 +73,7 @@ SHARD = {"name": "toy-000000.tar", "samples": 1, "bytes": 10240, "sha256": "2" *
         ({"shards": [SHARD | {"bytes": 1.5}]}, "shards.0.bytes: Input should be a valid integer"),
         ({"shards": [SHARD | {"sha256": ""}]}, "'' is no sha256"),
         ({"shards": []}, "do not add up to 1 samples"),
+        ({"shards": [], "samples": 0}, "it has no sample"),
         ({"index_sha256": "x"}, "'x' is no sha256"),
         ({"classes": ["a", "a"]}, "names class 'a' twice"),
         ({"classes": [""]}, "'' is no name"),
