@@ -11,7 +11,8 @@ from typing import Any
 
 from sce_video.documents import DocumentError, parse_yaml
 from sce_video.shard.plan import ConversionPlan
-from sce_video.shardset.index import IMAGE_EXTENSIONS, ShardIndex, open_shards
+from sce_video.shardset.checks import IMAGE_EXTENSIONS
+from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.shardset.manifest import REJECTS_NAME
 from sce_video.terminal import note, say
 from sce_video.text import json_text, shell_word
@@ -129,7 +130,8 @@ def _print_contents(folder: Path, held: dict[str, Any]) -> None:
 
 def _contents(shards: ShardIndex) -> dict[str, Any]:
     manifest = shards.manifest
-    extensions = Counter(shards.strings("ext"))
+    counted = shards.table.column("ext").value_counts()  # a list of them would be large
+    extensions = Counter({pair["values"]: pair["counts"] for pair in counted.to_pylist()})
     return {
         **manifest.model_dump(mode="json", exclude={"index_sha256", "shards"}),
         "media": "image" if set(extensions) <= set(IMAGE_EXTENSIONS) else "video",

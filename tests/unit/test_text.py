@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from sce_video.text import cell, json_text, printable, shell_word
+from sce_video.text import cell, json_text, one_line, printable, shell_word
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Größe 片段 ✓", "a b", "👩‍👩‍👧", "50 % = a+b @ -1"])
@@ -80,3 +80,8 @@ def test_json_to_be_shown_is_ascii_and_means_the_same() -> None:
     assert text.isascii()
     assert json.loads(text) == value
     assert len(json_text(value, indent=1).splitlines()) == 8
+
+
+def test_a_name_that_is_kept_loses_its_lines_and_not_its_direction() -> None:
+    assert one_line("a\n\x1b\u2028\udcff") == "a\\n\\x1b\\u2028\\xff"
+    assert one_line("\u200f\u05d9 \u3000") == "\u200f\u05d9 \u3000"
