@@ -17,7 +17,8 @@ from sce_video.shard.sources import Record
 from sce_video.video.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.video.examine import examine_video
 from sce_video.video.examine_image import examine_image
-from sce_video.video.facts import NOTED, Facts, Limits, Rejected
+from sce_video.video.facts import NOTED, Facts, Rejected
+from sce_video.video.limits import Limits
 
 _GRACE = 30  # CPU seconds over the limit after which the kernel ends a decoder that never returns
 

@@ -17,8 +17,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sce_video.video.container import MAX_PIXELS, number_of, number_packet, upright_rgb
-from sce_video.video.errors import DecodeError
+from sce_video.video.container import number_of, number_packet, upright_rgb
+from sce_video.video.errors import DecodeError, decode_errors
+from sce_video.video.limits import DEFAULT_LIMITS
 from sce_video.video.packets import COLOUR, LAYER_SHIFT, PacketIndex
 
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
@@ -66,7 +67,9 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
     if -1 in packet_of:
         for packet in tuple(feed):  # those without a frame may complete the one before them
             behind = range(packet + 1, len(shown))
-            feed.update(itertools.takewhile(lambda place: shown[place] < 0, behind))
+            # One that is fed has its own turn: together they are looked at once.
+            new = itertools.takewhile(lambda i: shown[i] < 0 and i not in feed, behind)
+            feed.update(new)
     packets = sorted(feed)
     cuts = [*(bisect_left(packets, border) for border in borders), len(packets)]
     return [packets[a:b] for a, b in itertools.pairwise(cuts)]
@@ -83,16 +86,15 @@ def _second_layer(kinds: Sequence[int], target: int) -> set[int]:
 
 def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[NDArray[np.uint8]]:
     """Decode frames by display number; see :func:`~sce_video.video.decode.decode_frames`."""
+    index.check_extents(len(data))
     images: dict[int, NDArray[np.uint8]] = dict.fromkeys(numbers.tolist(), _NOTHING)
-    try:
+    with decode_errors():
         for frame in _frames(data, index, plan_packets(index, numbers)):
             number = number_of(frame)
             if number in images:
                 if frame.is_corrupt:
                     raise DecodeError(f"frame {number} is corrupt")
                 images[number] = upright_rgb(frame, index.orientation)
-    except (av.FFmpegError, ValueError) as error:
-        raise DecodeError(f"does not decode: {error}") from error
     found = list(images.values())
     missing = sum(image is _NOTHING for image in found)
     if missing:
@@ -156,5 +158,5 @@ def open_decoder(index: PacketIndex) -> VideoCodecContext:
         setattr(context, name, value)
     context.thread_count = 1
     context.copy_opaque = True
-    context.options = {"strict": _STRICT, "max_pixels": str(MAX_PIXELS)}
+    context.options = {"strict": _STRICT, "max_pixels": str(DEFAULT_LIMITS.pixels)}
     return context
