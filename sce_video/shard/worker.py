@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import resource
 import signal
 import tarfile
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sce_video.errors import SceVideoError
+from sce_video.files import open_plain
 from sce_video.shard.sources import Record
 from sce_video.video.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.video.examine import examine_video
@@ -71,6 +74,10 @@ def process_file(job: FileJob) -> Accepted | Refused:
         return Refused("missing")
     except PermissionError:
         return Refused("no permission to read it")
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # of open_plain
+            return Refused("neither a file nor a folder")
+        raise
     if len(data) != size:
         raise SceVideoError("changed while it was being sharded; run again")
     if job.encoding is not None:
@@ -108,11 +115,11 @@ def _describe(data: bytes, facts: Facts) -> dict[str, Any]:
 def _read(job: FileJob) -> bytes:
     """The bytes of the file; those of a tar's member only where its header still stands."""
     record = job.record
-    if record.offset is None:
-        return record.source.read_bytes()
-    with (job.copy or record.source).open("rb") as tar:
-        tar.seek(record.offset - tarfile.BLOCKSIZE)
-        header, data = tar.read(tarfile.BLOCKSIZE), tar.read(record.size)
+    with os.fdopen(open_plain(job.copy or record.source, follow=True), "rb") as file:
+        if record.offset is None:
+            return file.read(record.size + 1)  # one more than it had tells that it grew
+        file.seek(record.offset - tarfile.BLOCKSIZE)
+        header, data = file.read(tarfile.BLOCKSIZE), file.read(record.size)
     try:
         size = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
     except tarfile.HeaderError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import cast
 
 import av
@@ -57,7 +57,8 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
             place -= 1
         start = starts[place]
         last_of[start] = max(target, last_of.get(start, target))
-        feed |= {target, *_second_layer(kinds, target)}
+        feed.add(target)
+    feed |= _second_layer(kinds, feed)
     borders, end = [], -1
     for first, last in sorted(last_of.items()):
         feed.update(i for i in range(first, last + 1) if kinds[i] >> LAYER_SHIFT == 0)
@@ -75,13 +76,18 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
     return [packets[a:b] for a, b in itertools.pairwise(cuts)]
 
 
-def _second_layer(kinds: Sequence[int], target: int) -> set[int]:
-    """Packets of layer 1 in the group of a target of layer 2; a packet of layer 0 opens a group."""
-    if kinds[target] >> LAYER_SHIFT != 2:
-        return set()
-    ways = range(target, -1, -1), range(target, len(kinds))
-    group = (itertools.takewhile(lambda i: kinds[i] >> LAYER_SHIFT, way) for way in ways)
-    return {i for i in itertools.chain(*group) if kinds[i] >> LAYER_SHIFT == 1}
+def _second_layer(kinds: Sequence[int], targets: Set[int]) -> set[int]:
+    """Packets of layer 1 in the groups of targets of layer 2; a packet of layer 0 opens a group."""
+    found, end = set[int](), 0
+    for target in sorted(targets):
+        if target >= end and kinds[target] >> LAYER_SHIFT == 2:
+            first = end = target
+            while first and kinds[first] >> LAYER_SHIFT:
+                first -= 1
+            while end < len(kinds) and kinds[end] >> LAYER_SHIFT:
+                end += 1
+            found.update(i for i in range(first, end) if kinds[i] >> LAYER_SHIFT == 1)
+    return found
 
 
 def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[NDArray[np.uint8]]:
