@@ -27,6 +27,7 @@ from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import open_set
 from sce_video.video.decode import DecodeError
+from sce_video.video.limits import read_media
 from sce_video.video.peek import peek
 
 PROTOCOL_NAME = "search.json"
@@ -141,7 +142,7 @@ class SearchIndex:
             raise UsageError(f"{file}: no such file")
         opened, views = self._encoder(encoder)
         try:
-            data = file.read_bytes()
+            data = read_media(file)
             clips = make_clips(data, views(peek(data), 0, 0))
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error

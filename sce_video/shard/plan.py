@@ -24,8 +24,8 @@ from sce_video.shard.sources import Record, Scan, file_stem
 from sce_video.shardset.manifest import FORMAT_VERSION, LONGEST_NAME, is_name
 from sce_video.shardset.reasons import OF_LISTS
 from sce_video.video.encode import Encoding
-from sce_video.video.facts import Limits
 from sce_video.video.kinds import Media
+from sce_video.video.limits import Limits
 
 SAMPLES_PER_SHARD: Mapping[Media, int] = {"video": 1_000, "image": 10_000}
 MAX_KEY = 90

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sce_video.errors import UsageError
 from sce_video.shard.plan import Settings, changes, make_keys, make_plan
 from sce_video.shard.sources import Record, Scan
-from sce_video.video.facts import Limits
+from sce_video.video.limits import Limits
 
 SETTINGS = Settings("set", samples_per_shard=100)
 
