@@ -24,7 +24,8 @@ SCHEMES = ("http", "https", "s3", "gs")
 _ATTEMPTS = 5
 _BACKOFF = 0.5  # seconds before the second attempt; doubled before each further one
 _LONGEST_WAIT = 60.0  # seconds that a server may ask for before the next
-_SMALL_TIME = 600.0  # seconds for a file that is read as a whole
+_SMALL_TIME = 600.0  # seconds for each LARGEST bytes of a file that is read as a whole
+_LARGEST_NAMED = 1 << 32  # bytes of one whose sha256 is known: the index of 40 million samples
 _VERSIONS = ("ETag", "etag", "Last-Modified", "LastModified", "mtime", "updated")
 
 
@@ -211,22 +212,24 @@ def fetch_small(url: str, sha256: str = "") -> bytes:
     """A small file as a whole, without the cache; ``sha256`` as its manifest names it.
 
     Raises:
-        SceVideoError: it cannot be fetched, is larger than :data:`sce_video.files.LARGEST`, takes
-            too long, or is another one.
+        SceVideoError: it cannot be fetched, is too large, takes too long, or is another one.
     """
-    name = bare_url(url)
+    name, limit = bare_url(url), _LARGEST_NAMED if sha256 else LARGEST
 
     def attempt() -> bytes:
-        data, end = bytearray(), time.monotonic() + _SMALL_TIME
+        data, began = bytearray(), time.monotonic()
         with reading(url) as source:
             size = source.size or 0
-            while size <= LARGEST and (chunk := source.read()):
+            while size <= limit and (chunk := source.read()):
                 data += chunk
                 size = max(size, len(data))
-                if time.monotonic() > end:
-                    raise SceVideoError(f"{name}: did not come in {_SMALL_TIME:g} s")
-        if size > LARGEST:
-            raise SceVideoError(f"{name}: larger than {LARGEST:,} bytes; is it a shard set's file?")
+                given = _SMALL_TIME * (1 + len(data) // LARGEST)
+                if time.monotonic() > began + given:
+                    raise SceVideoError(
+                        f"{name}: {len(data):,} bytes came in {given:g} s; too slow"
+                    )
+        if size > limit:
+            raise SceVideoError(f"{name}: larger than {limit:,} bytes; is it a shard set's file?")
         if source.size not in (None, len(data)):
             raise OSError(f"{len(data)} of {source.size} bytes came")
         if sha256 and hashlib.sha256(data).hexdigest() != sha256:
