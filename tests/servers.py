@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
@@ -18,13 +18,17 @@ wrong: one byte is another."""
 
 
 class Server:
-    """Serves ``folder``; ``faults[name]`` are what the next requests of a file meet."""
+    """Serves ``folder``; ``faults[name]`` are what the next requests of a file meet.
+
+    ``raw[name]`` makes the pieces of the answer itself, head and all, ``drip`` seconds apart.
+    """
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
         self.gets: Counter[str] = Counter()
         self.faults: dict[str, list[Fault]] = defaultdict(list)
-        self.sized, self.pause = True, 0.0
+        self.raw: dict[str, Callable[[], Iterable[bytes]]] = {}
+        self.sized, self.pause, self.drip = True, 0.0, 0.0
 
 
 @contextmanager
@@ -50,6 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
         about: Server = self.server.about  # type: ignore[attr-defined]
         name = unquote(urlsplit(self.path).path).removeprefix("/")
         about.gets[name] += body
+        if name in about.raw:
+            self._drip(about.raw[name](), about.drip)
+            return
         path = about.folder / name
         fault = about.faults[name].pop(0) if about.faults[name] else None
         if fault in ("503", "403") or not path.is_file():
@@ -67,6 +74,13 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             time.sleep(about.pause)
             self.wfile.write(data[: len(data) // 2] if fault == "drop" else data)
+
+    def _drip(self, pieces: Iterable[bytes], pause: float) -> None:
+        self.close_connection = True
+        with suppress(ConnectionError):  # who asked has gone
+            for piece in pieces:
+                self.wfile.write(piece)
+                time.sleep(pause)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -96,7 +96,7 @@ def find_requests(
         note(encoder.note)
     views = eval_views(spec, args.clips, args.crops, args.size)
     return [
-        Request(encoder, index, args.shards, split, views, args.runtime.device, args.workers)
+        Request(encoder, index, index.name, split, views, args.runtime.device, args.workers)
         for split in wanted
     ]
 

@@ -17,10 +17,18 @@ def main(arguments: list[str], prog: str) -> int:
     parser.add_argument(
         "--out", type=Path, help="file (default: RUN/report.html; of several: report.html here)"
     )
+    parser.add_argument(
+        "--shards",
+        action="append",
+        default=[],
+        metavar="SET",
+        help="folder or URL of a set whose videos are shown, where it lies elsewhere than the runs "
+        "say, or not on this machine; may be given several times",
+    )
     return parser.run(arguments, _report)
 
 
 def _report(args: Namespace) -> None:
     from sce_video.report import write_report
 
-    say(write_report(args.runs, args.out))
+    say(write_report(args.runs, args.out, args.shards))

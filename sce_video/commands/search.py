@@ -65,7 +65,7 @@ def _query_parser(prog: str) -> Parser:
     query.add_argument("--key", help="of a sample of the set; it does not find itself")
     parser.add_argument("--top", type=whole(1), default=10, help="how many (default 10)")
     parser.add_argument("--encoder", help="where the index's encoder lies now")
-    parser.add_argument("--shards", help="where the index's set lies now")
+    parser.add_argument("--shards", help="where the index's set lies now, folder or URL")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

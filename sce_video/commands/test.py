@@ -24,7 +24,10 @@ def main(arguments: list[str], prog: str) -> int:
     parser = evaluation.set_parser(prog, about)
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
-    add("--shards", help="the set, where it lies elsewhere than in training")
+    add(
+        "--shards",
+        help="the set, folder or URL, where it lies elsewhere than the run says, or not here",
+    )
     add(
         "--split",
         help="N = test list of split N, or a split such as val (default: the test list beside the "

@@ -38,7 +38,7 @@ from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.labels import match_classes
 from sce_video.stream.order import batch_plan
 from sce_video.stream.reader import open_set
-from sce_video.stream.remote.cache import Cache
+from sce_video.stream.remote.files import on_this_machine
 
 FIGURES = ("top1", "top5", "mean_class_accuracy")
 _WRITTEN = 5  # classes of a sample that are written down
@@ -71,7 +71,7 @@ def open_test(
 
     Args:
         run: its folder.
-        shards: where the set lies; None = where the run says.
+        shards: where the set lies; None = where the run says, if that is on this machine.
         split: N = the test list of column ``splitN``, else a split's name; None = the test list
             beside the list that the run was trained on.
         warn: is told of checkpoints that are passed over; None = nobody is.
@@ -91,7 +91,7 @@ def open_test(
     ended = _ended(run)
     saved = None if ended else _newest(run, warn or (lambda _: None))
     data = config.data
-    index = open_set(shards or str(data.shards), Cache.at(data.cache, data.cache_gib))
+    index = open_set(shards or _near(run, config))
     wanted = _test_list(index, data.split, split)
     rows = index.rows(wanted)
     seen = len(np.intersect1d(rows, _trained_on(index, data.split, shards)))
@@ -105,6 +105,11 @@ def open_test(
     check_media(index, opened.spec, run)
     match_classes(index.name, index.manifest.classes, classes, str(run), labels.tolist())
     return TestedRun(opened, classes, index, wanted, config.task)
+
+
+def _near(run: Path, config: SupervisedConfig) -> str:
+    """Where the run's set lies on this machine: no address out of a run's folder is asked."""
+    return on_this_machine(str(config.data.shards), run, "give --shards URL to test there")
 
 
 def _ended(run: Path) -> bool:
@@ -148,7 +153,7 @@ def _saved(
     """The classifier of a checkpoint, and its classes: those of the set that it is trained on."""
     trained, data = index, config.data
     if trained.digest != state["data"]:
-        trained = open_set(str(data.shards), Cache.at(data.cache, data.cache_gib))
+        trained = open_set(_near(run, config))
     if trained.digest != state["data"]:
         raise UsageError(
             f"{run}: {data.shards} is not the set that {saved.name} was trained on, whose classes "

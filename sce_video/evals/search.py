@@ -26,6 +26,7 @@ from sce_video.shardset.index import write_table
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import open_set
+from sce_video.stream.remote.files import on_this_machine
 from sce_video.video.decode import DecodeError
 from sce_video.video.limits import read_media
 from sce_video.video.peek import peek
@@ -159,7 +160,7 @@ class SearchIndex:
         Args:
             key: of the sample.
             encoder: where the index's encoder lies now; None = where it lay.
-            shards: where the set lies now; None = where it lay.
+            shards: where the set lies now; None = where it lay, if that is on this machine.
             top: how many.
 
         Returns:
@@ -175,7 +176,8 @@ class SearchIndex:
             if self.protocol.kind == "ivf":
                 self.nearest.index.make_direct_map()
             return self._nearest(self.nearest.index.reconstruct(own), top, own)
-        index = open_set(shards or self.protocol.shards)
+        near, hint = self.protocol.shards, "give --shards URL to read the sample there"
+        index = open_set(shards or on_this_machine(near, self.folder, hint))
         if index.digest != self.protocol.manifest_sha256:
             raise UsageError(f"{index.name}: not the set that {self.folder} was built of")
         row = pc.index(index.table.column("key"), key).as_py()

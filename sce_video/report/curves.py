@@ -85,7 +85,7 @@ def thin(values: Sequence[tuple[float, float]], points: int = POINTS) -> list[Po
         step = values[(begin + end - 1) // 2][0]
         finite = [value for _, value in values[begin:end] if math.isfinite(value)]
         if finite:
-            mean = math.fsum(finite) / len(finite)
+            mean = math.fsum(value / len(finite) for value in finite)  # no sum beyond a float
             result.append((step, _short(mean), _short(min(finite)), _short(max(finite))))
         else:
             result.append((step, None, None, None))

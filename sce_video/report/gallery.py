@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sce_video.errors import SceVideoError
 from sce_video.progress import Progress
-from sce_video.report.inputs import RunFiles
+from sce_video.report.inputs import DAMAGED, RESULT_FILES, RunFiles
 from sce_video.report.thumbnails import LARGE, SMALL, thumbnail
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.reader import ShardReader, open_set
+from sce_video.stream.remote.files import on_this_machine
 
 QUERIES = 500  # shown of a run at most
 NEAREST = 5  # videos of a query
@@ -38,7 +41,10 @@ class _Set:
 
 
 def galleries(
-    runs: Sequence[RunFiles], clips: dict[str, str], limit: int = CLIP_BYTES
+    runs: Sequence[RunFiles],
+    clips: dict[str, str],
+    limit: int = CLIP_BYTES,
+    given: Mapping[str, ShardIndex] = MappingProxyType({}),
 ) -> tuple[list[dict[str, Any] | None], dict[str, dict[str, Any]]]:
     """The gallery of each run as JSON values (None without a retrieval result), and its videos.
 
@@ -50,9 +56,10 @@ def galleries(
         runs: to be shown.
         clips: receives video -> mp4 in base64.
         limit: characters of base64 of all clips.
+        given: sets by their digests, wherever the runs say that these lie.
     """
     sets: dict[str, _Set] = {}  # by digest, in the order of their numbers
-    shown = [_gallery(files, sets) for files in runs]
+    shown = [_gallery(files, sets, given) for files in runs]
     ordered = list(dict.fromkeys(_by_rank([g.get("queries", []) for g in shown if g])))
     numbered = list(sets.values())
     size = LARGE if len(ordered) * _LARGE_BYTES <= limit else SMALL
@@ -90,24 +97,37 @@ def _by_rank(shown: Sequence[Sequence[dict[str, Any]]]) -> Iterator[str]:
             yield from (near["video"] for near in query["near"][place : place + 1])
 
 
-def _gallery(files: RunFiles, sets: dict[str, _Set]) -> dict[str, Any] | None:
+def evaluated(files: RunFiles) -> tuple[str, str]:
+    """Where the set of a run's retrieval lay, and its digest; "" where that is not said."""
+    protocol = files.results.get("retrieval", {}).get("protocol")
+    told = protocol if isinstance(protocol, dict) else {}
+    where, digest = (told.get(name) for name in ("shards", "manifest_sha256"))
+    return where if isinstance(where, str) else "", digest if isinstance(digest, str) else ""
+
+
+def _gallery(
+    files: RunFiles, sets: dict[str, _Set], given: Mapping[str, ShardIndex]
+) -> dict[str, Any] | None:
     """Queries of a run, or what is wrong."""
     if "retrieval" not in files.results:
         return None
     if files.neighbours is None:
         return {"problem": "The videos cannot be shown: there is no retrieval/neighbours.json."}
     try:
-        return _queries(files, files.neighbours, sets)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        return {"problem": f"The videos cannot be shown: neighbours.json is damaged ({error!r})."}
+        index, problem = _open(files.folder, *evaluated(files), given)
+        return {"problem": problem} if index is None else _queries(files.neighbours, index, sets)
+    except DAMAGED as error:
+        told = f"neighbours.json is damaged ({error!r:.300})"
+        return {"problem": f"The videos cannot be shown: {told}."}
 
 
 def _queries(
-    files: RunFiles, found: Sequence[dict[str, Any]], sets: dict[str, _Set]
+    found: Sequence[dict[str, Any]], index: ShardIndex, sets: dict[str, _Set]
 ) -> dict[str, Any]:
-    index, problem = _open(files.folder, files.results["retrieval"].get("protocol", {}))
-    if index is None:
-        return {"problem": problem}
+    for query in found:
+        for row in (query["query"], *query["nearest"]):
+            if type(row) is not int or not 0 <= row < len(index):
+                raise IndexError(f"no row {row!r} in {len(index):,} rows")
     if index.digest not in sets:
         sets[index.digest] = _Set(len(sets), index)
     source = sets[index.digest]
@@ -153,12 +173,21 @@ def _spread(number: int) -> float:
     return int(f"{number:032b}"[::-1], 2) / 2**32
 
 
-def _open(run: Path, protocol: dict[str, Any]) -> tuple[ShardIndex | None, str]:
-    """The shard set that was evaluated, or a sentence why it cannot be shown."""
-    where = protocol.get("shards", "")
+def _open(
+    run: Path, where: str, digest: str, given: Mapping[str, ShardIndex]
+) -> tuple[ShardIndex | None, str]:
+    """The shard set that was evaluated, or a sentence why it cannot be shown.
+
+    A folder that the run names is any of this machine, but shown only if its manifest is the one
+    whose sha256 the run has: whoever made the run knew that set.
+    """
+    if digest in given:
+        return given[digest], ""
     folder = Path(where)
     inside = run / folder.name  # a run that was moved together with its shards
     try:
+        hint = "give it yourself by --shards URL, and make the page again"
+        on_this_machine(where, RESULT_FILES["retrieval"], hint)
         index = open_set(str(inside) if inside.is_dir() and not folder.is_dir() else where)
     except SceVideoError as error:
         if folder.is_dir() or "://" in where:
@@ -167,7 +196,7 @@ def _open(run: Path, protocol: dict[str, Any]) -> tuple[ShardIndex | None, str]:
             f"The videos cannot be shown: there are no shards in {folder} any more, seen from the "
             "folder where this page was made. Put them back there and make the page again."
         )
-    if index.digest != protocol.get("manifest_sha256"):
+    if index.digest != digest:
         return None, (
             f"The videos cannot be shown: {where} holds other shards now than the ones "
             "that were evaluated. Evaluate again, then make the page again."
@@ -179,10 +208,16 @@ def _entry(query: dict[str, Any], source: _Set) -> dict[str, Any]:
     row, number = query["query"], source.number
     pairs = zip(query["nearest"][:NEAREST], query["scores"][:NEAREST], strict=True)
     near = [
-        {"video": f"{number}:{n}", "score": float(s), "right": source.same_class(row, n)}
+        {"video": f"{number}:{n}", "score": _finite(s), "right": source.same_class(row, n)}
         for n, s in pairs
     ]
     return {"video": f"{number}:{row}", "near": near}
+
+
+def _finite(score: float) -> float:
+    if not math.isfinite(score):
+        raise ValueError(f"a score of {score}")
+    return float(score)
 
 
 def _note(gallery: dict[str, Any], videos: dict[str, dict[str, Any]], clips: dict[str, str]) -> str:

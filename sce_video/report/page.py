@@ -7,15 +7,21 @@ import hashlib
 import html
 import io
 import json
+import math
 import re
+import warnings
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from sce_video.errors import first_line
+from sce_video.text import printable
+
 PICTURE_SIDE = 2000  # pixels at most: a real batch as PNG has tens of megabytes
+PICTURE_BYTES = 1 << 26  # of its file
+_PICTURE_PIXELS = 1 << 26  # as it is stored
 
 _SCRIPTS = ("dom.js", "charts.js", "tables.js", "gallery.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -31,11 +37,11 @@ def render(document: Mapping[str, Any], clips: Mapping[str, str]) -> str:
     style = _asset("page.css")
     script = '"use strict";\n' + "\n".join(_asset(name) for name in _SCRIPTS)
     parts = {
-        "title": html.escape(document["title"]),
+        "title": html.escape(printable(document["title"])),
         "policy": _policy(style, script),
         "style": style,
         "script": script,
-        "data": script_json(document),
+        "data": script_json(_shown(document)),
         "clips": script_json(clips),
     }
     # One pass, so that data which look like a placeholder stay data.
@@ -48,21 +54,35 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
-def picture_uri(path: Path) -> str | None:
-    """A picture as a data URI: JPEG, reduced to a side of :data:`PICTURE_SIDE` where larger.
+def _shown(value: Any) -> Any:
+    """JSON values as they are shown: no control and no turned text; None for what is not finite."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "\n".join(map(printable, value.split("\n")))
+    if isinstance(value, Mapping):
+        return {name: _shown(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    None where there is no such file.
+
+def picture_uri(data: bytes) -> str:
+    """A PNG as a data URI: JPEG, reduced to a side of :data:`PICTURE_SIDE` where larger.
 
     Raises:
-        OSError: not a picture.
+        ValueError: not a PNG, damaged, or of too many pixels.
     """
-    if not path.is_file():
-        return None
     buffer = io.BytesIO()
-    with Image.open(path) as image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size is judged by our own limit
+            image = Image.open(io.BytesIO(data), formats=["PNG"])
+        if image.width * image.height > _PICTURE_PIXELS:
+            raise ValueError(f"{image.width:,} x {image.height:,} pixels")
         small = image.convert("RGB")
-    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-    small.save(buffer, "JPEG", quality=85, subsampling=0)
+        small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        small.save(buffer, "JPEG", quality=85, subsampling=0)
+    except Exception as error:  # of odd bytes Pillow makes any
+        raise ValueError(f"no PNG picture: {first_line(error)}") from error
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

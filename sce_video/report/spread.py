@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,8 @@ def means(names: Sequence[str], runs: Sequence[RunFiles]) -> list[dict[str, Any]
             protocol = comparable(test)
             if {"dataset", "split"} <= protocol.keys():
                 del protocol["split"]
-                groups[json.dumps([same, protocol], sort_keys=True, default=str)][name] = test
+                alike = repr((sorted(same.items()), sorted(protocol.items())))
+                groups[alike][name] = test
     tables = []
     for group in groups.values():
         splits = {str(test["protocol"]["split"]) for test in group.values()}

@@ -18,6 +18,7 @@ _STATES = {
     "interrupted": "interrupted, can be resumed",
     "failed": "failed",
 }
+_LISTED = 1000  # missing samples that are named
 _SHORT = 12  # digits of a sha256 that are shown
 # What a protocol says of the run itself.
 _OWN = ("encoder", "encoder_sha256", "encoder_seed", "classifier", "classifier_sha256")
@@ -73,7 +74,7 @@ def _last_sign(files: RunFiles) -> datetime:
     """When the run last wrote its status; where it never did, when the newest file was written."""
     try:
         return datetime.fromisoformat(files.status["heartbeat"]).astimezone(UTC)
-    except (KeyError, ValueError, TypeError):  # of a version before, or damaged
+    except (KeyError, ValueError, TypeError, OverflowError):  # of a version before, or damaged
         return files.written
 
 
@@ -86,10 +87,10 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
     columns = [cells([row.get(column) for row in rows]) for column in results["columns"]]
     shown = [[column[i] for column in columns] for i in range(len(rows))]
     return {
-        "title": results["title"],
-        "columns": results["columns"],
-        "rows": [{"name": r["name"], "cells": c} for r, c in zip(rows, shown, strict=True)],
-        "notes": results.get("notes", []),
+        "title": str(results["title"]),
+        "columns": [str(column) for column in results["columns"]],
+        "rows": [{"name": str(r["name"]), "cells": c} for r, c in zip(rows, shown, strict=True)],
+        "notes": [str(note) for note in results.get("notes", [])],
     }
 
 
@@ -203,7 +204,9 @@ def _missing(summary: Mapping[str, Any]) -> dict[str, Any]:
     lost = sum(listed(_part(summary, "protocol").get("not_in_shards", {})).values())
     if lost:
         text += f"; {lost:,} of the lists {_are(lost)} not in the shards"
-    return {"missing": f"{text}.", "missing_samples": summary.get("missing_samples", [])}
+    lines = [str(line) for line in summary.get("missing_samples", [])]
+    more = [f"... and {len(lines) - _LISTED:,} more"] * (len(lines) > _LISTED)
+    return {"missing": f"{text}.", "missing_samples": lines[:_LISTED] + more}
 
 
 def _are(count: int) -> str:
@@ -212,14 +215,18 @@ def _are(count: int) -> str:
 
 def _views(p: dict[str, Any]) -> str:
     frames, seconds, size = (p.pop(name, None) for name in ("frames", "seconds", "size"))
-    clip = f"a clip is {frames} frames over {seconds:g} s" if frames and seconds else None
+    clip = f"a clip is {frames} frames over {_short(seconds)} s" if frames and seconds else None
     return _joined(p.pop("views", None), clip, size and f"{size} x {size} pixels", separator="; ")
 
 
 def _clip(clip: Mapping[str, Any]) -> str | None:
     if not {"frames", "seconds", "size"} <= clip.keys():  # none: images
         return None
-    return f"{clip['frames']} frames, {clip['seconds']:g} s, {clip['size']} px"
+    return f"{clip['frames']} frames, {_short(clip['seconds'])} s, {clip['size']} px"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -12,7 +12,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from sce_video.video.decode import decode_frames
+from sce_video.errors import first_line
+from sce_video.video.decode import DecodeError, decode_frames
 from sce_video.video.facts import Video
 
 SECONDS = 3.0
@@ -44,10 +45,14 @@ def thumbnail(data: bytes, video: Video, size: Size = LARGE) -> bytes:
         size: how large and how good.
 
     Raises:
-        DecodeError: it does not give the frames its index row promises.
+        DecodeError: it does not give the frames its index row promises, or no clip can be made.
     """
     numbers, rate = thumbnail_frames(video, size.frames)
-    return encode_clip(decode_frames(data, numbers), rate, size)
+    images = decode_frames(data, numbers)
+    try:
+        return encode_clip(images, rate, size)
+    except (av.FFmpegError, ArithmeticError, ValueError) as error:  # of an odd rate or shape
+        raise DecodeError(f"no clip can be made of it: {first_line(error)}") from error
 
 
 def thumbnail_frames(video: Video, most: int) -> tuple[NDArray[np.int64], Fraction]:

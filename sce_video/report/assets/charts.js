@@ -9,7 +9,10 @@ function ticks(low, high, count) {
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   const found = [];
-  for (let i = first; i <= last; i += 1) found.push(Number((i * step).toPrecision(12)));
+  // Counted from 0: beyond 2^53 adding 1 to a number does not change it.
+  for (let i = 0; i <= Math.min(last - first, 100); i += 1) {
+    found.push(Number(((first + i) * step).toPrecision(12)));
+  }
   return found;
 }
 

@@ -10,16 +10,26 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sce_video.errors import SceVideoError
-from sce_video.stream.remote.files import CHUNK, RemoteFile, WrongBytes, bare_url, persist, reading
+from sce_video.files import open_plain
+from sce_video.stream.remote.files import RemoteFile, WrongBytes, bare_url, persist, reading
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.part)?")
 """Names in the cache's folder that are the cache's: nothing else there is ever deleted."""
+_REASONS = {
+    errno.EEXIST: "is no folder",
+    errno.ELOOP: "is a link",
+    errno.ENOLCK: "its file system has no locks",
+    errno.EOPNOTSUPP: "its file system has no locks",
+    errno.ENOSYS: "its file system has no locks",
+}
+"""Errors of the system -> what they mean for a cache."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +76,21 @@ class Cache:
 
     def _failed(self, file: RemoteFile, error: OSError) -> SceVideoError:
         """The error, in one line, for what this machine refused."""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "free some, lower data.cache_gib, or " if full else ""
+        hint = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some, lower data.cache_gib, or "
+        elif error.errno in (errno.EINVAL, errno.ELOOP):
+            hint = "remove it, or "
+        reason = _REASONS.get(error.errno or 0, error.strerror)
         return SceVideoError(
-            f"{self.folder}: {error.strerror} for {bare_url(file.url)} ({_gib(file.size)}); "
-            f"{hint}put the cache elsewhere (data.cache or $SCE_VIDEO_CACHE)"
+            f"{error.filename or self.folder}: {reason} for {bare_url(file.url)} "
+            f"({_gib(file.size)}); {hint}put the cache elsewhere (data.cache or $SCE_VIDEO_CACHE)"
         )
 
     def _kept(self, file: RemoteFile) -> int | None:
         path = self.folder / file.key
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_plain(path)
         except FileNotFoundError:
             return None
         if os.fstat(descriptor).st_size != file.size:  # somebody cut it
@@ -96,9 +110,7 @@ class Cache:
             )  # before the lock goes: the name is still ours
             if path.exists():
                 return None
-            while not self._reserved(descriptor, part, file.size):
-                time.sleep(0.1)  # all room is taken by files that others fetch: they get done
-            persist(file.url, lambda: self._download(file, descriptor))
+            persist(file.url, lambda: self._download(file, descriptor, part))
             os.fsync(descriptor)
             part.rename(path)
             fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -113,8 +125,8 @@ class Cache:
             for path in self.folder.iterdir():
                 if _OURS.fullmatch(path.name) and path != part:
                     with suppress(FileNotFoundError):
-                        files[path] = path.stat()
-            total = size + sum(stat.st_size for stat in files.values())
+                        files[path] = path.lstat()
+            total = size + sum(found.st_size for found in files.values())
             for path in sorted(files, key=lambda p: files[p].st_mtime_ns):
                 if total > self.limit and _removed(path):
                     total -= files[path].st_size
@@ -124,11 +136,18 @@ class Cache:
         finally:
             os.close(guard)
 
-    def _download(self, file: RemoteFile, descriptor: int) -> None:
-        """One attempt to fill the file behind ``descriptor``."""
+    def _download(self, file: RemoteFile, descriptor: int, part: Path) -> None:
+        """One attempt to fill ``part``, the file behind ``descriptor``."""
         digest, came = hashlib.sha256(), 0
         with reading(file.url) as source:
-            while came <= file.size and (chunk := source.read(CHUNK)):
+            if source.size not in (None, file.size):  # before anything leaves the cache for it
+                raise _cut(source.size, file.size)
+            try:
+                while not self._reserved(descriptor, part, file.size):
+                    time.sleep(0.1)  # all room is taken by files that others fetch: they get done
+            except OSError as error:
+                raise self._failed(file, error) from error
+            while came <= file.size and (chunk := source.read()):
                 digest.update(chunk)
                 try:
                     _write(descriptor, chunk[: file.size - came], came)
@@ -136,10 +155,14 @@ class Cache:
                     raise self._failed(file, error) from error
                 came += len(chunk)
         if came != file.size:
-            many = "more than" if came > file.size else f"{came} of"
-            raise OSError(f"{many} {file.size} bytes came")
+            raise _cut(came, file.size)
         if file.sha256 and digest.hexdigest() != file.sha256:
             raise WrongBytes
+
+
+def _cut(came: int, size: int) -> OSError:
+    """Another number of bytes than there should be."""
+    return OSError(f"{'more than' if came > size else f'{came} of'} {size} bytes came")
 
 
 def _gib(size: int) -> str:
@@ -161,11 +184,14 @@ def _lock(path: Path) -> int:
 
 
 def _try_lock(path: Path, operation: int) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)  # a link here would lead to what is written over
     with ExitStack() as undo, suppress(FileNotFoundError, BlockingIOError):
         undo.callback(os.close, descriptor)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
         fcntl.flock(descriptor, operation)
-        if os.path.samestat(os.fstat(descriptor), path.stat()):
+        if os.path.samestat(os.fstat(descriptor), path.lstat()):
             undo.pop_all()
             return descriptor
     return None

@@ -27,6 +27,7 @@ from sce_video.model.classifier import load_classifier
 from sce_video.shardset.index import open_shards
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import ShardReader
+from tests.servers import serving
 from tests.unit.evals.small_set import CLASSES, FEW, make_other_set, make_set, random_run
 
 
@@ -351,6 +352,37 @@ def test_classes_of_a_checkpoint_are_those_of_its_set(
     assert "is not the set that step-00000008 was trained on" in capsys.readouterr().err
     shutil.copytree(root / "shards", root / "moved")
     assert main([*command, "--shards", str(root / "moved")]) == 0
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_address_out_of_a_run_is_not_asked(
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stopped: bool,
+) -> None:
+    monkeypatch.setenv("SCE_VIDEO_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    run = stopped_run(run, root / "shards", 8) if stopped else random_run(run, root / "shards")
+    config, other = run / "config.yaml", tmp_path / "other"
+    shutil.copytree(root / "shards", other)
+    (other / "manifest.json").write_text((other / "manifest.json").read_text() + " ")
+    with serving(root / "shards") as server:
+        config.write_text(config.read_text().replace(str(root / "shards"), server.url))
+        line = (
+            f"sce-video: {run}: names the set {server.url}; what a file names is not asked: give "
+            "--shards URL to test there\n"
+        )
+        assert main(["test", str(run), *FEW]) == 2
+        assert capsys.readouterr().err == line
+        if stopped:  # its classes are those of the set that it was trained on
+            assert main(["test", str(run), *FEW, "--split", "test", "--shards", str(other)]) == 2
+            assert line in capsys.readouterr().err
+        assert not server.gets
+        assert main(["test", str(run), *FEW, "--shards", server.url]) == 0
+        assert server.gets["manifest.json"] == 1
+    assert json.loads((run / "test/test.json").read_text())["protocol"]["shards"] == server.url
 
 
 def test_no_classifier_and_a_run_twice(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

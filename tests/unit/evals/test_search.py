@@ -19,6 +19,7 @@ from sce_video.evals import embed
 from sce_video.evals import faiss_index as nearest
 from sce_video.lock import LOCK_NAME, Lock
 from sce_video.shardset.index import open_shards
+from tests.servers import serving
 from tests.unit.evals.small_set import CLASSES, FEW, make_set, random_encoder
 from tests.unit.model.layouts import SLIM, make_run
 from tests.videos import moving_square, write_video
@@ -176,6 +177,32 @@ def test_another_set_is_refused(
     index = ["--index", str(root / "run/search")]
     assert main(["search", "query", *index, "--key", "x", "--shards", str(shards)]) == 2
     assert "not the set that" in capsys.readouterr().err
+
+
+def test_an_address_out_of_an_index_is_not_asked(
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCE_VIDEO_CACHE", str(tmp_path / "cache"))
+    index = open_shards(root / "shards")
+    key = index.strings("key")[int(index.rows("test")[1])]  # not in the index: read from the set
+    expected = ask(root, capsys, "--key", key)
+    copy = Path(shutil.copytree(root / "run/search", tmp_path / "copy"))
+    protocol = json.loads((copy / "search.json").read_text())
+    query = ["search", "query", "--index", str(copy), "--json", "--key", key]
+    with serving(root / "shards") as server:
+        (copy / "search.json").write_text(json.dumps({**protocol, "shards": server.url}))
+        assert main(query) == 2
+        assert capsys.readouterr().err == (
+            f"sce-video: {copy}: names the set {server.url}; what a file names is not asked: give "
+            "--shards URL to read the sample there\n"
+        )
+        assert not server.gets
+        assert main([*query, "--shards", server.url]) == 0
+        assert json.loads(capsys.readouterr().out) == expected
+        assert server.gets["manifest.json"] == 1
 
 
 def test_an_encoder_of_others_with_clips_of_its_own(

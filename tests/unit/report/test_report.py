@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import os
@@ -25,6 +26,7 @@ from sce_video.report.gallery import galleries
 from sce_video.report.inputs import read_run
 from sce_video.video.decode import decode_frames
 from tests.report_run import EVIL, QUOTED, make_run, write_metrics, write_results
+from tests.servers import serving
 
 
 class Page(HTMLParser):
@@ -181,6 +183,111 @@ def test_other_shards_are_not_shown(run: Path) -> None:
     path = run / "retrieval" / "retrieval.json"
     path.write_text(re.sub(r'"manifest_sha256": "\w+"', '"manifest_sha256": "0"', path.read_text()))
     assert "other shards" in page(run).run()["gallery"]["problem"]
+
+
+def test_an_address_out_of_a_run_is_not_asked(
+    run: Path,
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCE_VIDEO_CACHE", str(tmp_path / "cache"))
+    shards = finished.parent / "shards"
+    with serving(shards) as server:
+        secret = server.url.replace("//", "//me:secret@")
+        point_to(run, secret)
+        gallery = page(run).run()["gallery"]
+        assert gallery["problem"] == (
+            "The videos cannot be shown. retrieval/retrieval.json: names the set "
+            f"{server.url}; what a file names is not asked: give it yourself by --shards URL, and "
+            "make the page again"
+        )
+        assert not server.gets
+        capsys.readouterr()
+        assert main(["report", str(run), "--shards", server.url]) == 0
+        shown = Page((run / "report.html").read_text())
+        assert len(shown.run()["gallery"]["queries"]) == 3
+        assert len(shown.clips()) == len(shown.document()["videos"])
+        assert server.gets["manifest.json"] == 1
+        monkeypatch.setattr("sce_video.report.gallery.open_set", None)  # nothing else is opened
+        assert main(["report", str(run), "--shards", str(shards)]) == 0
+        (run / "report.html").unlink()
+        path = run / "retrieval" / "retrieval.json"
+        path.write_text(
+            re.sub(r'"manifest_sha256": "\w+"', '"manifest_sha256": []', path.read_text())
+        )
+        capsys.readouterr()
+        assert main(["report", str(run), "--shards", str(shards)]) == 2
+        assert capsys.readouterr().err == (
+            f"sce-video: {shards}: no retrieval of these runs was on this set\n"
+        )
+        assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "shards",
+    [
+        "pipe:cat /etc/passwd",
+        "file:///etc",
+        "http://[",
+        "zip://a::http://b/c",
+        "\0",
+        "x" * 5000,
+        "",
+    ],
+)
+def test_odd_places_of_a_set_are_a_sentence(run: Path, shards: str) -> None:
+    point_to(run, shards)
+    assert page(run).run()["gallery"]["problem"].startswith("The videos cannot be shown")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"query": -1}, {"query": 12}, {"query": 2**62}, {"query": True}, {"query": "0"}),
+        *({"nearest": [-1]}, {"nearest": [12]}, {"nearest": []}, {"nearest": 3}, {"nearest": [[]]}),
+        *(
+            {"scores": [float("nan")] * 9},
+            {"scores": []},
+            {"scores": ["x"] * 9},
+            {"scores": [{}] * 9},
+        ),
+    ],
+)
+def test_neighbours_out_of_range_are_not_shown_as_others(run: Path, change: dict[str, Any]) -> None:
+    path = run / "retrieval" / "neighbours.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps([found[0] | change, *found[1:]]))
+    shown = page(run)
+    problem = shown.run()["gallery"]["problem"]
+    assert problem.startswith("The videos cannot be shown: neighbours.json is damaged (")
+    assert not shown.clips()
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as stream:
+            stream.write(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = write_report([run]).read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(["report", str(run)]) == 1
+    path = run / "report.html"
+    assert capsys.readouterr().err == f"sce-video: {path}: No space left on device\n"
+    assert path.read_bytes() == before
+    assert not [path for path in run.iterdir() if path.suffix in (".tmp", ".lock")]
+
+
+def test_names_of_runs_are_text(run: Path) -> None:
+    odd = run.with_name("a\x1b[2J\u202e" + os.fsdecode(b"\xff") + "\n<b>")
+    run.rename(odd)
+    written = page(odd)
+    assert written.run()["name"] == r"a\x1b[2J\u202e\xff\n<b>"
+    assert "b" not in [tag for tag, _ in written.elements]
 
 
 def test_metrics_alone_are_enough(tmp_path: Path) -> None:
@@ -355,7 +462,7 @@ def test_large_picture_is_reduced(run: Path) -> None:
         assert image.size == (2000, 500)
 
 
-def point_to(run: Path, shards: Path) -> None:
+def point_to(run: Path, shards: Path | str) -> None:
     """Let the run's result name other shards."""
     path = run / "retrieval" / "retrieval.json"
     summary = json.loads(path.read_text())

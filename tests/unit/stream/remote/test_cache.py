@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def test_a_full_disk_names_the_cache(
         assert text.startswith(f"{cache.folder}: No space left on device for {server.url}/a (")
         assert "data.cache or $SCE_VIDEO_CACHE" in text
         assert left(cache) == set()
-    assert server.gets["a"] == 2  # no attempt after the first: the disk does not get better
+    assert server.gets["a"] == 3  # no attempt after the first: the disk does not get better
 
 
 def test_a_really_full_disk(server: Server, tmp_path: Path) -> None:
@@ -209,6 +210,58 @@ def test_processes_share_a_cache(server: Server, cache: Cache, room: int) -> Non
     names = left(cache)
     assert len(names) == min(room, 4)
     assert not any(name.endswith(".part") for name in names)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_said(
+    server: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuses)
+    with pytest.raises(SceVideoError, match=r"has no locks for .* put the cache elsewhere") as told:
+        cache.open(file(server, "a"))
+    assert str(told.value).startswith(f"{cache.folder}: its file system")
+    assert not server.gets
+
+
+def _link(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "private")
+
+
+ODD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "link": (_link, "is a link"),
+    "pipe": (os.mkfifo, "is not a regular file"),
+    "folder": (Path.mkdir, "is not a regular file|Is a directory"),
+}
+
+
+@pytest.mark.parametrize(("make", "said"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize("suffix", ["", ".part"])
+def test_what_lies_at_a_files_name_is_neither_read_nor_written(
+    server: Server, cache: Cache, suffix: str, make: Callable[[Path], object], said: str
+) -> None:
+    private = cache.folder.parent / "private"
+    private.write_bytes(b"x" * SIZE)
+    cache.folder.mkdir()
+    item = file(server, "a")
+    at = cache.folder / f"{item.key}{suffix}"
+    make(at)
+    with pytest.raises(SceVideoError, match=said) as told:
+        cache.open(item)
+    assert str(told.value).startswith(f"{at}: ")
+    assert private.read_bytes() == b"x" * SIZE
+    assert not server.gets
+
+
+def test_a_cache_that_is_no_folder_is_said(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "pipe", "link", "file/below"):
+        with pytest.raises(SceVideoError, match=f"{name}: (is no folder|Not a directory) for "):
+            Cache(tmp_path / name, 3 * SIZE).open(file(server, "a"))
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
