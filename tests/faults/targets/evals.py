@@ -1,0 +1,96 @@
+"""Readers of evaluations: kept features, indexes for search, results that may be replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from sce_video.evals.kept import FEATURES_NAME, find, missing_rows, read_features
+from sce_video.evals.results import check_replaces
+from sce_video.evals.retrieval import prepare
+from sce_video.evals.search import SearchIndex
+from sce_video.shardset.index import open_shards
+from tests.faults.mutators.generic import damage
+from tests.faults.mutators.tables import table_file
+from tests.faults.mutators.tensors import tensor_file
+from tests.faults.mutators.text import json_text
+from tests.faults.targets.house import House
+from tests.faults.targets.target import Target
+
+
+def _make_features(house: House, folder: Path) -> None:
+    house.search  # noqa: B018  (made)
+    house.give(folder, "shards", "run/encoder.safetensors", "run/features")
+    [kept] = (folder / "run/features").iterdir()
+    kept.rename(folder / "kept")
+
+
+def _read_features(folder: Path, place: str) -> None:
+    request = House(folder).request(split="train")
+    request.folder.parent.mkdir(parents=True, exist_ok=True)
+    (folder / "kept").rename(request.folder)
+    kept = find(request)
+    assert kept is not None
+    features = read_features(kept, request)
+    prepare(features.values)
+    missing_rows(kept, request)
+
+
+def _make_search(house: House, folder: Path) -> None:
+    house.search  # noqa: B018  (made)
+    house.give(folder, "shards", "run/encoder.safetensors", "run/search")
+
+
+def _seal_search(folder: Path, place: str) -> None:
+    """Have ``search.json`` name what is there."""
+    path = folder / "run/search/search.json"
+    if folder / place == path:
+        return
+    protocol = json.loads(path.read_text())
+    data = (folder / place).read_bytes()
+    protocol["files"][Path(place).name] = hashlib.sha256(data).hexdigest()
+    path.write_text(json.dumps(protocol))
+
+
+def _search(folder: Path, place: str) -> None:
+    """Ask with a sample of the index, and with one that has to be read from the set."""
+    index = SearchIndex.open(folder / "run/search")
+    keys = open_shards(folder / "shards").strings("key")
+    for key in keys[:4]:
+        for line in index.query_key(key, None, None, 3):
+            print(f"{line['score']:.4f} {line['class']} {line['shard']}/{line['key']}")
+
+
+def _make_results(house: House, folder: Path) -> None:
+    protocol = {"manifest_sha256": "ab" * 32, "bank": "train", "queries": "test", "size": 16}
+    (folder / "knn.json").write_text(json.dumps({"top1": 0.5, "protocol": protocol}))
+
+
+def _replace(folder: Path, place: str) -> None:
+    protocol = {"manifest_sha256": "ab" * 32, "bank": "train", "queries": "test", "size": 16}
+    check_replaces(folder / place, protocol)
+
+
+TARGETS = (
+    Target(
+        "kept features",
+        _make_features,
+        {f"kept/{FEATURES_NAME}": tensor_file, "kept/rows.parquet": table_file},
+        _read_features,
+        share=3,
+    ),
+    Target(
+        "index for search",
+        _make_search,
+        {
+            "run/search/search.json": json_text,
+            "run/search/rows.parquet": table_file,
+            "run/search/index.faiss": damage,
+        },
+        _search,
+        _seal_search,
+        share=4,
+    ),
+    Target("result", _make_results, {"knn.json": json_text}, _replace, share=1),
+)

@@ -1,0 +1,93 @@
+"""Readers of tars by others: training on them, and the converter's list of them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from itertools import islice
+from pathlib import Path
+
+from sce_video.config.load import load_config
+from sce_video.shard.sources import Options, find_source
+from sce_video.shard.worker import FileJob, process_file
+from sce_video.shardset.labels import LabelError, class_number, stated_classes
+from sce_video.stream.clips import UniformClips
+from sce_video.stream.foreign.clips import ForeignClips
+from sce_video.stream.foreign.plan import expand, foreign_plan
+from sce_video.video.facts import DEFAULT_LIMITS
+from tests.faults.mutators.text import json_text, lines_text
+from tests.faults.mutators.tars import packed_tar, tar_file
+from tests.faults.targets.house import House
+from tests.faults.targets.target import Target
+
+_VIEWS = UniformClips(1, 1, 2, 0.2, 16)
+_GIVEN = ("data.shards=theirs.tar", "data.split=null", "data.epoch_samples=4", "data.workers=0")
+_GIVEN += ("clip={frames: 2, seconds: 0.2, size: 16}", "train.batch_size=2", "train.epochs=1")
+
+
+def _make(house: House, folder: Path) -> None:
+    """``theirs.tar``: videos with classes in ``cls`` and in ``json``."""
+    with tarfile.open(folder / "theirs.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, path in enumerate(sorted(house.raw.rglob("*.mp4"))[:3]):
+            members = {"mp4": path.read_bytes(), "cls": b"3", "json": b'{"label": "a", "x": [1]}'}
+            for extension in ("mp4", "json" if number else "cls"):
+                info = tarfile.TarInfo(f"sample{number}.{extension}")
+                info.size = len(members[extension])
+                tar.addfile(info, io.BytesIO(members[extension]))
+
+
+def _read(folder: Path, place: str) -> None:
+    config = load_config("pretrain/sce_k400_r2plus1d_18.yaml", _GIVEN)
+    clips = ForeignClips(foreign_plan(config, 0, 1), _VIEWS, 0)
+    for batch in islice(clips, 2):
+        assert all("\n" not in f"{name}{why}" for name, why in batch.bad)
+
+
+def _make_folder(house: House, folder: Path) -> None:
+    (folder / "raw").mkdir()
+    _make(house, folder / "raw")
+
+
+def _scan(folder: Path, place: str) -> None:
+    scan = find_source("webdataset").scan("webdataset", folder / "raw", Options())
+    for record in scan.records[:8]:
+        process_file(FileJob(record, DEFAULT_LIMITS, None))
+
+
+def _make_labels(house: House, folder: Path) -> None:
+    (folder / "a.json").write_text('{"label": 3, "class": "Biking", "caption": "x", "n": [1.5]}')
+    (folder / "b.cls").write_text("17\n")
+
+
+def _read_label(folder: Path, place: str) -> None:
+    data = (folder / place).read_bytes()
+    names = list(stated_classes({place.rpartition(".")[2]: data}))
+    number = class_number(names)
+    assert -1 <= number < 1 << 63
+    for name in names:
+        name.encode()
+
+
+def _make_pattern(house: House, folder: Path) -> None:
+    _make(house, folder)
+    (folder / "pattern").write_text("{theirs,theirs}.tar\n")
+
+
+def _expand(folder: Path, place: str) -> None:
+    text = (folder / place).read_text(encoding="utf-8", errors="surrogateescape")
+    expand(text.rstrip("\n"))
+
+
+TARGETS = (
+    Target("tar of others", _make, {"theirs.tar": tar_file}, _read, share=4),
+    Target("tar at the door", _make_folder, {"raw/theirs.tar": packed_tar}, _scan),
+    Target(
+        "label",
+        _make_labels,
+        {"a.json": json_text, "b.cls": lines_text},
+        _read_label,
+        refusals=(LabelError,),
+        share=3,
+    ),
+    Target("pattern of tars", _make_pattern, {"pattern": lines_text}, _expand, share=1),
+)
