@@ -19,6 +19,8 @@ from tests.faults.verdict import Verdict, acts, failed, judge
 
 AS_IT_IS = -1
 """This number and lower ones are of inputs that are not damaged: they have to be read."""
+MEMORY = "memory"
+"""Kind of the verdict on what took too much of it: its process ends, as the peak stays."""
 _MIB = 1 << 20
 
 
@@ -29,7 +31,8 @@ class Limits:
     memory: int = 1 << 30  # bytes in use above what was before
     asked: int = 4 << 30  # bytes of address space, as before: what is asked for beyond is refused
     cpu: float = 20.0  # seconds
-    wall: float = 90.0  # seconds without an answer: it hangs
+    idle: float = 15.0  # seconds without any use of the CPU: it waits for what does not come
+    wall: float = 120.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def attempt(
     else:
         place = target.input(case.good, folder, case.seed, number)
     printed, error = io.StringIO(), None
-    before, began = _used(), time.process_time()
+    resident, before, began = _resident(), _peak(), time.process_time()
     os.chdir(folder)
     guard.watch(folder)
     try:
@@ -83,7 +86,8 @@ def attempt(
         verdict, error = judge(caught, target.refusals), caught
     problems = guard.end()
     os.chdir(work)
-    seconds, used = time.process_time() - began, _used() - before
+    seconds, peak = time.process_time() - began, _peak()
+    used = peak - resident if peak > before else 0
     others = [name for name in os.listdir(work) if name != folder.name]  # noqa: PTH208
     if Path(f"/tmp/{OUTSIDE}").exists() or others:  # noqa: S108  (a bait)
         problems.append(f"made outside: {others}")
@@ -92,7 +96,7 @@ def attempt(
     elif acting := acts(printed.getvalue(), allowed="\n"):
         verdict = failed("print that acts on a terminal", f"{acting}: {printed.getvalue()!r}")
     elif used > limits.memory:
-        verdict = failed("memory", f"{used // _MIB:,} MiB; {verdict.kind} {verdict.why}")
+        verdict = failed(MEMORY, f"{used // _MIB:,} MiB; {verdict.kind} {verdict.why}")
     elif seconds > limits.cpu:
         verdict = failed("time", f"{seconds:.0f} s of CPU; {verdict.kind} {verdict.why}")
     if number <= AS_IT_IS and verdict.outcome == "refused":
@@ -103,13 +107,14 @@ def attempt(
     return place, verdict, error
 
 
-def _used() -> int:
-    """Bytes that this process had in use at most since it was last asked."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(line for line in lines if line.startswith("VmHWM:"))
-    with contextlib.suppress(OSError):  # where it may not be set back, the peak is of all inputs
-        Path("/proc/self/clear_refs").write_text("5")
-    return int(peak.split()[1]) * 1024
+def _resident() -> int:
+    """Bytes that this process has in use."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _peak() -> int:
+    """Bytes that it had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _remove(path: Path) -> None:

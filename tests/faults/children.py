@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.faults.attempt import Case, Limits, attempt, confine
+from tests.faults.attempt import MEMORY, Case, Limits, attempt, confine
 from tests.faults.guard import Guard
 from tests.faults.verdict import Verdict, failed
 
@@ -38,6 +38,7 @@ class Result:
     number: int
     place: str
     verdict: Verdict
+    seconds: float = 0.0  # of CPU
 
 
 @dataclass
@@ -48,9 +49,12 @@ class _Child:
     left: deque[int]  # numbers, the one at work first
     pid: int
     said: Connection[Any, Any]
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.monotonic)  # it said something
+    moved: float = field(default_factory=time.monotonic)  # it used the CPU
+    cpu: float = 0.0  # seconds, as it was looked at last
+    begun: float = 0.0  # the same, when it said something
     at_work: bool = False
-    hangs: bool = False
+    hangs: str = ""  # how
     status: int = 0  # exit code; of a signal, its number below zero
 
 
@@ -126,8 +130,11 @@ def _child(
         own.mkdir()
         for number in numbers:
             sender.send(("begin",))
+            began = time.process_time()
             place, verdict, _ = attempt(case, number, own, guard, limits)
-            sender.send(("end", place, verdict))
+            sender.send(("end", place, verdict, time.process_time() - began))
+            if verdict.kind == MEMORY:
+                break
         sender.send(("done",))
     except BaseException:  # noqa: BLE001  (of the harness itself)
         sender.send(("broken", traceback.format_exc()))
@@ -149,7 +156,7 @@ def _hear(child: _Child) -> Iterator[Result]:
     with contextlib.suppress(EOFError, ConnectionError):
         while child.said.poll():
             word, *rest = child.said.recv()
-            child.since = time.monotonic()
+            child.since, child.begun = time.monotonic(), child.cpu
             child.at_work = word == "begin"
             if word == "broken":
                 name, number = child.case.target.name, child.left[0]
@@ -160,16 +167,26 @@ def _hear(child: _Child) -> Iterator[Result]:
 
 def _ended(child: _Child, limits: Limits) -> bool:
     """Whether a child has ended; one that hangs is ended."""
-    if time.monotonic() - child.since > limits.wall:
-        child.hangs = True
+    pid, status = os.waitpid(child.pid, os.WNOHANG)
+    if pid:
+        child.status = os.waitstatus_to_exitcode(status)
+        _end_group(child)
+        return True
+    now, cpu = time.monotonic(), _cpu(child.pid)
+    if cpu > child.cpu:
+        child.cpu, child.moved = cpu, now
+    idle = now - max(child.moved, child.since) > limits.idle
+    if idle or cpu - child.begun > 2 * limits.cpu or now - child.since > limits.wall:
+        child.hangs = "waits for ever" if idle else "does not end"
         _end(child)
         return True
-    pid, status = os.waitpid(child.pid, os.WNOHANG)
-    if not pid:
-        return False
-    child.status = os.waitstatus_to_exitcode(status)
-    _end_group(child)
-    return True
+    return False
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _end(child: _Child) -> None:
@@ -189,7 +206,7 @@ def _blamed(child: _Child) -> Result:
     """The result of the input that a child died of."""
     number = child.left.popleft()
     if child.hangs:
-        verdict = failed("hangs")
+        verdict = failed(child.hangs)
     elif child.status < 0:
         verdict = failed(f"killed by {signal.Signals(-child.status).name}")
     else:

@@ -27,11 +27,14 @@ class Table:
 
     seed: int
     counts: dict[str, Counter[str]] = field(default_factory=dict)
+    seconds: Counter[str] = field(default_factory=Counter)  # of CPU
     failures: list[Result] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
         """Count an input."""
-        self.counts.setdefault(result.case.target.name, Counter())[result.verdict.outcome] += 1
+        name = result.case.target.name
+        self.counts.setdefault(name, Counter())[result.verdict.outcome] += 1
+        self.seconds[name] += result.seconds
         if result.verdict.outcome == "failed":
             self.failures.append(result)
 
@@ -42,11 +45,13 @@ class Table:
 
     def lines(self) -> Iterator[str]:
         """The table for people, then a line a failure."""
-        yield f"{'target':<24}{'tried':>9}" + "".join(f"{name:>9}" for name in _OUTCOMES)
+        yield f"{'target':<24}{'tried':>9}" + "".join(f"{name:>9}" for name in _OUTCOMES) + "   CPU s"
         rows = {**dict(sorted(self.counts.items())), "all": sum(self.counts.values(), Counter())}
+        seconds = {**self.seconds, "all": self.seconds.total()}
         for name, count in rows.items():
             cells = (sum(count.values()), *(count[outcome] for outcome in _OUTCOMES))
-            yield f"{name:<24}" + "".join(f"{cell:>9,}" for cell in cells)
+            shown = "".join(f"{cell:>9,}" for cell in cells)
+            yield f"{name:<24}{shown}{seconds[name]:>8.1f}"
         for result in self.failures:
             yield f"{result.place}: {ascii(result.verdict.kind)} {ascii(result.verdict.why[:300])}"
             yield f"  {self.repeat(result)}"
@@ -63,6 +68,7 @@ class Table:
             "seed": self.seed,
             "tried": self.tried,
             "targets": {name: dict(count) for name, count in self.counts.items()},
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
             "failures": [
                 {
                     "target": result.case.target.name,

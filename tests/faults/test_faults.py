@@ -6,10 +6,12 @@ import ctypes
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from tests.faults.mutators.dice import OUTSIDE, dice
 from tests.faults.mutators.generic import damage
 from tests.faults.targets.target import Target
 
-LIMITS = Limits(memory=200 << 20, asked=1 << 30, cpu=5.0, wall=20.0)
+LIMITS = Limits(memory=200 << 20, asked=1 << 30, cpu=5.0)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +100,13 @@ def _print(folder: Path, place: str) -> None:
 
 
 def _spin(folder: Path, place: str) -> None:
-    end = time.process_time() + 6
+    end = time.process_time() + 0.4
     while time.process_time() < end:
+        pass
+
+
+def _spin_for_ever(folder: Path, place: str) -> None:
+    while True:
         pass
 
 
@@ -119,7 +126,7 @@ def _raise(error: BaseException) -> Callable[[Path, str], None]:
         ("lines", _raise(SceVideoError("a\nb")), "message that acts on a terminal"),
         ("turned", _raise(SceVideoError("a\u202eb")), "message that acts on a terminal"),
         ("empty", _raise(SceVideoError("")), "empty message"),
-        ("hangs", _hang, "hangs"),
+        ("hangs", _hang, "waits for ever"),
         ("eats", _eat, "memory"),
         ("hides", _eat_and_hide, "out of memory"),
         ("crashes", _crash, "killed by SIGSEGV"),
@@ -131,6 +138,7 @@ def _raise(error: BaseException) -> Callable[[Path, str], None]:
         ("starts", _start, "left its folder"),
         ("prints", _print, "print that acts on a terminal"),
         ("spins", _spin, "time"),
+        ("spins for ever", _spin_for_ever, "does not end"),
     ],
 )
 def test_what_fails_is_blamed_on_its_input(
@@ -141,8 +149,10 @@ def test_what_fails_is_blamed_on_its_input(
 
     (tmp_path / "good").mkdir()
     (tmp_path / "good/a").write_bytes(b"good")
-    target = Target(name, lambda house, folder: None, {"a": damage}, some)
-    limits = Limits(**{**vars(LIMITS), "wall": 1.0}) if name == "hangs" else LIMITS
+    target = Target(name, lambda house, folder: None, {"a": damage}, some, replaced=False)
+    limits = LIMITS
+    if kind in ("waits for ever", "time", "does not end"):  # else a slow machine would be blamed
+        limits = replace(LIMITS, idle=1.0, cpu=0.3)
     results = list(run([(Case(target, tmp_path / "good", 0), range(5))], tmp_path, limits, 1))
     assert [result.number for result in results] == list(range(5))
     outcomes = [result.verdict.outcome for result in results]
@@ -171,7 +181,7 @@ def test_the_same_number_is_the_same_input(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     (tmp_path / "good/a").write_bytes(bytes(range(256)) * 4)
     (tmp_path / "good/b").write_bytes(b"other")
-    target = Target("t", lambda house, folder: None, {"a": damage, "b": damage}, _nothing)
+    target = Target("t", lambda house, folder: None, {"a": damage, "b": damage}, _nothing, replaced=False)
     made = []
     for folder in ("first", "second"):
         places = [
@@ -184,3 +194,14 @@ def test_the_same_number_is_the_same_input(tmp_path: Path) -> None:
     assert damage(b"x" * 99, dice(1)) == damage(b"x" * 99, dice(1))
 
 
+def test_other_things_lie_in_the_place_of_files(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good/a").write_bytes(b"good")
+    target = Target("t", lambda house, folder: None, {"a": damage}, _nothing)
+    kinds = set()
+    for number in range(400):
+        folder = tmp_path / str(number)
+        target.input(tmp_path / "good", folder, 0, number)
+        [mode] = [path.lstat().st_mode for path in folder.iterdir()] or [0]
+        kinds.add(stat.S_IFMT(mode))
+    assert kinds == {0, stat.S_IFIFO, stat.S_IFLNK, stat.S_IFDIR, stat.S_IFREG}

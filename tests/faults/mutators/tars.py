@@ -111,5 +111,12 @@ def bomb(data: bytes, d: Dice) -> bytes:
     return gzip.compress(inner, d.choice((1, 9)), mtime=0)
 
 
+def zipped_tar(data: bytes, d: Dice) -> bytes:
+    """A ``tar.gz``: damaged itself, or of a tar whose headers lie."""
+    if d.random() < 0.3:
+        return damage(data, d)
+    return gzip.compress(packed_tar(gzip.decompress(data), d), 1, mtime=0)
+
+
 tar_file: Mutator = one_of(*[tar_headers] * 5, *[damage] * 2)
 packed_tar: Mutator = one_of(*[tar_headers] * 3, damage, bomb)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
-from sce_video.evals.kept import FEATURES_NAME, find, missing_rows, read_features
+from sce_video.evals.kept import (
+    FEATURES_NAME,
+    PARTS,
+    find,
+    missing_rows,
+    put_together,
+    read_features,
+    read_parts,
+    write_part,
+)
 from sce_video.evals.results import check_replaces
 from sce_video.evals.retrieval import prepare
 from sce_video.evals.search import SearchIndex
@@ -35,6 +45,33 @@ def _read_features(folder: Path, place: str) -> None:
     features = read_features(kept, request)
     prepare(features.values)
     missing_rows(kept, request)
+
+
+def _make_parts(house: House, folder: Path) -> None:
+    """Features as ranks leave them, before the main one puts them together."""
+    house.search  # noqa: B018  (made)
+    house.give(folder, "shards", "run/encoder.safetensors")
+    request = house.request(split="train")
+    [kept] = (house.root / "run/features").iterdir()
+    features = read_features(kept, request)
+    (folder / "run/features").mkdir()
+    own = House(folder).request(split="train")
+    (own.folder / PARTS).mkdir(parents=True)
+    write_part(own, [features], range(len(own.batches)))
+    [part] = (own.folder / PARTS).iterdir()
+    (folder / PARTS).mkdir()
+    part.rename(folder / PARTS / "a.safetensors")
+    shutil.rmtree(own.folder)
+
+
+def _read_parts(folder: Path, place: str) -> None:
+    request = House(folder).request(split="train")
+    request.folder.mkdir(parents=True)
+    (folder / PARTS).rename(request.folder / PARTS)
+    parts = dict(read_parts(request))
+    if set[int]().union(*parts.values()) == set(range(len(request.batches))):
+        put_together(request, parts)
+        read_features(request.folder, request)
 
 
 def _make_search(house: House, folder: Path) -> None:
@@ -79,6 +116,13 @@ TARGETS = (
         {f"kept/{FEATURES_NAME}": tensor_file, "kept/rows.parquet": table_file},
         _read_features,
         share=3,
+    ),
+    Target(
+        "part of features",
+        _make_parts,
+        {f"{PARTS}/a.safetensors": tensor_file},
+        _read_parts,
+        share=1,
     ),
     Target(
         "index for search",

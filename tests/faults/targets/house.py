@@ -125,7 +125,9 @@ class House:
         config = PretrainConfig.model_validate(tree)
         torch.manual_seed(0)
         siamese = build_siamese(config, None, samples=4, epoch_steps=1)
-        files = {"model.safetensors": siamese.state_dict(), "optimizer.safetensors": {}}
+        learned = ((n, p) for n, p in siamese.named_parameters() if p.requires_grad)
+        moments = {f"{name}/momentum_buffer": p.detach().clone() for name, p in learned}
+        files = {"model.safetensors": siamese.state_dict(), "optimizer.safetensors": moments}
         state = {
             "consumed": 4,
             "data_cpu": 1.5,

@@ -77,8 +77,8 @@ _PICTURES = {
     **dict.fromkeys(("d.png", "e.png", "f.png"), one_of(png_file, png_file, damage)),
 }
 TARGETS = (
-    Target("image", _make_pictures, _PICTURES, _read_picture, share=3),
-    Target("image at the door", _make_pictures, _PICTURES, _examine_picture),
-    Target("video", _make_videos, _PLACES, _read_video, share=3),
-    Target("video at the door", _make_videos, _PLACES, _examine),
+    Target("image", _make_pictures, _PICTURES, _read_picture, share=3, replaced=False),
+    Target("image at the door", _make_pictures, _PICTURES, _examine_picture, replaced=False),
+    Target("video", _make_videos, _PLACES, _read_video, share=3, replaced=False),
+    Target("video at the door", _make_videos, _PLACES, _examine, replaced=False),
 )

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
-from sce_video.config.load import dump_config, load_config
+import torch
+
+from sce_video.config.load import dump_config, load_config, load_pretraining
+from sce_video.engine import checkpoint
 from sce_video.engine.checkpoint import newest
+from sce_video.engine.pretrain import build_siamese
 from sce_video.engine.resume import find_resume, nothing_to_do
 from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.status import StatusFile, is_alive, read_status
 from sce_video.engine.track import read_metrics
+from sce_video.engine.zero_layout import Segment
 from sce_video.export import export_encoder
 from sce_video.lock import Lock
 from sce_video.model.weights import open_encoder
@@ -88,6 +97,19 @@ def _resume(folder: Path, place: str) -> None:
     StatusFile(run.path).refuse("nothing")
 
 
+def _restore(folder: Path, place: str) -> None:
+    """What a run that goes on loads into its network, of one rank without ZeRO."""
+    config = load_pretraining(str(folder / "run/config.yaml"))
+    saved, _ = newest(folder / "run/checkpoints", warn=print)
+    siamese = build_siamese(config, None, samples=4, epoch_steps=1)
+    engine = SimpleNamespace(module=siamese, zero_optimization_stage=lambda: 0, device="cpu")
+    learned = {name: p for name, p in siamese.named_parameters() if p.requires_grad}
+    engine.optimizer = torch.optim.SGD(learned.values(), momentum=0.9)
+    segments = [Segment(name, p, 0, 0, p.numel()) for name, p in learned.items()]
+    with patch.object(checkpoint, "gathered", lambda *_, **__: nullcontext()):  # imports deepspeed
+        checkpoint.restore(engine, segments, saved)
+
+
 def _take_weights(folder: Path, place: str) -> None:
     newest(folder / "run/checkpoints", warn=print)
     export_encoder(folder / "run", folder / "out.safetensors")
@@ -103,8 +125,6 @@ def _make_lock(house: House, folder: Path) -> None:
 
 
 def _read_lock(folder: Path, place: str) -> None:
-    import os
-
     os.utime(folder / "lock", (1, 1))
     is_alive(folder)
     with Lock(folder / "lock"):
@@ -156,6 +176,13 @@ TARGETS = (
         _take_weights,
         _seal_checkpoint,
     ),
+    Target(
+        "checkpoint that is loaded",
+        _make_run,
+        {f"{_STEP}/{name}.safetensors": tensor_file for name in ("model", "optimizer")},
+        _restore,
+        _seal_checkpoint,
+    ),
     Target("lock", _make_lock, {"lock": json_text}, _read_lock, share=1),
     Target(
         "run of a page",
@@ -173,6 +200,7 @@ TARGETS = (
             "page/test/per_class.csv": csv_text,
             "page/test/confusion.png": one_of(png_file, damage),
             "shards/manifest.json": json_text,
+            "shards/folder-000000.tar": damage,
         },
         _report,
         share=6,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from numpy import arange
+import numpy as np
 
 from sce_video.shard.convert import _Conversion
 from sce_video.shard.output import output_folder
@@ -21,6 +21,7 @@ from sce_video.stream.loader import ClipDataset
 from sce_video.stream.order import Position, epoch_order
 from sce_video.stream.reader import ShardReader, open_set
 from sce_video.video.decode import decode_frames
+from sce_video.video.examine import examine_video
 from sce_video.video.packets import PacketIndex
 from tests.faults.mutators.dice import one_of
 from tests.faults.mutators.generic import damage
@@ -30,6 +31,7 @@ from tests.faults.mutators.tars import tar_file
 from tests.faults.mutators.text import csv_text, json_text, jsonl_text, lines_text
 from tests.faults.targets.house import House
 from tests.faults.targets.target import Target
+from tests.odd_videos import KINDS
 
 _VIEWS = UniformClips(2, 1, 2, 0.2, 16)
 _STILL = UniformClips(1, 1, 1, 0.0, 16, short=8 / 7)
@@ -77,20 +79,21 @@ def _read_whole(folder: Path, place: str) -> None:
 
 
 def _make_packets(house: House, folder: Path) -> None:
-    index = open_shards(house.shards)
-    for row, name in ((0, "a"), (1, "b")):
-        reader = ShardReader(index)
-        packets = reader.packets(row)
-        assert packets is not None
-        (folder / f"{name}.mp4").write_bytes(reader.media(row))
-        (folder / f"{name}.idx").write_bytes(packets.to_bytes())
+    for name, kind in zip("abcd", ("b-frames", "mpeg-4 b", "vp9", "motion jpeg"), strict=True):
+        data = KINDS[kind](folder).read_bytes()
+        index = examine_video(data).packets
+        assert index is not None
+        (folder / f"{name}.media").write_bytes(data)
+        (folder / f"{name}.idx").write_bytes(index.to_bytes())
 
 
 def _read_packets(folder: Path, place: str) -> None:
     index = PacketIndex.from_bytes((folder / place).read_bytes())
-    media = (folder / place).with_suffix(".mp4").read_bytes()
-    for frames in ([0], [1, 7], arange(12)):
-        decode_frames(media, frames, index)
+    media = (folder / place).with_suffix(".media").read_bytes()
+    for numbers in ([0], [0, 7, 31, 59]):
+        frames = decode_frames(media, numbers, index)
+        assert np.stack(frames).dtype == np.uint8
+        assert len(frames) == len(numbers)
 
 
 def _plan(folder: Path) -> ConversionPlan:
@@ -147,7 +150,14 @@ TARGETS = (
         _read_texts,
         share=1,
     ),
-    Target("packet index", _make_packets, {"a.idx": idx_file, "b.idx": idx_file}, _read_packets),
+    Target(
+        "packet index",
+        _make_packets,
+        dict.fromkeys((f"{name}.idx" for name in "abcd"), idx_file),
+        _read_packets,
+        share=3,
+        replaced=False,
+    ),
     Target(
         "unfinished conversion",
         _make_unfinished,

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.mutators.dice import Mutator, dice
+from tests.faults.mutators.files import replace
 from tests.faults.targets.house import House
 from tests.faults.verdict import Refusals
+
+_REPLACED = 0.05  # of the inputs
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Target:
     """What the reader's contract names beside the package's own exceptions."""
     share: int = 2
     """Of all inputs, beside other targets'."""
+    replaced: bool = True
+    """Whether something else may lie in the place of a file: the package opens it, not the test."""
 
     def input(self, good: Path, folder: Path, seed: int, number: int) -> str:
         """Make input ``number`` in ``folder`` from the good one; returns the damaged file's name.
@@ -38,7 +43,10 @@ class Target:
         place = sorted(self.places)[number % len(self.places)]
         shutil.copytree(good, folder, symlinks=True)
         chance = dice(seed, self.name, number)
-        damaged = self.places[place]((good / place).read_bytes(), chance)
-        (folder / place).write_bytes(damaged)
-        self.seal(folder, place)
+        if self.replaced and chance.random() < _REPLACED:
+            replace(folder / place, chance)
+        else:
+            damaged = self.places[place]((good / place).read_bytes(), chance)
+            (folder / place).write_bytes(damaged)
+            self.seal(folder, place)
         return place
