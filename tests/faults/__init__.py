@@ -1,1 +1,1 @@
-"""Mutated inputs: every reader of files meets bad ones, which it has to read or refuse in a line."""
+"""Mutated inputs: each reader meets bad ones, and has to read them or refuse them in a line."""

@@ -53,7 +53,7 @@ def _one(case: Case, number: int, root: Path, keep: Path | None) -> int:
     place, verdict, error = attempt(case, number, work, Guard(), limits)
     if error is not None:
         traceback.print_exception(error)
-    print(f"{place}: {verdict.outcome} {verdict.kind} {ascii(verdict.why)}")
+    print(f"{place}: {verdict.outcome} {verdict.kind} {verdict.why!a}")
     return 1 if verdict.outcome == "failed" else 0
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.attempt import AS_IT_IS, Case, Limits
-from tests.faults.children import Result, run
+from tests.faults.child import Result
+from tests.faults.children import run
 from tests.faults.targets import evals, lists, media, runs, sets, tars, weights
 from tests.faults.targets.house import House
 from tests.faults.targets.target import Target
@@ -27,14 +28,14 @@ class Table:
 
     seed: int
     counts: dict[str, Counter[str]] = field(default_factory=dict)
-    seconds: Counter[str] = field(default_factory=Counter)  # of CPU
+    seconds: dict[str, float] = field(default_factory=dict)  # of CPU
     failures: list[Result] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
         """Count an input."""
         name = result.case.target.name
         self.counts.setdefault(name, Counter())[result.verdict.outcome] += 1
-        self.seconds[name] += result.seconds
+        self.seconds[name] = self.seconds.get(name, 0.0) + result.seconds
         if result.verdict.outcome == "failed":
             self.failures.append(result)
 
@@ -45,15 +46,17 @@ class Table:
 
     def lines(self) -> Iterator[str]:
         """The table for people, then a line a failure."""
-        yield f"{'target':<24}{'tried':>9}" + "".join(f"{name:>9}" for name in _OUTCOMES) + "   CPU s"
+        yield (
+            f"{'target':<24}{'tried':>9}" + "".join(f"{name:>9}" for name in _OUTCOMES) + "   CPU s"
+        )
         rows = {**dict(sorted(self.counts.items())), "all": sum(self.counts.values(), Counter())}
-        seconds = {**self.seconds, "all": self.seconds.total()}
+        seconds = {**self.seconds, "all": sum(self.seconds.values())}
         for name, count in rows.items():
             cells = (sum(count.values()), *(count[outcome] for outcome in _OUTCOMES))
             shown = "".join(f"{cell:>9,}" for cell in cells)
             yield f"{name:<24}{shown}{seconds[name]:>8.1f}"
         for result in self.failures:
-            yield f"{result.place}: {ascii(result.verdict.kind)} {ascii(result.verdict.why[:300])}"
+            yield f"{result.place}: {result.verdict.kind!a} {result.verdict.why[:300]!a}"
             yield f"  {self.repeat(result)}"
 
     def repeat(self, result: Result) -> str:

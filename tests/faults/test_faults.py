@@ -38,7 +38,11 @@ def test_no_input_fails(
     # A process of its own: children are forked, and this one may have threads.
     command = [sys.executable, "-m", "tests.faults", "--inputs", str(inputs), "--seed", str(seed)]
     done = subprocess.run(
-        [*command, "--json", str(table)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [*command, "--json", str(table)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert table.is_file(), done.stderr[-3_000:]
     found = json.loads(table.read_text())
@@ -150,9 +154,10 @@ def test_what_fails_is_blamed_on_its_input(
     (tmp_path / "good").mkdir()
     (tmp_path / "good/a").write_bytes(b"good")
     target = Target(name, lambda house, folder: None, {"a": damage}, some, replaced=False)
-    limits = LIMITS
-    if kind in ("waits for ever", "time", "does not end"):  # else a slow machine would be blamed
-        limits = replace(LIMITS, idle=1.0, cpu=0.3)
+    if kind == "waits for ever":
+        limits = replace(LIMITS, idle=1.0)
+    else:
+        limits = replace(LIMITS, cpu=0.3) if name.startswith("spins") else LIMITS
     results = list(run([(Case(target, tmp_path / "good", 0), range(5))], tmp_path, limits, 1))
     assert [result.number for result in results] == list(range(5))
     outcomes = [result.verdict.outcome for result in results]
@@ -181,7 +186,9 @@ def test_the_same_number_is_the_same_input(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     (tmp_path / "good/a").write_bytes(bytes(range(256)) * 4)
     (tmp_path / "good/b").write_bytes(b"other")
-    target = Target("t", lambda house, folder: None, {"a": damage, "b": damage}, _nothing, replaced=False)
+    target = Target(
+        "t", lambda house, folder: None, {"a": damage, "b": damage}, _nothing, replaced=False
+    )
     made = []
     for folder in ("first", "second"):
         places = [

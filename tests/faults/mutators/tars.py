@@ -10,9 +10,19 @@ from tests.faults.mutators.dice import PATHS, SIZES, WORDS, Dice, Mutator, one_o
 from tests.faults.mutators.generic import damage
 
 _BLOCK = 512
-_FIELDS = {"mode": (100, 8), "uid": (108, 8), "mtime": (136, 12), "magic": (257, 8), "prefix": (345, 155)}
+_FIELDS = {
+    "mode": (100, 8),
+    "uid": (108, 8),
+    "mtime": (136, 12),
+    "magic": (257, 8),
+    "prefix": (345, 155),
+}
 _FIELDS |= {"linkname": (157, 100), "devmajor": (329, 8), "checksum": (148, 8)}
 _TYPES = b"01234567xgLKSDMNVAZ\0\xff "
+_KEYS = (
+    *("path", "size", "linkpath", "hdrcharset", "mtime", "uid", "GNU.sparse.map"),
+    *("GNU.sparse.size", "GNU.sparse.realsize", "GNU.sparse.major", "GNU.sparse.numblocks"),
+)
 _GAPS = b"".join(b"%011o\0" % n for n in (0, 1, 1 << 20, 1 << 30, 7 << 30, 1 << 30, 1 << 32, 8))
 """Of a sparse file: where its pieces lie, which is far apart."""
 
@@ -86,12 +96,10 @@ def _size(d: Dice) -> bytes:
 def _extension(d: Dice) -> bytes:
     """A header for the next one: a long name, a pax header, a sparse map."""
     kind = d.choice(b"xgLKS")
-    keys = ("path", "size", "linkpath", "GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.realsize")
-    keys += ("GNU.sparse.major", "hdrcharset", "mtime", "uid", "GNU.sparse.numblocks")
     records = b""
     for _ in range(d.choice((1, 2, 3))):
         value = str(d.choice((*SIZES, *PATHS, *WORDS, "-1", "0,1,2", "1.0")))
-        pair = f" {d.choice(keys)}={value}\n".encode("utf-8", "surrogatepass")
+        pair = f" {d.choice(_KEYS)}={value}\n".encode("utf-8", "surrogatepass")
         length = len(pair) + len(str(len(pair)))
         length = length if d.random() < 0.8 else d.choice(SIZES)
         records += str(length).encode() + pair

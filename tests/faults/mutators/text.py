@@ -21,7 +21,11 @@ def _encode(text: str) -> bytes:
 def json_tree(data: bytes, d: Dice) -> bytes:
     """JSON with odd values, sometimes with a mark before or more behind it."""
     text = dump(change(json.loads(data), d))
-    ends = (("", ""), ("\ufeff", ""), ("", "{}"), ("", "\0"), (" " * 9, ",")) if d.random() < 0.1 else ()
+    ends = (
+        (("", ""), ("\ufeff", ""), ("", "{}"), ("", "\0"), (" " * 9, ","))
+        if d.random() < 0.1
+        else ()
+    )
     before, behind = d.choice(ends) if ends else ("", "")
     return _encode(before + text + behind)
 
@@ -54,12 +58,43 @@ _YAML_VALUES = tuple(
         Raw,
         (
             *("2024-99-99", "2024-02-30T25:61:61", "0x", "0o9", "1_0", "0b", "190:20:30", "1:60"),
-            *(".inf", "-.Inf", ".nan", "~", "=", "<<", "*a", "&a [*a]", "&b {k: *b}", "!!python/tuple [1]"),
+            *(
+                ".inf",
+                "-.Inf",
+                ".nan",
+                "~",
+                "=",
+                "<<",
+                "*a",
+                "&a [*a]",
+                "&b {k: *b}",
+                "!!python/tuple [1]",
+            ),
             *("!!python/object/apply:os.system ['true']", "!!binary x=", "!!int x", "!!float {}"),
-            *("!!timestamp x", "!!set [a]", "!!omap {a: b}", "!!pairs [a]", "!!map [1]", "!!str {}"),
+            *(
+                "!!timestamp x",
+                "!!set [a]",
+                "!!omap {a: b}",
+                "!!pairs [a]",
+                "!!map [1]",
+                "!!str {}",
+            ),
             *("!!null x", "!!bool x", "!foo bar", "!<tag:x> y", "? [a, b]", "{? {a: b} : c}"),
             *("{[a]: b}", "{{a: b}: c}", "{1: 2, 1: 3}", "{<<: 1}", "{<<: [1]}", "{<<: {a: b}}"),
-            *('"\\x1b"', '"\\ud800"', '"\\U00110000"', "'", '"', "|", ">", "%", "@", "`", "- -", "\t"),
+            *(
+                '"\\x1b"',
+                '"\\ud800"',
+                '"\\U00110000"',
+                "'",
+                '"',
+                "|",
+                ">",
+                "%",
+                "@",
+                "`",
+                "- -",
+                "\t",
+            ),
         ),
     )
 )
@@ -145,7 +180,14 @@ def plain_lines(data: bytes, d: Dice) -> bytes:
 def _text_ends(data: bytes, d: Dice) -> bytes:
     if d.random() > 0.1:
         return data
-    return d.choice((b"\xef\xbb\xbf" + data, data + b"\xff\xfe", data.decode("utf-8", "replace").encode("utf-16", "replace"), data + b"\0"))
+    return d.choice(
+        (
+            b"\xef\xbb\xbf" + data,
+            data + b"\xff\xfe",
+            data.decode("utf-8", "replace").encode("utf-16", "replace"),
+            data + b"\0",
+        )
+    )
 
 
 json_text: Mutator = one_of(json_tree, json_tree, json_tree, damage)

@@ -14,7 +14,6 @@ from sce_video.shard.plan import ConversionPlan, Settings, make_plan
 from sce_video.shard.show import print_set
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.verify import verify
-from sce_video.shardset.index import open_shards
 from sce_video.shardset.manifest import Manifest
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.loader import ClipDataset

@@ -15,15 +15,17 @@ from sce_video.stream.clips import UniformClips
 from sce_video.stream.foreign.clips import ForeignClips
 from sce_video.stream.foreign.plan import expand, foreign_plan
 from sce_video.video.facts import DEFAULT_LIMITS
-from tests.faults.mutators.text import json_text, lines_text
 from tests.faults.mutators.tars import packed_tar, tar_file, zipped_tar
+from tests.faults.mutators.text import json_text, lines_text
 from tests.faults.targets.house import House
 from tests.faults.targets.target import Target
 from tests.unit.shard.layouts import put_text, tar
 
 _VIEWS = UniformClips(1, 1, 2, 0.2, 16)
-_GIVEN = ("data.shards=theirs.tar", "data.split=null", "data.epoch_samples=4", "data.workers=0")
-_GIVEN += ("clip={frames: 2, seconds: 0.2, size: 16}", "train.batch_size=2", "train.epochs=1")
+_GIVEN = (
+    *("data.shards=theirs.tar", "data.split=null", "data.epoch_samples=4", "data.workers=0"),
+    *("clip={frames: 2, seconds: 0.2, size: 16}", "train.batch_size=2", "train.epochs=1"),
+)
 
 
 def _make(house: House, folder: Path) -> None:
@@ -131,5 +133,7 @@ TARGETS = (
         share=3,
         replaced=False,
     ),
-    Target("pattern of tars", _make_pattern, {"pattern": lines_text}, _expand, share=1, replaced=False),
+    Target(
+        "pattern of tars", _make_pattern, {"pattern": lines_text}, _expand, share=1, replaced=False
+    ),
 )
