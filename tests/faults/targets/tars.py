@@ -14,7 +14,6 @@ from sce_video.shardset.labels import LabelError, class_number, stated_classes
 from sce_video.stream.clips import UniformClips
 from sce_video.stream.foreign.clips import ForeignClips
 from sce_video.stream.foreign.plan import expand, foreign_plan
-from sce_video.video.facts import DEFAULT_LIMITS
 from tests.faults.mutators.tars import packed_tar, tar_file, zipped_tar
 from tests.faults.mutators.text import json_text, lines_text
 from tests.faults.targets.house import House
@@ -55,7 +54,7 @@ def _convert(name: str, root: Path) -> None:
     """List, and do the work of a worker on the first files; what packs several tars apart."""
     for record in find_source(name).scan(name, root, Options()).records[:8]:
         if record.part is None:
-            process_file(FileJob(record, DEFAULT_LIMITS, None))
+            process_file(FileJob(record))
 
 
 def _make_imagenet(house: House, folder: Path) -> None:
