@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from sce_video.evals.kept import (
     FEATURES_NAME,
@@ -45,6 +49,24 @@ def _read_features(folder: Path, place: str) -> None:
     features = read_features(kept, request)
     prepare(features.values)
     missing_rows(kept, request)
+
+
+def _seal_features(folder: Path, place: str) -> None:
+    """Have the header of a file of features name the sha256 of what it holds, if it can be read."""
+    path = folder / place
+    if path.suffix != ".safetensors":
+        return
+    with contextlib.suppress(SafetensorError, ValueError, LookupError, TypeError, RuntimeError):
+        with safe_open(path, framework="pt") as stream:
+            about = json.loads(stream.metadata()["sce_video"])
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        about.pop("sha256", None)
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for name, tensor in sorted(tensors.items()):
+            digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            digest.update(tensor.numpy().tobytes())
+        header = json.dumps({**about, "sha256": digest.hexdigest()})
+        save_file(tensors, path, {"sce_video": header})
 
 
 def _make_parts(house: House, folder: Path) -> None:
@@ -115,6 +137,7 @@ TARGETS = (
         _make_features,
         {f"kept/{FEATURES_NAME}": tensor_file, "kept/rows.parquet": table_file},
         _read_features,
+        _seal_features,
         share=3,
     ),
     Target(
@@ -122,6 +145,7 @@ TARGETS = (
         _make_parts,
         {f"{PARTS}/a.safetensors": tensor_file},
         _read_parts,
+        _seal_features,
         share=1,
     ),
     Target(
