@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from sce_video.arguments import between, whole
 from sce_video.commands import evaluation
+from sce_video.text import printable
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -29,5 +30,5 @@ def _knn(args: Namespace) -> None:
     alone = args.leave_one_out is not None
     summary = write_knn(out, data, args.k, args.temp, leave_one_out=alone)
     print(f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries, ", end="")
-    print(f"{evaluation.count_missing(data.missing)}: {out / 'knn.json'}")
+    print(f"{evaluation.count_missing(data.missing)}: {printable(str(out / 'knn.json'))}")
     evaluation.check_complete(args, data.index, data.missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from sce_video.commands import evaluation
+from sce_video.text import printable
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -21,7 +22,7 @@ def _retrieve(args: Namespace) -> None:
 
     summary = write_retrieval(out, data)
     print(f"{summary['samples']} queries against {summary['bank_samples']} videos, ", end="")
-    print(f"{evaluation.count_missing(data.missing)}: {out / 'retrieval.json'}")
+    print(f"{evaluation.count_missing(data.missing)}: {printable(str(out / 'retrieval.json'))}")
     print("  ".join(f"R@{k} {summary[f'R@{k}']:.3f}" for k in RANKS), end="")
     print(f"  mAP {summary['mAP']:.3f}")
     evaluation.check_complete(args, data.index, data.missing)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sce_video.arguments import Parser, whole
 from sce_video.commands import evaluation
+from sce_video.text import printable
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -51,7 +52,8 @@ def _build(args: Namespace) -> None:
         built = [build_index(out, request, found, kind) for found in features or ()]
     for done in built:
         settings = "".join(f", {name} {value:g}" for name, value in done.settings.items())
-        print(f"{done.samples} samples, {evaluation.count_missing(done.missing_samples)}: {out}")
+        missing = evaluation.count_missing(done.missing_samples)
+        print(f"{done.samples} samples, {missing}: {printable(str(out))}")
         print(f"{done.kind}{' (exact)' if done.kind == 'flat' else settings}")
         evaluation.check_complete(args, request.index, done.missing_samples)
 
@@ -81,5 +83,6 @@ def _query(args: Namespace) -> None:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
     for line in found:
-        start = f"{line['rank']:>3}  {line['score']:.4f}  {line['class'] or '-':<24}"
-        print(f"{start}  {line['shard']}/{line['key']}  {line['path']}")
+        shown = {name: printable(str(value)) for name, value in line.items()}
+        start = f"{line['rank']:>3}  {line['score']:.4f}  {shown['class'] or '-':<24}"
+        print(f"{start}  {shown['shard']}/{shown['key']}  {shown['path']}")
