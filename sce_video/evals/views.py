@@ -27,8 +27,9 @@ def eval_views(spec: EncoderSpec, clips: int, crops: int, size: int | None) -> U
     """
     given = {"clips": clips, "frames": spec.frames, "size": size or spec.size}
     for name, value in {**given, "seconds": spec.seconds}.items():
-        if not (0 if name == "seconds" else 1) <= value <= LIMITS[name]:
-            raise UsageError(f"views of {name} {value:g}: at most {LIMITS[name]:,} are taken")
+        least, most = 0 if name == "seconds" else 1, LIMITS[name]
+        if not least <= value <= most:
+            raise UsageError(f"views of {name} {value:g}: {least} to {most:,} are taken")
     if spec.seconds == 0:
         return UniformClips(1, 1, 1, 0.0, size or spec.size, short=8 / 7)
     return UniformClips(clips, crops, spec.frames, spec.seconds, size or round(spec.size * 8 / 7))
