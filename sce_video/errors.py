@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 
 from sce_video.terminal import OutputClosed, drop_unwritten, note, say, settle_streams
+from sce_video.text import printable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -27,9 +28,15 @@ def first_line(error: BaseException) -> str:
 
 
 class SceVideoError(Exception):
-    """A failure whose message is one line that names the file and says what to do."""
+    """A failure whose message is one line that names the file and says what to do.
+
+    Names in it may be anybody's: what a terminal would act upon is written out.
+    """
 
     exit_code = EXIT_FAILED
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(SceVideoError):

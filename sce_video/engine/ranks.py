@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -54,7 +55,7 @@ def check_launcher(*, meet: bool) -> None:
     """
     env = os.environ
     for name, least in _NUMBERS.items():
-        if name in env and not (env[name].isdecimal() and int(env[name]) >= least):
+        if name in env and _number(env[name], -1) < least:
             raise UsageError(f"{name}={env[name]}: no number of {least} or more; {_ADVICE}")
     if "RANK" not in env:
         if env.get("WORLD_SIZE", "1") != "1":
@@ -81,12 +82,18 @@ _NUMBERS = {
 _ADVICE = "start by deepspeed or torchrun, which set them all, or unset RANK and WORLD_SIZE"
 
 
+def _number(text: str, otherwise: int) -> int:
+    """A number as launchers write them, of nine digits at most."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else otherwise
+
+
 def _check_tasks(env: Mapping[str, str]) -> None:
     """Refuse to be one of several tasks that do not know of each other."""
     name = next((name for name in _TASKS if name in env), None)
-    if name is None or not env[name].isdecimal() or int(env[name]) < 2:
+    tasks = _number(env[name], 1) if name else 1
+    if name is None or tasks < 2:
         return
-    tasks, nodes = int(env[name]), int(next((env[n] for n in _NODES if n in env), "1"))
+    nodes = max(1, _number(next((env[n] for n in _NODES if n in env), ""), 1))
     start, meet = "", "--standalone"
     if name.startswith("SLURM"):
         start = f"srun --ntasks={nodes} --ntasks-per-node=1 "

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sce_video.config.load import dump_config
 from sce_video.config.tasks import Config
-from sce_video.engine.status import STATUS_NAME, StatusFile, saved_steps
+from sce_video.engine.status import STATUS_NAME, StatusFile, saved_steps, way_on
+from sce_video.engine.track import METRICS_NAME
 from sce_video.errors import Interrupted, SceVideoError, UsageError
 from sce_video.files import FULL, named, write_whole
 from sce_video.lock import LOCK_NAME, Lock
@@ -72,6 +73,9 @@ class RunFolder:
         names = {path.name for path in self.path.iterdir()} if there == self.path else set()
         if (self.path / LOCK_NAME).is_dir():
             raise UsageError(f"{self.path / LOCK_NAME}: is a folder; {_OTHER}")
+        for path in (self.log, self.path / METRICS_NAME):
+            if os.path.lexists(path) and not _may_be_written(path):
+                raise UsageError(f"{path}: is a link or no file; remove it, or {_OTHER}")
         marks = {p.name for p in (self.config, self.log, self.checkpoints)} | {STATUS_NAME}
         if names - {LOCK_NAME} and not names & marks:
             raise UsageError(f"{self.path}: not empty, and no run's folder; {_OTHER}")
@@ -109,8 +113,8 @@ class RunFolder:
                         self._note(error)
                     if isinstance(error, OSError) and error.errno in FULL:
                         raise SceVideoError(
-                            f"{error.filename}: {FULL[error.errno]}; make room and go on with "
-                            "run.resume=auto"
+                            f"{error.filename}: {FULL[error.errno]}; make room, and "
+                            f"{way_on(self.checkpoints)}"
                         ) from error
                     raise
         finally:
@@ -168,6 +172,11 @@ class _Shown(logging.StreamHandler[TextIO]):
             drop_unwritten()
         else:
             super().handleError(record)
+
+
+def _may_be_written(path: Path) -> bool:
+    """Whether what is written to as it is may be: no pipe, which waits, nor a file elsewhere."""
+    return path.is_char_device() or (path.is_file() and not path.is_symlink())
 
 
 class _LogFile(logging.FileHandler):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sce_video.shardset.manifest import LONGEST_NAME, Manifest
 from sce_video.text import printable
 from sce_video.video.container import CONTAINERS
-from sce_video.video.facts import DEFAULT_LIMITS
+from sce_video.video.limits import DEFAULT_LIMITS
 
 IMAGE_EXTENSIONS = ("jpg", "png")
 _VIDEO_EXTENSIONS = ("webm", *sorted({*CONTAINERS.values()}))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sce_video.errors import VerificationError
-from sce_video.video.facts import DEFAULT_LIMITS
+from sce_video.video.limits import DEFAULT_LIMITS
 from tests.unit.shardset.test_index import SHARD_BYTES, make
 
 
