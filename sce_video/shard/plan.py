@@ -15,7 +15,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def make_plan(scan: Scan, settings: Settings) -> ConversionPlan:
     if scan.media == "image" and settings.encoding is not None:
         raise UsageError(f"{settings.dataset} holds images; --encode layered is for videos")
     keys = make_keys([record.path for record in scan.records])
-    records = [replace(record, key=key) for record, key in zip(scan.records, keys, strict=True)]
+    records = [record.named(key) for record, key in zip(scan.records, keys, strict=True)]
     place = _part_places(records)
     records.sort(key=lambda record: (place[record.part], _path_hash(record.path), record.path))
     records = records[: settings.limit]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,16 +65,26 @@ class Record:
     @property
     def media(self) -> Media | None:
         """What it is by its name, of what can be read; None = no such file."""
-        return _kind(self.suffix, SUFFIXES) if self.size >= 0 else None
+        return _READ.get(self.suffix) if self.size >= 0 else None
 
     @property
     def kind(self) -> Media | None:
         """What it is by its name, also of what is not read; None = neither. A GIF is a video."""
-        return _kind(self.suffix, SUFFIXES) or _kind(self.suffix, NOT_READ)
+        return _KNOWN.get(self.suffix)
+
+    def labelled(self, label: int, splits: Mapping[str, str]) -> Record:
+        """The same with its class and splits."""
+        return Record(self.path, self.source, self.size, label, splits, self.offset, self.key)
+
+    def named(self, key: str) -> Record:
+        """The same with its key."""
+        path, source, size = self.path, self.source, self.size
+        return Record(path, source, size, self.label, self.splits, self.offset, key)
 
 
-def _kind(suffix: str, suffixes: Mapping[Media, Collection[str]]) -> Media | None:
-    return next((media for media, known in suffixes.items() if suffix in known), None)
+_KINDS: tuple[Media, ...] = ("image", "video")  # the last counts
+_READ = {suffix: media for media in _KINDS for suffix in SUFFIXES[media]}
+_KNOWN = {suffix: media for media in _KINDS for suffix in NOT_READ[media]} | _READ
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import ARCHIVES, Record, Scan
@@ -49,7 +48,7 @@ def make_scan(
     for file, name, splits in files:
         seen.add(id(file.source))
         if file.media == media and name is not None:
-            records[file.path] = replace(file, label=labels.get(name, -1), splits=splits)
+            records[file.path] = file.labelled(labels.get(name, -1), splits)
         else:
             others[file.path] = file
     said = {path for paths in (left_out or {}).values() for path in paths} | tree.used
