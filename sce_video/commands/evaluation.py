@@ -43,7 +43,7 @@ def encoder_parser(prog: str, about: str) -> Parser:
     add("--shards", required=True, help="shard set to evaluate on, folder or URL")
     add("--frames", type=whole(1), help="of a clip (default: as in training)")
     add("--seconds", type=between(1e-3, 1e4), help="span of a clip (default: as in training)")
-    add("--seed", type=int, default=0, help="of fresh weights (default 0)")
+    add("--seed", type=whole(0), default=0, help="of fresh weights (default 0)")
     add("--out", type=Path, help="folder (default: beside the encoder)")
     return parser
 
