@@ -29,7 +29,8 @@ class Parser(argparse.ArgumentParser):
         own = (a for a in self._actions if a.dest != "help" and a.help != argparse.SUPPRESS)
         known = [f.removeprefix("--") for a in own for f in a.option_strings if f[:2] == "--"]
         hint = did_you_mean(flags[0].lstrip("-"), known, "--") if flags else ""
-        note(f"{self.prog}: {message}{hint} (--help tells more)")
+        shown = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
+        note(f"{self.prog}: {shown}{hint} (--help tells more)")
         sys.exit(EXIT_USAGE)
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
@@ -68,6 +69,7 @@ class Parser(argparse.ArgumentParser):
 
 
 _LISTED = 12  # names in a line, at most
+_LONGEST = 500  # characters of a message
 _DIGITS = 20  # of a number, at most
 MOST = 2**31 - 1
 """What a count has at most, if nothing else is said."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sce_video.config.load import configs_folder, load_pretraining
 from sce_video.config.tasks import PretrainConfig
+from sce_video.documents import DocumentError, read_json
 from sce_video.engine.track import read_metrics
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import write_whole
@@ -106,7 +107,7 @@ def _claim(out: Path) -> None:
             raise UsageError(f"{out}: not made by the demo; give another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    (out / _MARKER).write_text("made by sce-video demo, which may replace this folder\n")
+    write_whole(out / _MARKER, b"made by sce-video demo, which may replace this folder\n")
 
 
 def _make_shards(out: Path, seed: int) -> None:
@@ -213,6 +214,18 @@ def _table(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _results(path: Path) -> dict[str, Any]:
+    """What the demo of a seed wrote.
+
+    Raises:
+        SceVideoError: it is damaged.
+    """
+    try:
+        return read_json(path, dict)
+    except DocumentError as error:
+        raise SceVideoError(f"{path}: {error}; run the study again") from error
+
+
 def study(out: Path, seeds: int, overrides: Sequence[str]) -> None:
     """The demo for several seeds, each in a process of its own; a table and ``study.json``.
 
@@ -228,7 +241,7 @@ def study(out: Path, seeds: int, overrides: Sequence[str]) -> None:
         command += ["--out", str(folder), *overrides]
         if subprocess.run(command, check=False).returncode != 0:  # noqa: S603  our own command
             raise SceVideoError(f"seed {seed} failed; see above")
-        results = json.loads((folder / "results.json").read_text())
+        results = _results(folder / "results.json")
         r1 = {row["name"]: row["R@1"] for row in results["rows"]}
         ratio = r1["trained trunk"] / max(r1["raw pixels"], r1["untrained trunk"])
         rows.append({"seed": seed, **r1, "ratio": ratio})

@@ -18,7 +18,7 @@ def main(arguments: list[str], prog: str) -> int:
     )
     add = parser.add_argument
     add("--out", type=Path, help="folder (default runs/demo; study: runs/study)")
-    add("--seed", type=int, default=0, help="of the videos and of the training")
+    add("--seed", type=whole(0), default=0, help="of the videos and of the training")
     add("--study", type=whole(1), metavar="N", help="seeds 0..N-1, and a table")
     add("--dry-run", action="store_true", help="say what would be done")
     about = "of configs/demo.yaml, e.g. train.epochs=5"

@@ -109,6 +109,9 @@ def configs() -> list[tuple[str, str]]:
     """The shipped configurations: path below ``configs/``, and what its first line says."""
     folder = configs_folder()
     return [
-        (path.relative_to(folder).as_posix(), path.read_text().partition("\n")[0].lstrip("# "))
+        (
+            path.relative_to(folder).as_posix(),
+            path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# "),
+        )
         for path in sorted(folder.rglob("*.yaml"))
     ]

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, first_line
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -193,6 +193,10 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
                 answer = (True, function(job))
             except SceVideoError as error:
                 answer = (False, str(error))
+            except MemoryError:
+                answer = (False, "the memory is used up; give fewer --workers")
+            except OSError as error:  # of the file that the parent names
+                answer = (False, error.strerror or first_line(error))
             except Exception as error:  # noqa: BLE001 (told to the parent, which ends the run)
-                answer = (False, f"{type(error).__name__}: {error}")
+                answer = (False, f"{type(error).__name__}: {first_line(error)}")
             pipe.send(answer)

@@ -112,7 +112,7 @@ def cluster() -> Iterator[int]:
         try:
             _knock(os.environ.get("RAY_ADDRESS", ""))
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError) as error:
             where = f"$RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}"
             what = f"{where}: no Ray cluster answers there: {first_line(error)}"
             raise UsageError(what) from error

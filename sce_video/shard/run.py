@@ -97,8 +97,9 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.writing and not self.stopping:
             self.stopping = True
-            # Not print: the signal may have come in the middle of one.
-            os.write(2, f"finishing {self.writing}; Ctrl-C again stops at once\n".encode())
+            # Not a print: the signal may have come in the middle of one.
+            with contextlib.suppress(OSError):
+                os.write(2, f"finishing {self.writing}; Ctrl-C again stops at once\n".encode())
             return
         for again in self._before:
             signal.signal(again, signal.SIG_IGN)  # the workers are being ended

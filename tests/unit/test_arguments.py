@@ -73,6 +73,7 @@ def test_a_folder_that_was_deleted_is_told(
         pytest.param(
             ["--foo", "1"], "--foo; there are --number, --few, --share, --verb", id="no-near-flag"
         ),
+        pytest.param(["--" + "x" * 9999], "x...; there are --number, ", id="long-flag"),
         pytest.param(["-x"], "-x; there are --number, --few, --share, --verbose", id="short-flag"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -176,3 +177,45 @@ def test_what_a_run_is_made_of_is_written(tmp_path: Path) -> None:
     RunFolder(tmp_path).begin(config(tmp_path, optim={"lr": 0.25}), {"train_batch_size": 6})
     assert json.loads((tmp_path / "deepspeed.json").read_text()) == {"train_batch_size": 6}
     assert "lr: 0.25" in (tmp_path / "config.yaml").read_text()
+
+
+def test_names_of_any_kind_are_one_line_of_a_log(
+    logger: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger.handlers = []
+    folder = RunFolder(tmp_path)
+    folder.log_to(Runtime(0, 1, torch.device("cpu")))
+    logger.warning("bad sample %s", "a\n\x1b[2J\udcff片")
+    logger.info("plan\nmodel \x1b[2J\r", extra={"file_only": True, "lines": True})
+    assert capsys.readouterr().err == "WARNING: bad sample a\\n\\x1b[2J\\xff片\n"
+    told = (tmp_path / "run.log").read_text(encoding="utf-8").split("\n")[-4:]
+    assert told[0].endswith(" WARNING: bad sample a\\n\\x1b[2J\\xff片")
+    assert told[1].endswith(" INFO: plan")
+    assert told[2:] == ["model \\x1b[2J\\r", ""]
+
+
+def test_why_a_run_did_not_go_on_is_one_line(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (folder.checkpoints / "step-00000007").mkdir(parents=True)
+    with pytest.raises(UsageError), folder.held("auto"):
+        raise UsageError("a\n\x1b[2J")
+    [line] = folder.log.read_text().splitlines()
+    assert line.endswith(" ERROR: refused: a\\n\\x1b[2J")
+
+
+def test_a_log_whose_reader_has_gone_adds_nothing(
+    logger: logging.Logger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    logger.handlers = []
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        RunFolder(tmp_path).log_to(Runtime(0, 1, torch.device("cpu")))
+        logger.warning("told")
+        logger.warning("too")
+        full.flush()  # as a start of a process does
+    lines = (tmp_path / "run.log").read_text().splitlines()
+    assert [line.partition("WARNING")[2] for line in lines[-2:]] == [": told", ": too"]
+    assert capfd.readouterr() == ("", "")

@@ -46,6 +46,12 @@ def work(job: Job) -> str:
             stream.write(f"{started} {time.monotonic()} first\n")
     elif verb == "raise":
         raise SceVideoError(argument)
+    elif verb == "fill":
+        raise MemoryError
+    elif verb == "read":
+        Path(argument).read_bytes()
+    elif verb == "err":
+        raise ZeroDivisionError("a\nb")
     elif verb == "burn":
         resource.setrlimit(resource.RLIMIT_CPU, (1, 10))
         while True:
@@ -110,9 +116,19 @@ def test_an_exceeded_cpu_limit_is_an_answer_at_once() -> None:
         assert list(running.map([("burn", ""), ("go", "1")])) == ["too slow", "go 1"]
 
 
-def test_an_exception_ends_the_run_with_one_line() -> None:
-    with pool() as running, pytest.raises(SceVideoError, match=r"^why: why$"):
-        list(running.map([("go", "1"), ("raise", "why")]))
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        (("raise", "why"), "why: why"),
+        (("fill", "f"), "f: the memory is used up; give fewer --workers"),
+        (("read", "/"), "/: Is a directory"),
+        (("err", "e"), "e: ZeroDivisionError: a"),
+    ],
+)
+def test_an_exception_ends_the_run_with_one_line(job: Job, told: str) -> None:
+    with pool() as running, pytest.raises(SceVideoError) as caught:
+        list(running.map([("go", "1"), job]))
+    assert str(caught.value) == told
 
 
 def test_no_process_is_left() -> None:
