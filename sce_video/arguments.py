@@ -6,9 +6,14 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from sce_video.errors import EXIT_OK, EXIT_USAGE, run_command
+from sce_video.errors import EXIT_OK, EXIT_USAGE, UsageError, run_command
+from sce_video.terminal import note, say
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,8 +29,12 @@ class Parser(argparse.ArgumentParser):
         own = (a for a in self._actions if a.dest != "help" and a.help != argparse.SUPPRESS)
         known = [f.removeprefix("--") for a in own for f in a.option_strings if f[:2] == "--"]
         hint = did_you_mean(flags[0].lstrip("-"), known, "--") if flags else ""
-        print(f"{self.prog}: {message}{hint} (--help tells more)", file=sys.stderr)
+        note(f"{self.prog}: {message}{hint} (--help tells more)")
         sys.exit(EXIT_USAGE)
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Print the help; ``file`` is argparse's, which always leaves it out."""
+        say(*self.format_help().splitlines())
 
     def run(
         self,
@@ -47,11 +56,38 @@ class Parser(argparse.ArgumentParser):
             The exit code, as :func:`run_command`. A wrong command line ends the process with 2.
         """
         self.add_argument("-v", "--verbose", action="store_true", help="tracebacks on errors")
-        args = (self.parse_intermixed_args if intermixed else self.parse_args)(arguments)
-        return run_command(lambda: command(args) or EXIT_OK, verbose=args.verbose, quiet=quiet)
+        given = sys.argv[1:] if arguments is None else arguments
+        parse = self.parse_intermixed_args if intermixed else self.parse_args
+
+        def read_and_do() -> int:
+            args = parse(given)
+            _check_folder()
+            return command(args) or EXIT_OK
+
+        return run_command(read_and_do, verbose=is_verbose(given), quiet=quiet)
 
 
 _LISTED = 12  # names in a line, at most
+_DIGITS = 20  # of a number, at most
+MOST = 2**31 - 1
+"""What a count has at most, if nothing else is said."""
+
+
+def _check_folder() -> None:
+    """Refuse to work in a folder that somebody deleted: some libraries would end the process.
+
+    Raises:
+        UsageError: so it is.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError("the current folder is not there any more; go to another") from error
+
+
+def is_verbose(arguments: Sequence[str]) -> bool:
+    """Whether ``-v`` is among the arguments, before they are read."""
+    return not {"-v", "--verbose"}.isdisjoint(arguments)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -92,12 +128,19 @@ def _in_order(short: str, long: str) -> bool:
     return len(short) > 1 and all(letter in letters for letter in short)
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Type of an argument that is a whole number of at least ``least``."""
+def whole(least: int, most: int = MOST) -> Callable[[str], int]:
+    """Type of an argument that is a whole number from ``least`` to ``most``."""
+    wanted = (
+        f"whole number of {least} or more"
+        if most == MOST
+        else f"whole number from {least} to {most}"
+    )
 
     def parse(text: str) -> int:
-        if not text.removeprefix("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"'{text}' is no whole number of {least} or more")
+        digits = text.removeprefix("-")
+        number = digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS
+        if not number or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text[:_DIGITS]}' is no {wanted}")
         return int(text)
 
     return parse
@@ -112,7 +155,8 @@ def between(low: float, high: float) -> Callable[[str], float]:
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"'{text}' is no number from {low:g} to {high:g}")
+            shown = f"'{text[:_DIGITS]}' is no number from {low:g} to {high:g}"
+            raise argparse.ArgumentTypeError(shown)
         return value
 
     return parse

@@ -24,6 +24,7 @@ from sce_video.shard.convert import convert
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.sources import Options, find_source
 from sce_video.shard.sources.demo import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS, render_set
+from sce_video.terminal import say
 from sce_video.train import train
 
 if TYPE_CHECKING:
@@ -49,16 +50,16 @@ def demo_config(out: Path, seed: int, overrides: Sequence[str]) -> PretrainConfi
     return load_pretraining(str(configs_folder() / "demo.yaml"), [*own, *overrides])
 
 
-def explain(out: Path, config: PretrainConfig) -> str:
+def explain(out: Path, config: PretrainConfig) -> list[str]:
     """What :func:`run` would do, a step a line."""
     model, epochs = config.model, config.train.epochs
-    return (
-        f"config   {configs_folder() / 'demo.yaml'}\n"
-        f"render   {_VIDEOS} videos of {len(CLASSES)} classes into {out / 'raw'}\n"
-        f"shard    {out / 'raw'} into {out / 'shards'}\n"
-        f"train    {model.trunk} width {model.width}, {epochs} epochs\n"
-        f"compare  chance, raw pixels, untrained and trained trunk; {out / 'report.html'}"
-    )
+    return [
+        f"config   {configs_folder() / 'demo.yaml'}",
+        f"render   {_VIDEOS} videos of {len(CLASSES)} classes into {out / 'raw'}",
+        f"shard    {out / 'raw'} into {out / 'shards'}",
+        f"train    {model.trunk} width {model.width}, {epochs} epochs",
+        f"compare  chance, raw pixels, untrained and trained trunk; {out / 'report.html'}",
+    ]
 
 
 def run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
@@ -92,8 +93,7 @@ def _run(out: Path, seed: int, config: PretrainConfig) -> dict[str, Any]:
     from sce_video.report import write_report
 
     page = write_report([out])
-    print(_table(results))
-    print(f"{page}\n{wall:.0f} s wall, {cpu:.0f} s CPU")
+    say(*_table(results), page, f"{wall:.0f} s wall, {cpu:.0f} s CPU")
     return results
 
 
@@ -205,12 +205,12 @@ def _cpu() -> float:
     return sum(os.times()[:4])
 
 
-def _table(results: dict[str, Any]) -> str:
+def _table(results: dict[str, Any]) -> list[str]:
     lines = [f"{'':<18}" + "".join(f"{column:>8}" for column in results["columns"])]
     for row in results["rows"]:
         values = "".join(f"{row[column]:>8.3f}" for column in results["columns"])
         lines.append(f"{row['name']:<18}{values}")
-    return "\n".join(lines)
+    return lines
 
 
 def study(out: Path, seeds: int, overrides: Sequence[str]) -> None:
@@ -233,7 +233,6 @@ def study(out: Path, seeds: int, overrides: Sequence[str]) -> None:
         ratio = r1["trained trunk"] / max(r1["raw pixels"], r1["untrained trunk"])
         rows.append({"seed": seed, **r1, "ratio": ratio})
     write_whole(out / "study.json", json.dumps(rows, indent=1).encode())
-    print("R@1 by seed; ratio = trained / better of raw pixels and untrained")
-    print("  ".join(f"{name:>15}" for name in rows[0]))
-    for row in rows:
-        print("  ".join(f"{value:>15.3g}" for value in row.values()))
+    say("R@1 by seed; ratio = trained / better of raw pixels and untrained")
+    say("  ".join(f"{name:>15}" for name in rows[0]))
+    say(*("  ".join(f"{value:>15.3g}" for value in row.values()) for row in rows))

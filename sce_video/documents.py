@@ -39,16 +39,17 @@ def parse_json(data: bytes | str, *, finite: bool = True) -> Any:
 
     Args:
         data: UTF-8, or decoded.
-        finite: refuse NaN and infinite numbers, which Python writes, and reads.
+        finite: refuse NaN, infinite numbers and whole ones of more than 64 bits, which others
+            write; else the last come as the nearest float.
 
     Raises:
-        DocumentError: it is no JSON, nested too deeply, or holds a number that 64 bits do not hold
-            or text that is not Unicode.
+        DocumentError: it is no JSON, nested too deeply, or holds such a number or text that is not
+            Unicode.
     """
     try:
         text = (data.encode() if isinstance(data, str) else data).decode()
-        real, other = (_finite, _not_finite) if finite else (None, None)
-        value = json.loads(text, parse_int=_whole, parse_float=real, parse_constant=other)
+        whole, real, other = (_whole, _finite, _not_finite) if finite else (_number, None, None)
+        value = json.loads(text, parse_int=whole, parse_float=real, parse_constant=other)
         if _SURROGATE.search(text):  # half a pair makes text that cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError as error:
@@ -82,10 +83,14 @@ def read_json(
     return value
 
 
+def _number(text: str) -> int | float:
+    return int(text) if len(text) <= 20 and -(1 << 63) <= int(text) < 1 << 63 else float(text)
+
+
 def _whole(text: str) -> int:
-    if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63:
+    if isinstance(number := _number(text), float):
         raise ValueError(f"the number {text[:24]}... has more than 64 bits")
-    return int(text)
+    return number
 
 
 def _finite(text: str) -> float:

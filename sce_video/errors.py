@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
-import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 
+from sce_video.terminal import OutputClosed, drop_unwritten, note, say, settle_streams
 from sce_video.text import printable
 
 EXIT_OK = 0
@@ -20,6 +18,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_VERIFY = 3
 EXIT_INTERRUPTED = 130
+_SHOWN = 200  # characters of a name, at most
+_ENCODED = "cannot be written in {}; give another name, or set LC_ALL=C.UTF-8"
 
 
 def first_line(error: BaseException) -> str:
@@ -28,9 +28,15 @@ def first_line(error: BaseException) -> str:
 
 
 class SceVideoError(Exception):
-    """A failure whose message is one line that names the file and says what to do."""
+    """A failure whose message is one line that names the file and says what to do.
+
+    Names in it may be anybody's: what a terminal would act upon is written out.
+    """
 
     exit_code = EXIT_FAILED
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(SceVideoError):
@@ -63,66 +69,45 @@ def run_command(command: Callable[[], int], *, verbose: bool = False, quiet: boo
         The exit code. A file that cannot be read or written is one line, too; exceptions of other
         types are bugs and keep their traceback.
     """
+    settle_streams()
     try:
-        _settle_streams()
         code = command()
-        if sys.stdout:
-            sys.stdout.flush()
+        say()  # what others printed, too
         return code
-    except SceVideoError as error:
-        if verbose:
-            traceback.print_exc()
-        if not quiet:
-            complain(error)
-        return error.exit_code
-    except BrokenPipeError:  # whoever read our output, such as ``head``, has seen enough
-        _silence()
-        return EXIT_FAILED
-    except OSError as error:
-        if verbose or error.errno is None:
-            raise
-        # What another rank's log has no room for is said nowhere else.
-        if not quiet or error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-            complain(f"{where}{error.strerror}")
-        _silence()  # what stdout still holds would fail again as Python ends
-        return EXIT_FAILED
-    except MemoryError:
-        if verbose:
-            raise
-        complain("the memory is used up; give less at a time")
+    except OutputClosed:
         return EXIT_FAILED
     except KeyboardInterrupt:
-        complain("interrupted")
+        if not quiet:
+            complain("interrupted")
         return EXIT_INTERRUPTED
+    except Exception as error:
+        line = _line(error)
+        if line is None:
+            raise
+        if verbose:
+            note(*traceback.format_exc().splitlines())
+        # What another rank's log has no room for is said nowhere else.
+        if not quiet or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            complain(line)
+        return error.exit_code if isinstance(error, SceVideoError) else EXIT_FAILED
+    finally:
+        drop_unwritten()
+
+
+def _line(error: Exception) -> str | None:
+    """What is wrong, where it is no bug of ours."""
+    if isinstance(error, SceVideoError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "the memory is used up; give less at a time"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object[:_SHOWN]}: {_ENCODED.format(error.encoding)}"
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{where}{error.strerror or first_line(error)}"
+    return None
 
 
 def complain(what: object) -> None:
     """Print one line on standard error; where that cannot be written, nobody is there to read."""
-    with suppress(OSError):
-        print(f"sce-video: {printable(str(what))}", file=sys.stderr, flush=True)
-
-
-def _settle_streams() -> None:
-    """Have three open streams, that take any character.
-
-    Where a shell closed one (``>&-``), the next file to be opened would get its number, and what
-    libraries print there would be written into it.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not a notebook's
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _silence() -> None:
-    """Let what standard output still holds go nowhere, if it cannot be written."""
-    try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    note(f"sce-video: {what}")

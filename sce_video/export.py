@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from sce_video.config.trunks import TRUNKS
 from sce_video.engine.checkpoint import model_part, newest
 from sce_video.engine.status import saved_steps
 from sce_video.errors import UsageError, first_line
-from sce_video.files import whole_file
+from sce_video.files import write_whole
 from sce_video.model.encoder import EncoderSpec, build_encoder, encoder_spec, save_encoder
 
 
@@ -60,8 +61,9 @@ def export_encoder(
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     if library:
-        with whole_file(path) as partial:
-            torch.save(tensors, partial)
+        file = io.BytesIO()  # on a full disk torch would say something else
+        torch.save(tensors, file)
+        write_whole(path, file.getvalue())
     else:
         save_encoder(path, trunk, spec)
     return path

@@ -25,7 +25,8 @@ PARTIAL = ".tmp"
 """Suffix of a file that is being written."""
 LARGEST = 1 << 28
 """Bytes that a file has at most which is read as a whole, if nothing else is said."""
-_LONGEST = 255  # bytes of a file's name, in every file system
+LONGEST_NAME = 255
+"""Bytes of a file's name, in every file system."""
 
 
 def is_plain_name(name: str, suffix: str = "") -> bool:
@@ -35,7 +36,7 @@ def is_plain_name(name: str, suffix: str = "") -> bool:
         name: as somebody wrote it.
         suffix: what it has to end with.
     """
-    short = 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST
+    short = 0 < len(name.encode("utf-8", "surrogatepass")) <= LONGEST_NAME
     return (
         short
         and name.isprintable()
@@ -158,11 +159,11 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def sha256_file(path: Path) -> str:
-    """sha256 of a regular file's bytes, hexadecimal; a link is followed.
+def sha256_file(path: Path, *, follow: bool = True) -> str:
+    """sha256 of a regular file's bytes, hexadecimal.
 
     Raises:
-        OSError: as :func:`open_plain`.
+        OSError: as :func:`open_plain`, which says what ``follow`` is.
     """
-    with os.fdopen(open_plain(path, follow=True), "rb") as stream:
+    with os.fdopen(open_plain(path, follow=follow), "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -21,14 +20,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sce_video.errors import SceVideoError, UsageError
-from sce_video.files import PARTIAL, named
+from sce_video.documents import DocumentError, read_json
+from sce_video.errors import SceVideoError, UsageError, complain
+from sce_video.files import PARTIAL, named, write_whole
 from sce_video.processes import STARTED, lives, read, stat
 
 LOCK_NAME = "lock"
 BEAT = 20.0  # seconds between signs of life
 STALE = 120.0  # seconds without one after which a holder on another machine has gone
 _LOOK = 1.0  # seconds between looks at the lock of another machine
+_LARGEST = 1 << 20  # bytes of a lock
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Lock:
         self._done.set()
         self._thread.join()
         if self.lost is None and _look(self.path) == self._own:
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
 
     def _create(self) -> bool:
         try:
@@ -150,11 +151,13 @@ class Lock:
                 raise UsageError(
                     f"{self._guarded}: is being written by {found}; wait for it, or stop it"
                 )
+            if found == _UNKNOWN and abs(age) < _LOOK:  # being written this moment
+                time.sleep(_LOOK / 10)
+                continue
             if before is None:
-                print(
-                    f"sce-video: {self.path}: waiting for a sign of life of {found}; without one "
-                    f"it counts as gone in {STALE - age:.0f} s",
-                    file=sys.stderr,
+                complain(
+                    f"{self.path}: waiting for a sign of life of {found}; without one it counts as "
+                    f"gone in {STALE - age:.0f} s"
                 )
             before = age
             time.sleep(_LOOK)
@@ -172,10 +175,8 @@ class Lock:
         try:
             gone = _look(self.path)
             if gone is not None and holder(self.path) is None:
-                print(f"sce-video: {self.path}: {gone}, has gone; going on", file=sys.stderr)
-                partial = self.path.with_name(f"{self.path.name}.{self._own.token}{PARTIAL}")
-                partial.write_bytes(self._text)
-                partial.replace(self.path)
+                complain(f"{self.path}: {gone}, has gone; going on")
+                write_whole(self.path, self._text, shared=True)
         finally:
             guard.unlink(missing_ok=True)
 
@@ -196,13 +197,20 @@ class Lock:
 
 
 def _look(path: Path) -> Holder | None:
-    """Who wrote the lock; None where there is none."""
+    """Who wrote the lock; None where there is none.
+
+    Raises:
+        OSError: it is no file, or cannot be read.
+    """
     try:
-        return Holder(**json.loads(path.read_bytes()))
+        found = read_json(path, dict, limit=_LARGEST)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except DocumentError:
         return _UNKNOWN
+    kinds = {name: type(value) for name, value in asdict(_UNKNOWN).items()}
+    same = {name: type(value) for name, value in found.items()} == kinds
+    return Holder(**found) if same else _UNKNOWN
 
 
 def _age(path: Path) -> float | None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from sce_video.arguments import Parser, whole
 from sce_video.engine.ranks import check_launcher, place, prints
 from sce_video.errors import UsageError
+from sce_video.terminal import say, unread
 
 if TYPE_CHECKING:
     from sce_video.config.tasks import AnyConfig
@@ -95,7 +96,7 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
         resume, done, digest = share((resume, done, plan.digest))
         if done:
             if runtime.main:
-                print(done, flush=True)
+                _tell(done)
             return
         agree(runtime, _unlike(folder, config, resume, plan.digest == digest))
         folder.log_to(runtime)
@@ -105,15 +106,21 @@ def _train_in(folder: RunFolder, config: AnyConfig) -> None:
         task = kind(config, index, plan, runtime, start)
         evaluation = watch(task, watched, runtime) if watched else None
         if runtime.main:
-            print(header, flush=True)
-            log.info("this run\n%s", header, extra={"file_only": True})
+            _tell(*header.splitlines())
+            log.info("this run\n%s", header, extra={"file_only": True, "lines": True})
         Trainer(task, evaluation, folder=folder, resume=resume).run()
         if runtime.main:
             log.info("done", extra={"file_only": True})
             head = "" if pretraining else "classifier.safetensors, "
-            print(f"done: {config.run.dir} ({head}encoder.safetensors, metrics.jsonl)", flush=True)
+            _tell(f"done: {config.run.dir} ({head}encoder.safetensors, metrics.jsonl)")
     finally:
         stop_runtime()
+
+
+def _tell(*lines: str) -> None:
+    """Say them; a training whose output nobody can read goes on."""
+    with unread():
+        say(*lines)
 
 
 def _unlike(
@@ -157,7 +164,7 @@ def _train(args: argparse.Namespace) -> None:
         if place().rank == 0:
             from sce_video.engine.preview import explain
 
-            print(explain(config, args.samples, args.gpus))
+            say(*explain(config, args.samples, args.gpus).splitlines())
         return
     if args.gpus or args.samples:
         raise UsageError("--gpus and --samples go with --dry-run")

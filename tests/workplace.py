@@ -139,7 +139,7 @@ def _pretrained(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_config(config))
     files = {"model.safetensors": siamese.state_dict(), "optimizer.safetensors": {}}
-    save(folder / "checkpoints", files, {"step": 500}, keep=9)
+    save(folder / "checkpoints", files, {"step": 500, "run_id": "abc", "data": "1" * 64}, keep=9)
     assert main(["export", str(folder)]) == 0
 
 

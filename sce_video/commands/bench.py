@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sce_video.arguments import Parser, whole
 from sce_video.errors import UsageError
+from sce_video.terminal import note, say
+from sce_video.text import json_text
 from sce_video.train import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def _bench(args: Namespace) -> None:
     # Other weights take as long: those of a run that is not there yet are not missed.
     init = load_config(args.config, overrides).run.init_from
     if init and not Path(init.partition("#")[0]).exists() and ":" not in init:
-        print(f"run.init_from={init}: not there; what it would bring is left out", file=sys.stderr)
+        note(f"run.init_from={init}: not there; what it would bring is left out")
         overrides.append("run.init_from=null")
     config = load_run(args.config, overrides)
     result, table = (_step if by_step else _stages)(config, args.steps)
-    print(json.dumps(result, indent=1) if args.json else table)
+    say(*(json_text(result, indent=1) if args.json else table).splitlines())
 
 
 def _stages(config: AnyConfig, steps: int) -> tuple[dict[str, Any], str]:

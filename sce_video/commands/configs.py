@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from sce_video.arguments import Parser
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -19,9 +20,8 @@ def _configs(args: Namespace) -> None:
     from sce_video.config import keys
 
     if args.keys:
-        print(keys.keys_markdown().strip())
+        say(*keys.keys_markdown().strip().splitlines())
         return
     found = keys.configs()
     width = max(len(path) for path, _ in found)
-    for path, about in found:
-        print(f"{path:<{width}}  {about}".rstrip())
+    say(*(f"{path:<{width}}  {about}".rstrip() for path, about in found))

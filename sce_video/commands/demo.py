@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from sce_video.arguments import Parser, whole
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -34,6 +35,6 @@ def _demo(args: Namespace) -> None:
     out = args.out or Path("runs/demo")
     config = demo.demo_config(out, args.seed, args.overrides)
     if args.dry_run:
-        print(demo.explain(out, config))
+        say(*demo.explain(out, config))
     else:
         demo.run(out, args.seed, config)

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from sce_video.commands import evaluation
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -20,7 +21,7 @@ def main(arguments: list[str], prog: str) -> int:
 def _embed(args: Namespace) -> None:
     requests = evaluation.find_requests(args, lambda _: [args.split])
     from sce_video.evals.embed import embed
-    from sce_video.evals.kept import FEATURES_NAME, read_features
+    from sce_video.evals.kept import FEATURES_NAME, check_table, read_features
     from sce_video.lock import LOCK_NAME, Lock
 
     out = args.out if args.runtime.main else None
@@ -28,11 +29,12 @@ def _embed(args: Namespace) -> None:
     with Lock(out / LOCK_NAME) if out and out.resolve() not in own else nullcontext():
         for folder in embed(requests, args.runtime) or ():
             found = read_features(folder, requests[0])
+            check_table(folder, requests[0])
             if out:
                 _copy(folder, out)
             count, width = found.values.shape
             missing = evaluation.count_missing(found.missing_lines)
-            print(f"{count} features of {width}, {missing}: {(out or folder) / FEATURES_NAME}")
+            say(f"{count} features of {width}, {missing}: {(out or folder) / FEATURES_NAME}")
             evaluation.check_complete(args, requests[0].index, found.missing_lines)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from argparse import Namespace
+import re
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sce_video.arguments import Parser, between, whole
 from sce_video.engine.ranks import check_launcher, place, prints
 from sce_video.errors import UsageError, VerificationError
+from sce_video.terminal import note
 
 if TYPE_CHECKING:
     from sce_video.evals.bank import BankAndQueries
@@ -43,9 +44,16 @@ def encoder_parser(prog: str, about: str) -> Parser:
     add("--shards", required=True, help="shard set to evaluate on, folder or URL")
     add("--frames", type=whole(1), help="of a clip (default: as in training)")
     add("--seconds", type=between(1e-3, 1e4), help="span of a clip (default: as in training)")
-    add("--seed", type=int, default=0, help="of fresh weights (default 0)")
+    add("--seed", type=_seed, default=0, help="of fresh weights (default 0)")
     add("--out", type=Path, help="folder (default: beside the encoder)")
     return parser
+
+
+def _seed(text: str) -> int:
+    """A whole number that torch takes."""
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        raise ArgumentTypeError(f"'{text}' is no whole number of at most 18 digits")
+    return int(text)
 
 
 def lists_parser(prog: str, about: str) -> Parser:
@@ -93,7 +101,7 @@ def find_requests(
         raise UsageError(f"{index.name}: holds images: --frames and --seconds are for videos")
     check_media(index, spec, args.encoder, "; give --frames and --seconds to average over frames")
     if encoder.note and args.runtime.main:
-        print(encoder.note, file=sys.stderr)
+        note(encoder.note)
     views = eval_views(spec, args.clips, args.crops, args.size)
     return [
         Request(encoder, index, index.name, split, views, args.runtime.device, args.workers)
@@ -146,8 +154,7 @@ def check_complete(args: Namespace, index: ShardIndex, missing: Sequence[str]) -
     from sce_video.shardset.manifest import listed
 
     lost = listed(index.manifest.rejected)
-    for line in missing:
-        print(f"missing: {line}", file=sys.stderr)
+    note(*(f"missing: {line}" for line in missing))
     if missing or lost:
         reasons = ", ".join(f"{n} {why}" for why, n in lost.items())
         elsewhere = f"; not in the shards, see its rejects.csv: {reasons}" if lost else ""

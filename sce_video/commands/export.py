@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from sce_video.arguments import Parser
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -33,4 +34,4 @@ def _export(args: Namespace) -> None:
 
     library = None if args.format == "encoder" else args.format
     options = {"checkpoint": args.checkpoint, "branch": args.branch, "library": library}
-    print(export_encoder(args.run, args.out, **options))
+    say(export_encoder(args.run, args.out, **options))

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from sce_video.arguments import between, whole
 from sce_video.commands import evaluation
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -28,6 +29,6 @@ def _knn(args: Namespace) -> None:
         return
     alone = args.leave_one_out is not None
     summary = write_knn(out, data, args.k, args.temp, leave_one_out=alone)
-    print(f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries, ", end="")
-    print(f"{evaluation.count_missing(data.missing)}: {out / 'knn.json'}")
+    figure = f"kNN top-1 {summary['top1']:.3f} of {summary['samples']} queries"
+    say(f"{figure}, {evaluation.count_missing(data.missing)}: {out / 'knn.json'}")
     evaluation.check_complete(args, data.index, data.missing)

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from sce_video.arguments import Parser
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -30,4 +31,4 @@ def main(arguments: list[str], prog: str) -> int:
 def _report(args: Namespace) -> None:
     from sce_video.report import write_report
 
-    print(write_report(args.runs, args.out, args.shards))
+    say(write_report(args.runs, args.out, args.shards))

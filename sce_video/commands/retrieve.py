@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from sce_video.commands import evaluation
+from sce_video.terminal import say
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -20,8 +21,8 @@ def _retrieve(args: Namespace) -> None:
     from sce_video.evals.retrieval import RANKS, write_retrieval
 
     summary = write_retrieval(out, data)
-    print(f"{summary['samples']} queries against {summary['bank_samples']} videos, ", end="")
-    print(f"{evaluation.count_missing(data.missing)}: {out / 'retrieval.json'}")
-    print("  ".join(f"R@{k} {summary[f'R@{k}']:.3f}" for k in RANKS), end="")
-    print(f"  mAP {summary['mAP']:.3f}")
+    of = f"{summary['samples']} queries against {summary['bank_samples']} videos"
+    say(f"{of}, {evaluation.count_missing(data.missing)}: {out / 'retrieval.json'}")
+    recalls = "  ".join(f"R@{k} {summary[f'R@{k}']:.3f}" for k in RANKS)
+    say(f"{recalls}  mAP {summary['mAP']:.3f}")
     evaluation.check_complete(args, data.index, data.missing)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from contextlib import nullcontext
 from pathlib import Path
 
 from sce_video.arguments import Parser, whole
 from sce_video.commands import evaluation
+from sce_video.terminal import say
+from sce_video.text import json_text
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -51,8 +52,8 @@ def _build(args: Namespace) -> None:
         built = [build_index(out, request, found, kind) for found in features or ()]
     for done in built:
         settings = "".join(f", {name} {value:g}" for name, value in done.settings.items())
-        print(f"{done.samples} samples, {evaluation.count_missing(done.missing_samples)}: {out}")
-        print(f"{done.kind}{' (exact)' if done.kind == 'flat' else settings}")
+        say(f"{done.samples} samples, {evaluation.count_missing(done.missing_samples)}: {out}")
+        say(f"{done.kind}{' (exact)' if done.kind == 'flat' else settings}")
         evaluation.check_complete(args, request.index, done.missing_samples)
 
 
@@ -78,8 +79,8 @@ def _query(args: Namespace) -> None:
     else:
         found = index.query_key(args.key, args.encoder, args.shards, args.top)
     if args.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        say(*json_text(found, indent=1).splitlines())
         return
     for line in found:
         start = f"{line['rank']:>3}  {line['score']:.4f}  {line['class'] or '-':<24}"
-        print(f"{start}  {line['shard']}/{line['key']}  {line['path']}")
+        say(f"{start}  {line['shard']}/{line['key']}  {line['path']}")

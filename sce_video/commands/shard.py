@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -11,14 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sce_video.arguments import Parser, between, whole
+from sce_video.arguments import Parser, between, is_verbose, whole
 from sce_video.errors import EXIT_OK, Interrupted, UsageError, run_command
 from sce_video.shard.sources import SOURCES, Options, find_source
+from sce_video.terminal import note
 
 if TYPE_CHECKING:
     from sce_video.video.encode import Encoding
 
 _RAW_VARIABLE = "SCE_VIDEO_RAW"
+_MOST_WORKERS = 1024
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
             find_source(verb)  # a wrong name is told before wrong flags
         return _parser(prog).run(arguments, partial(_convert, prog=prog))
 
-    return run_command(command, verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
+    return run_command(command, verbose=is_verbose(arguments))
 
 
 def _parser(prog: str) -> Parser:
@@ -73,7 +74,9 @@ def _parser(prog: str) -> Parser:
     parser.add_argument(
         "--quality", choices=("high", "fast"), help="layered: medium crf 23 (default), veryfast 21"
     )
-    parser.add_argument("--workers", type=whole(1), help="decoding processes (default: one a core)")
+    parser.add_argument(
+        "--workers", type=whole(1, _MOST_WORKERS), help="decoding processes (default: one a core)"
+    )
     parser.add_argument(
         "--executor",
         choices=("local", "ray"),
@@ -98,7 +101,9 @@ def _inspect(verb: str, arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("folder", metavar="DIR", type=Path)
     if verb == "verify":
         parser.add_argument("--decode", action="store_true", help="decode every media file, too")
-        parser.add_argument("--workers", type=whole(1), help="of --decode (default: one a core)")
+        parser.add_argument(
+            "--workers", type=whole(1, _MOST_WORKERS), help="of --decode (default: one a core)"
+        )
         return parser.run(arguments, _verify)
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser.run(arguments, _info)
@@ -156,6 +161,12 @@ def _convert(args: Namespace, prog: str) -> int:
     source = find_source(args.dataset)
     root = _root(args, prog)
     folder = args.out or Path("shards") / args.dataset
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:  # which a config could not name
+        raise UsageError(
+            f"{folder}: not UTF-8; give another --out, or set LC_ALL=C.UTF-8"
+        ) from error
     options = Options(
         splits=tuple(args.split),
         csv=args.csv,
@@ -172,8 +183,7 @@ def _convert(args: Namespace, prog: str) -> int:
     with Signals():
         scan = source.scan(args.dataset, root, options)
         plan = make_plan(scan, settings)
-    for note in scan.notes:
-        print(f"{root}: {note}", file=sys.stderr)
+    note(*(f"{root}: {text}" for text in scan.notes))
     if args.dry_run:
         show.print_plan(plan, folder)
         return EXIT_OK

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sce_video.commands import evaluation
-from sce_video.errors import UsageError
+from sce_video.errors import UsageError, complain
+from sce_video.terminal import say
 
 if TYPE_CHECKING:
     from sce_video.evals.request import Request
@@ -50,16 +50,16 @@ def _test(args: Namespace) -> None:
         out = beside if several else args.out or beside
         results.append(result := write_test(out, request, scores))
         figures = "  ".join(f"{name} {result[name]:.4f}" for name in FIGURES)
-        print(f"{figures}  {request.split}: {result['samples']} samples, ", end="")
         missing = evaluation.count_missing(result["missing_samples"], "missing")
-        print(f"{missing}{_where(request)}: {out / 'test.json'}")
+        of = f"{result['samples']} samples, {missing}{_where(request)}"
+        say(f"{figures}  {request.split}: {of}: {out / 'test.json'}")
     if several:
         out = args.out or requests[0].encoder.folder / "test"
         spread = write_spread(results, out)
         means = (f"{n} {spread[n]['mean']:.4f} ± {spread[n]['std']:.4f}" for n in FIGURES)
         going = sum(bool(_where(request)) for request in requests)
         some = f", {going} not ended" if going else ""
-        print(f"{'  '.join(means)}  mean of {len(results)} runs{some}: {out / 'mean.json'}")
+        say(f"{'  '.join(means)}  mean of {len(results)} runs{some}: {out / 'mean.json'}")
     for request, result in zip(requests, results, strict=True):
         evaluation.check_complete(args, request.index, result["missing_samples"])
 
@@ -83,7 +83,7 @@ def _test_requests(args: Namespace) -> list[Request]:
 
     def warn(message: str) -> None:
         if args.runtime.main:
-            print(f"sce-video: {message}", file=sys.stderr)
+            complain(message)
 
     requests, several, first = [], len(args.runs) > 1, None
     for run in args.runs:

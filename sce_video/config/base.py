@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -13,10 +13,22 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Section(BaseModel):
-    """Frozen; an unknown key is an error."""
+LARGEST = (1 << 31) - 1
+"""Of every number in a configuration, above and below zero: what is computed of it stays exact."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Section(BaseModel):
+    """Frozen; an unknown key is an error, and so is a number that is not finite or too large."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _in_bounds(cls, value: object) -> object:
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, int | float) and abs(part) > LARGEST:
+                raise ValueError(f"the number {part:g} is beyond {LARGEST:,}")
+        return value
 
 
 def key(default: Any, description: str, **limits: Any) -> Any:

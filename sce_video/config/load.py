@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +16,12 @@ from pydantic import BaseModel, ValidationError
 from sce_video.arguments import did_you_mean, nearest
 from sce_video.config.base import section_of
 from sce_video.config.objectives import OBJECTIVES
+from sce_video.config.plain import problem_of, shortened, shown
 from sce_video.config.tasks import TASKS, AnyConfig, Config, PretrainConfig
 from sce_video.documents import DocumentError, parse_yaml, read_yaml
 from sce_video.errors import UsageError
+
+_LEVELS = 8  # of sections in a key
 
 
 class Brought(NamedTuple):
@@ -39,11 +44,16 @@ def find_config(name: str) -> Path:
     Raises:
         UsageError: neither exists; lists near names.
     """
+    if wrong := problem_of(name):
+        raise UsageError(f"--config: {wrong}")
     shipped = configs_folder()
     relative = name.removeprefix("configs/")
     for path in (Path(name), shipped / relative):
-        if path.is_file():
-            return path
+        with suppress(OSError):  # such as a name that is too long
+            if path.is_file():
+                return path
+            if os.path.lexists(path) and not path.is_dir():
+                raise UsageError(f"{path}: is no regular file; give a file of YAML")
     known = sorted(p.relative_to(shipped).as_posix() for p in shipped.rglob("*.yaml"))
     stem = nearest(Path(name).stem, (Path(path).stem for path in known))
     if stem:
@@ -70,17 +80,12 @@ def load_config(
         UsageError: a missing file, bad YAML, an unknown key or a wrong value, in one line.
     """
     path = find_config(name)
-    try:
-        tree = read_yaml(path, follow=True)
-    except DocumentError as error:
-        raise UsageError(f"{path}: {error}") from error
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path}: must be a mapping of sections")
+    tree = read_config(path, follow=True)
     for override in overrides:
         _override(tree, override)
     task = str(tree.setdefault("task", "pretrain"))
     if task not in TASKS:
-        raise UsageError(f"{path}: task '{task}' is unknown{did_you_mean(task, TASKS)}")
+        raise UsageError(f"{path}: task {shown(task)} is unknown{did_you_mean(task, TASKS)}")
     source, values = bring(tree) if bring else Brought("", {})
     filled = [key for key, value in values.items() if _fill(tree, key, value)]
     try:
@@ -90,7 +95,28 @@ def load_config(
         typed = [text for text in overrides if place and text.startswith(f"{place}=")]
         theirs = ", ".join(key for key in filled if place and f"{key}.".startswith(f"{place}."))
         problem = _explain(error, task) + (f" ({source} brings {theirs})" if theirs else "")
-        raise UsageError(f"{typed[-1] if typed else path}: {problem}") from error
+        raise UsageError(shortened(f"{typed[-1] if typed else path}: {problem}")) from error
+
+
+def read_config(path: Path, *, follow: bool = False) -> dict[str, Any]:
+    """The sections in a config file, not checked but for their values being plain ones.
+
+    Args:
+        path: of the file.
+        follow: it may be a link, as the user named it.
+
+    Raises:
+        UsageError: no YAML, no sections, or a value that is none.
+    """
+    try:
+        tree = read_yaml(path, follow=follow)
+    except DocumentError as error:
+        raise UsageError(f"{path}: {error}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: must be a mapping of sections")
+    if wrong := problem_of(tree):
+        raise UsageError(f"{path}: {wrong}")
+    return tree
 
 
 def load_pretraining(name: str, overrides: Sequence[str] = ()) -> PretrainConfig:
@@ -108,12 +134,16 @@ def load_pretraining(name: str, overrides: Sequence[str] = ()) -> PretrainConfig
 def _override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UsageError(f"'{override}': expected key=value, for example optim.lr=0.1")
+        raise UsageError(f"{shown(override)}: expected key=value, for example optim.lr=0.1")
+    *sections, leaf = key.split(".")
+    if len(sections) >= _LEVELS or problem_of({key: None}):
+        raise UsageError(f"{shown(key)} is no key; give one such as optim.lr=0.1")
     try:
         value = parse_yaml(text)
     except DocumentError as error:
         raise UsageError(f"{key}: {error}") from error
-    *sections, leaf = key.split(".")
+    if wrong := problem_of(value, key):
+        raise UsageError(wrong)
     for section in sections:
         child = tree.setdefault(section, {})
         if not isinstance(child, dict):
@@ -164,7 +194,8 @@ def _explain(error: ValidationError, task: str) -> str:
         return f"{name}: {message}" if name else message
     got = problem["input"]
     known = re.findall("'(.*?)'", str(problem.get("ctx", {}).get("expected")))  # of a Literal
-    return f"{name}: {message}, got {got!r}{did_you_mean(str(got), known, listed=False)}"
+    near = did_you_mean(got, known, listed=False) if isinstance(got, str) else ""
+    return f"{name}: {message}, got {shown(got)}{near}"
 
 
 def _keys(task: str, sections: Sequence[str], objective: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from sce_video.arguments import did_you_mean
 from sce_video.config.base import Count, NotNegative, Positive, Section, Share, key
 from sce_video.config.recipes import RECIPES, RandomResizedCrop, Recipe, recipe_names
 from sce_video.config.trunks import TRUNKS
+from sce_video.files import LONGEST_NAME
 
 
 class RunConfig(Section):
@@ -30,6 +32,13 @@ class RunConfig(Section):
         None, "first weights of the trunk, and what it is and sees: a run, or as `--encoder`"
     )
 
+    @field_validator("dir", "init_from")
+    @classmethod
+    def _can_be_a_path(cls, path: str | None) -> str | None:
+        if any(len(os.fsencode(name)) > LONGEST_NAME for name in (path or "").split("/")):
+            raise ValueError(f"a name of more than {LONGEST_NAME} bytes is no file's")
+        return path
+
 
 class DataConfig(Section):
     """Which samples, and how they are read."""
@@ -41,7 +50,7 @@ class DataConfig(Section):
     epoch_samples: Count | None = key(None, "samples that count as an epoch, of tars without index")
     cache: str | None = key(None, "fetched shards; null = $SCE_VIDEO_CACHE or ~/.cache/sce_video")
     cache_gib: Positive = key(100, "what the cache may hold, GiB")
-    workers: int = key(2, "processes a rank that make clips; 0 = the trainer", ge=0)
+    workers: int = key(2, "processes a rank that make clips; 0 = the trainer", ge=0, le=1024)
     decode: Literal["planned", "pyav", "decord", "torchcodec", "cuda"] = key(
         "planned", "what decodes videos: see Clips"
     )
@@ -54,9 +63,9 @@ class DataConfig(Section):
 class ClipConfig(Section):
     """What a clip is."""
 
-    frames: Count = key(8, "frames of a clip")
-    seconds: Positive = key(2.56, "span in the video, seconds")
-    size: int = key(112, "side of a view of full size, pixels", ge=16)
+    frames: int = key(8, "frames of a clip", ge=1, le=4096)
+    seconds: float = key(2.56, "span in the video, seconds", ge=0.001, le=10_000)
+    size: int = key(112, "side of a view of full size, pixels", ge=16, le=8192)
     grid: Literal[1, 4, 8] = key(1, "frames between possible starts; 4, 8: layered shards")
     max_gap: NotNegative | None = key(None, "most seconds between starts of a video's clips")
 
@@ -76,12 +85,15 @@ RecipeName = Annotated[
 ]
 
 
+Aspect = Annotated[float, Field(ge=0.01, le=100)]
+
+
 class AugmentConfig(Section):
     """How views differ: a recipe, and what is to replace its own."""
 
     recipe: RecipeName
     size: int | None = key(
-        None, "side of an image's view, pixels; null = `run.init_from`'s, else 224", ge=16
+        None, "side of an image's view, pixels; null = `run.init_from`'s, else 224", ge=16, le=8192
     )
     mean: tuple[Share, Share, Share] | None = key(
         None, "of red, green, blue from 0 to 1; null = `run.init_from`'s, else the recipe's"
@@ -93,7 +105,7 @@ class AugmentConfig(Section):
     area: tuple[Share, Share] | None = key(
         None, "least and most share of the frame in a random crop; null = the recipe's"
     )
-    aspect: tuple[Positive, Positive] | None = key(
+    aspect: tuple[Aspect, Aspect] | None = key(
         None, "least and most width / height of that crop; null = the recipe's"
     )
     temporal_difference: Share | None = key(None, "probability; null = the recipe's")
@@ -158,8 +170,8 @@ class LabelledAugmentConfig(AugmentConfig):
         return self
 
 
-Layers = Annotated[Count, Field(description="linear layers, ReLU between them")]
-Hidden = Annotated[Count, Field(description="width between layers")]
+Layers = Annotated[int, Field(description="linear layers, ReLU between them", ge=1, le=64)]
+Hidden = Annotated[int, Field(description="width between layers", ge=1, le=65536)]
 Norm = Annotated[bool, Field(description="BN before each ReLU; false = a bias instead")]
 LastNorm = Annotated[bool, Field(description="BN without scale and bias at the end")]
 LastBias = Annotated[bool, Field(description="the last linear layer has a bias")]
@@ -170,7 +182,7 @@ class HeadConfig(Section):
 
     layers: Layers = 3
     hidden: Hidden = 1024
-    dim: Count = key(256, "width of the embedding")
+    dim: int = key(256, "width of the embedding", ge=1, le=65536)
     norm: Norm = True
     last_norm: LastNorm = True
     last_bias: LastBias = False
@@ -196,7 +208,7 @@ class TrunkConfig(Section):
     """The trunk."""
 
     trunk: TrunkName = key("r2plus1d_18", "the network: see Trunks")
-    width: Count = key(64, "channels after the stem; 64 = the published trunk")
+    width: int = key(64, "channels after the stem; 64 = the published trunk", ge=1, le=4096)
     bn_group: Count | None = key(None, "ranks whose batches share BN statistics; null = all")
 
 
@@ -277,9 +289,8 @@ class TrainConfig(Section):
     @classmethod
     def _is_an_interval(cls, value: object) -> object:
         number, _, unit = str(value).partition(" ")
-        whole = number.isdecimal() and int(number) > 0
-        part = unit == "min" and re.fullmatch(r"\d+\.\d+", number) and float(number) > 0
-        if unit not in SAVE_UNITS or not (whole or part):
+        digits = r"[0-9]{1,9}(\.[0-9]{1,9})?" if unit == "min" else r"[0-9]{1,9}"
+        if unit not in SAVE_UNITS or not re.fullmatch(digits, number) or float(number) <= 0:
             raise ValueError(f"'{value}' is no interval; give epochs, or '500 steps', or '30 min'")
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 
@@ -34,7 +35,7 @@ class Cadence:
         self._ends = {}  # what -> when
         if hours:
             self._ends[f"run.max_hours={hours:g}"] = now + 3600 * hours
-        if end.isdecimal():
+        if re.fullmatch(r"[0-9]{1,15}", end):
             self._ends["SLURM's time limit"] = int(end) - _LEAVE
 
     def is_due(self, step: int) -> bool:

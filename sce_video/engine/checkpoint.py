@@ -1,17 +1,17 @@
 """What a checkpoint is: full tensors by name, independent of ZeRO stage and number of ranks.
 
 ``checkpoints/step-00000100/`` holds ``model.safetensors``, ``optimizer.safetensors``,
-``state.json`` and ``manifest.json`` with the sha256 of each; it appears by one rename. When one is
-made is in ``checkpoint_saver.py``.
+``state.json`` and ``manifest.json`` with the sha256 of each; it appears by one rename. Whether one
+is whole says ``checkpoint_check.py``; when one is made is in ``checkpoint_saver.py``.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -20,13 +20,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sce_video.engine.status import saved_steps
+from sce_video.engine.checkpoint_check import (
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    BadCheckpointError,
+    read_state,
+    unlike,
+)
+from sce_video.engine.status import saved_steps, way_on
 from sce_video.engine.zero_layout import Segment, gathered
-from sce_video.errors import SceVideoError, first_line
-from sce_video.files import flush, sha256_file, whole_file, write_whole
-
-_MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
-_STATE, _MANIFEST = "state.json", "manifest.json"
+from sce_video.errors import SceVideoError, complain, first_line
+from sce_video.files import FULL, flush, sha256_file, whole_file, write_whole
 
 Files = dict[str, dict[str, Tensor]]
 """Tensors of a checkpoint by name, by the name of their file."""
@@ -34,7 +40,7 @@ Files = dict[str, dict[str, Tensor]]
 
 def full_state(engine: Any, segments: list[Segment]) -> Files:
     """What :func:`save` takes on rank 0, copied to the CPU; a collective call."""
-    return {_MODEL: _model_state(engine), _OPTIMIZER: _optimizer_state(engine, segments)}
+    return {MODEL: _model_state(engine), OPTIMIZER: _optimizer_state(engine, segments)}
 
 
 def _model_state(engine: Any) -> dict[str, Tensor]:
@@ -77,11 +83,19 @@ def _inner(engine: Any) -> torch.optim.Optimizer:
 
 
 def restore(engine: Any, segments: list[Segment], folder: Path) -> None:
-    """Load weights, buffers and optimizer state from a verified checkpoint."""
-    model = load_file(folder / _MODEL)
+    """Load weights, buffers and optimizer state from a verified checkpoint; a collective call.
+
+    Raises:
+        SceVideoError: on all ranks, where its tensors are not the network's.
+    """
+    model, full = _tensors(folder / MODEL), _tensors(folder / OPTIMIZER)
     with gathered(engine.module, modified=True):
-        engine.module.load_state_dict(model)
-    inner, full = _inner(engine), load_file(folder / _OPTIMIZER)
+        problem = unlike(model, engine.module.state_dict())
+        if problem is None:
+            engine.module.load_state_dict(model)
+    _check(folder / MODEL, problem)
+    _check(folder / OPTIMIZER, unlike(full, _optimizer_shapes(engine, full)))
+    inner = _inner(engine)
     with torch.no_grad():
         for segment in segments:
             master = segment.buffer_part(segment.buffer)
@@ -96,6 +110,36 @@ def restore(engine: Any, segments: list[Segment], folder: Path) -> None:
                 if kind not in state:
                     state[kind] = torch.zeros_like(segment.buffer)
                 segment.buffer_part(state[kind]).copy_(value)
+
+
+def _optimizer_shapes(engine: Any, full: dict[str, Tensor]) -> dict[str, Any]:
+    """Of the kinds of state that are in ``full``, what :func:`_optimizer_state` makes."""
+    kinds = {key.rpartition("/")[2] for key in full}
+    return {
+        f"{name}/{kind}": SimpleNamespace(shape=getattr(p, "ds_shape", p.shape), dtype=torch.float)
+        for name, p in engine.module.named_parameters()
+        if p.requires_grad
+        for kind in kinds
+    }
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise _not_ours(file, first_line(error)) from error
+
+
+def _check(file: Path, problem: str | None) -> None:
+    if problem:
+        raise _not_ours(file, problem)
+
+
+def _not_ours(file: Path, problem: str) -> SceVideoError:
+    return SceVideoError(
+        f"{file}: holds other tensors than the network of this run ({problem}); delete "
+        f"{file.parent} to go on from an older one, or start another run with run.dir=..."
+    )
 
 
 def save(folder: Path, files: Files, state: dict[str, Any], keep: int, milestones: int = 0) -> None:
@@ -115,41 +159,53 @@ def save(folder: Path, files: Files, state: dict[str, Any], keep: int, milestone
     try:
         _write(final, files, state)
     except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        room = "make room, and " if number in FULL else ""
         raise SceVideoError(
-            f"{final}: cannot be written ({first_line(error)}); make room and go on with "
-            "run.resume=auto"
+            f"{final}: cannot be written ({first_line(error)}); {room}{way_on(folder)}"
         ) from error
     # Later ones did not verify, or the run would have gone on from them.
     there = {step: p for step, p in saved_steps(folder).items() if step <= state["step"]}
     for step in list(there)[:-keep]:
         if not milestones or step % milestones:
-            shutil.rmtree(there[step])
+            _remove(there[step])
 
 
 def _write(final: Path, files: Files, state: dict[str, Any]) -> None:
     for left in final.parent.glob(".tmp-*"):  # by a run that was killed
-        shutil.rmtree(left)
+        _remove(left)
     partial = final.parent / f".tmp-{final.name}"
     partial.mkdir(parents=True)
-    for name, tensors in files.items():
-        with whole_file(partial / name) as file:
-            save_file(tensors, file)
-    write_whole(partial / _STATE, json.dumps(state, indent=1).encode())
-    sums = {name: sha256_file(partial / name) for name in (*files, _STATE)}
-    write_whole(partial / _MANIFEST, json.dumps(sums, indent=1).encode())
-    flush(partial)
-    if final.exists():
-        shutil.rmtree(final)
+    try:
+        _fill(partial, files, state)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # what is raised says more
+        raise
+    _remove(final)
     partial.rename(final)
     flush(final.parent)
 
 
-def _to_stderr(message: str) -> None:
-    print(f"sce-video: {message}", file=sys.stderr)
+def _fill(partial: Path, files: Files, state: dict[str, Any]) -> None:
+    for name, tensors in files.items():
+        with whole_file(partial / name) as file:
+            save_file(tensors, file)
+    write_whole(partial / STATE, json.dumps(state, indent=1).encode())
+    sums = {name: sha256_file(partial / name) for name in (*files, STATE)}
+    write_whole(partial / MANIFEST, json.dumps(sums, indent=1).encode())
+    flush(partial)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or what somebody put in its place; there may be none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def newest(
-    folder: Path, name: str = "step-*", *, warn: Callable[[str], object] = _to_stderr
+    folder: Path, name: str = "step-*", *, warn: Callable[[str], object] = complain
 ) -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint that verifies, and its state.
 
@@ -164,28 +220,22 @@ def newest(
     for path in reversed(saved_steps(folder).values()):
         if not path.match(name):
             continue
-        problem = _problem(path)
-        if problem is None:
-            return path, json.loads((path / _STATE).read_text())
-        warn(f"passing over {path}: {problem}")
+        try:
+            return path, read_state(path)
+        except BadCheckpointError as problem:
+            warn(f"passing over {path}: {problem}")
     raise SceVideoError(f"{folder}: no {name} that verifies; start again with another run.dir")
 
 
 def model_part(checkpoint: Path, prefix: str) -> dict[str, Tensor]:
-    """Tensors of the module ``prefix`` in a verified checkpoint, by their names below it."""
-    with safe_open(checkpoint / _MODEL, framework="pt") as stream:
-        names = [name for name in stream.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
-        return {name.removeprefix(f"{prefix}."): stream.get_tensor(name) for name in names}
+    """Tensors of the module ``prefix`` in a verified checkpoint, by their names below it.
 
-
-def _problem(path: Path) -> str | None:
+    Raises:
+        SceVideoError: its model holds no tensors.
+    """
     try:
-        sums = json.loads((path / _MANIFEST).read_text())
-    except (OSError, ValueError):
-        return f"no readable {_MANIFEST}"
-    if not isinstance(sums, dict) or _STATE not in sums:
-        return f"{_MANIFEST} does not name what a checkpoint holds"
-    for name, digest in sums.items():
-        if not (path / name).is_file() or sha256_file(path / name) != digest:
-            return f"{name} is not what its manifest names"
-    return None
+        with safe_open(checkpoint / MODEL, framework="pt") as stream:
+            names = [name for name in stream.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
+            return {name.removeprefix(f"{prefix}."): stream.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise _not_ours(checkpoint / MODEL, first_line(error)) from error

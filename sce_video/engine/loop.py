@@ -222,7 +222,7 @@ class Trainer:
         config, task, runtime = self.config, self.task, self.runtime
         # What torch draws is a function of the step, too, so that resuming needs no state of it.
         number = config.run.seed * task.total_steps + self.step
-        torch.manual_seed(number * runtime.ranks + runtime.rank)
+        torch.manual_seed((number * runtime.ranks + runtime.rank) % (1 << 64))  # all it takes
         if self._tracker and self.step == 0:
             save_picture(task.picture(feed.first()), self._folder.picture)
             self._tracker.image(0, "samples/views", self._folder.picture)

@@ -22,6 +22,7 @@ from sce_video.stream.data import is_here, open_held_out, planned_data
 from sce_video.stream.foreign.plan import ForeignPlan
 from sce_video.stream.order import TrainingPlan
 from sce_video.stream.remote.files import is_remote
+from sce_video.text import printable
 
 
 def describe(
@@ -78,7 +79,8 @@ def describe(
         f"work       {step.flops / train.batch_size / 1e9:.3g} GFLOP a sample, {run:.2g} FLOP in "
         f"all: {asked}",
     ]
-    return "\n".join([*lines, *(f"warning    {text}" for text in _warnings(config, plan))])
+    lines += [f"warning    {text}" for text in _warnings(config, plan)]
+    return "\n".join(map(printable, lines))
 
 
 def _warnings(config: AnyConfig, plan: TrainingPlan) -> list[str]:
@@ -179,7 +181,7 @@ def explain(config: AnyConfig, samples: int | None, gpus: int | None) -> str:
     folder = RunFolder(Path(config.run.dir))
     resume = None if note else find_resume(folder, config, plan)
     if resume and (done := nothing_to_do(folder, resume, last_step(config, plan))):
-        return done
+        return printable(done)
     if not (config.run.resume and folder.saved):
         find_start(config)
     return describe(config, plan, cuda=cuda, note=note, resume=resume)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
+import re
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from sce_video.errors import UsageError
+from sce_video.text import shell_word
 
 # Variables of launchers that start many processes and tell them nothing of ours.
 _TASKS = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -54,7 +55,7 @@ def check_launcher(*, meet: bool) -> None:
     """
     env = os.environ
     for name, least in _NUMBERS.items():
-        if name in env and not (env[name].isdecimal() and int(env[name]) >= least):
+        if name in env and _number(env[name], -1) < least:
             raise UsageError(f"{name}={env[name]}: no number of {least} or more; {_ADVICE}")
     if "RANK" not in env:
         if env.get("WORLD_SIZE", "1") != "1":
@@ -81,12 +82,18 @@ _NUMBERS = {
 _ADVICE = "start by deepspeed or torchrun, which set them all, or unset RANK and WORLD_SIZE"
 
 
+def _number(text: str, otherwise: int) -> int:
+    """A number as launchers write them, of nine digits at most."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else otherwise
+
+
 def _check_tasks(env: Mapping[str, str]) -> None:
     """Refuse to be one of several tasks that do not know of each other."""
     name = next((name for name in _TASKS if name in env), None)
-    if name is None or not env[name].isdecimal() or int(env[name]) < 2:
+    tasks = _number(env[name], 1) if name else 1
+    if name is None or tasks < 2:
         return
-    tasks, nodes = int(env[name]), int(next((env[n] for n in _NODES if n in env), "1"))
+    nodes = max(1, _number(next((env[n] for n in _NODES if n in env), ""), 1))
     start, meet = "", "--standalone"
     if name.startswith("SLURM"):
         start = f"srun --ntasks={nodes} --ntasks-per-node=1 "
@@ -94,9 +101,10 @@ def _check_tasks(env: Mapping[str, str]) -> None:
             first = '"$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1):29600"'
             meet = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint {first}"
     line = f"{start}torchrun {meet} --nproc-per-node {max(1, tasks // nodes)}"
+    own = " ".join(map(shell_word, sys.argv))
     raise UsageError(
         f"{name}={tasks}: each of the {tasks} tasks would work alone; start one task a machine, "
-        f"and let torchrun make the ranks: {line} {shlex.join(sys.argv)} (or, for one process "
+        f"and let torchrun make the ranks: {line} {own} (or, for one process "
         f"alone: {name}=1 in front)"
     )
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
-from sce_video.config.load import flat
+from sce_video.config.load import flat, read_config
 from sce_video.config.tasks import TASKS, Config, PretrainConfig
 from sce_video.engine.optim.schedules import cosine_momentum, learning_rate
 from sce_video.engine.run_folder import RunFolder
@@ -17,6 +16,7 @@ from sce_video.errors import UsageError
 from sce_video.stream.order import TrainingPlan
 
 _NAMED = 4  # keys that a message names
+_LONGEST = 200  # characters of a value in it
 _NOTHING = "nothing that is trained changes"
 _RATE = "the rate changes"  # stands for what is computed
 _ROUNDING = "equal but for rounding"
@@ -124,7 +124,7 @@ def compare(
     """
     tree = state.get("config")
     if tree is None and folder.config.is_file():  # made before checkpoints held it
-        tree = yaml.safe_load(folder.config.read_text())
+        tree = read_config(folder.config)
     before = _parsed(tree)
     other = _other(before.model_dump(mode="json") if before else tree or {}, config)
     if before is None:  # keys of another version: what it did not know is as it was
@@ -163,7 +163,8 @@ def _other(before: dict[str, Any], config: Config) -> dict[str, tuple[Any, Any]]
 
 def _said(value: object) -> str:
     """A value as YAML has it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def rule(key: str) -> str | None:
@@ -176,7 +177,7 @@ def rule(key: str) -> str | None:
 def _parsed(tree: dict[str, Any] | None) -> Config | None:
     """The configuration, where this version knows all its keys."""
     try:
-        return TASKS[tree["task"]].model_validate(tree) if tree else None
+        return TASKS[str(tree["task"])].model_validate(tree) if tree else None
     except (ValidationError, LookupError):
         return None
 

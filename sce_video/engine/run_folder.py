@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sce_video.config.load import dump_config
 from sce_video.config.tasks import Config
-from sce_video.engine.status import STATUS_NAME, StatusFile, saved_steps
+from sce_video.engine.status import STATUS_NAME, StatusFile, saved_steps, way_on
+from sce_video.engine.track import METRICS_NAME
 from sce_video.errors import Interrupted, SceVideoError, UsageError
 from sce_video.files import FULL, named, write_whole
 from sce_video.lock import LOCK_NAME, Lock
+from sce_video.terminal import drop_unwritten
+from sce_video.text import printable
 
 if TYPE_CHECKING:
     from sce_video.engine.runtime import Runtime
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("sce_video")
 
 _PLAIN = "%(levelname)s: %(message)s"
-_LINE = logging.Formatter(f"%(asctime)s {_PLAIN}")
 _OTHER = "start another with run.dir=..."
 
 
@@ -70,6 +73,9 @@ class RunFolder:
         names = {path.name for path in self.path.iterdir()} if there == self.path else set()
         if (self.path / LOCK_NAME).is_dir():
             raise UsageError(f"{self.path / LOCK_NAME}: is a folder; {_OTHER}")
+        for path in (self.log, self.path / METRICS_NAME):
+            if os.path.lexists(path) and not _may_be_written(path):
+                raise UsageError(f"{path}: is a link or no file; remove it, or {_OTHER}")
         marks = {p.name for p in (self.config, self.log, self.checkpoints)} | {STATUS_NAME}
         if names - {LOCK_NAME} and not names & marks:
             raise UsageError(f"{self.path}: not empty, and no run's folder; {_OTHER}")
@@ -107,8 +113,8 @@ class RunFolder:
                         self._note(error)
                     if isinstance(error, OSError) and error.errno in FULL:
                         raise SceVideoError(
-                            f"{error.filename}: {FULL[error.errno]}; make room and go on with "
-                            "run.resume=auto"
+                            f"{error.filename}: {FULL[error.errno]}; make room, and "
+                            f"{way_on(self.checkpoints)}"
                         ) from error
                     raise
         finally:
@@ -121,8 +127,8 @@ class RunFolder:
         with suppress(OSError):  # what is raised says more
             self.status.refuse(str(error))
             record = logging.makeLogRecord({"levelname": "ERROR", "msg": f"refused: {error}"})
-            with self.log.open("a") as stream:
-                stream.write(f"{_LINE.format(record)}\n")
+            with self.log.open("a", encoding="utf-8") as stream:
+                stream.write(f"{_Line(f'%(asctime)s {_PLAIN}').format(record)}\n")
 
     def log_to(self, runtime: Runtime) -> None:
         """Log to ``run.log`` from every rank, to standard error from the main one."""
@@ -131,13 +137,13 @@ class RunFolder:
         log.propagate = False
         rank = f" rank {runtime.rank}" if runtime.ranks > 1 else ""
         plain = _PLAIN.replace("%(levelname)s", f"%(levelname)s{rank}")
-        file = _LogFile(self.log, delay=True)
-        file.setFormatter(logging.Formatter(f"%(asctime)s {plain}"))
+        file = _LogFile(self.log, delay=True, encoding="utf-8")
+        file.setFormatter(_Line(f"%(asctime)s {plain}"))
         log.addHandler(file)
         if runtime.main:
-            shown = logging.StreamHandler()
+            shown = _Shown()
             shown.addFilter(lambda record: not getattr(record, "file_only", False))
-            shown.setFormatter(logging.Formatter(plain))
+            shown.setFormatter(_Line(plain))
             log.addHandler(shown)
             log.info("environment: %s", runtime.environment(), extra={"file_only": True})
 
@@ -145,6 +151,32 @@ class RunFolder:
         """Write ``config.yaml`` and ``deepspeed.json``."""
         write_whole(self.config, dump_config(config).encode())
         write_whole(self.settings, json.dumps(deepspeed, indent=1).encode())
+
+
+class _Line(logging.Formatter):
+    """One line a record, whatever names are in it; several where it has ``lines``: the plan."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, without what a terminal acts upon."""
+        text = super().format(record)
+        lines = text.split("\n") if getattr(record, "lines", False) else [text]
+        return "\n".join(map(printable, lines))
+
+
+class _Shown(logging.StreamHandler[TextIO]):
+    """Standard error; what nobody can read there is lost, without logging's word about it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        """Lose it, where the stream cannot be written."""
+        if isinstance(sys.exception(), OSError):
+            drop_unwritten()
+        else:
+            super().handleError(record)
+
+
+def _may_be_written(path: Path) -> bool:
+    """Whether what is written to as it is may be: no pipe, which waits, nor a file elsewhere."""
+    return path.is_char_device() or (path.is_file() and not path.is_symlink())
 
 
 class _LogFile(logging.FileHandler):

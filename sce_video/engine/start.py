@@ -6,18 +6,17 @@ without torch where the encoder is ours: a mistake in a configuration is said be
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
-from sce_video.config.load import Brought, flat, load_config
+from sce_video.config.load import Brought, flat, load_config, read_config
 from sce_video.config.sections import RunConfig
 from sce_video.config.tasks import AnyConfig
+from sce_video.documents import parse_json
 from sce_video.engine.run_folder import RunFolder
 from sce_video.errors import UsageError
 
@@ -60,12 +59,9 @@ def _bring(tree: Mapping[str, Any]) -> Brought:
 
 def _began(config: Path) -> Brought:
     """What a run was that goes on, as its own ``config.yaml`` has it."""
-    try:
-        before = yaml.safe_load(config.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config}: not valid YAML: {' '.join(str(error).split())}") from error
     # Not validated: another version may have written keys that this one does not know.
-    run = before.get("run") if isinstance(before, dict) else None
+    before = read_config(config)
+    run = before.get("run")
     known = flat(before) if isinstance(run, dict) and run.get("init_from") else {}
     return Brought(str(config), {key: known[key] for key in _KEYS if key in known})
 
@@ -103,7 +99,7 @@ def _header(location: str) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(file, framework="np") as stream:
-            about = json.loads((stream.metadata() or {}).get("sce_video", "null"))
+            about = parse_json((stream.metadata() or {}).get("sce_video", "null"))
     except (SafetensorError, ValueError):  # what is wrong is said where it is opened
         return None
     return about if isinstance(about, dict) and about.keys() >= _SAID else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,14 +10,16 @@ import socket
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from sce_video.documents import DocumentError, read_json
 from sce_video.files import write_whole
 from sce_video.lock import LOCK_NAME, holder
 
 STATUS_NAME = "status.json"
 
-_STEP = re.compile(r"step-\d{8,}")
+_STEP = re.compile(r"step-[0-9]{8,}")
+_LARGEST = 1 << 20  # bytes of a status
 
 State = Literal["running", "done", "interrupted", "failed"]
 
@@ -45,7 +48,7 @@ class StatusFile:
         """Say why a run that was to go on did not; one that is done stays so."""
         before = read_status(self._path.parent)
         if before.get("state") != "done":
-            self.write("failed", int(before.get("step", 0)), reason)
+            self.write("failed", before.get("step", 0), reason)
 
     def beat(self) -> None:
         """Say it again: with the checkpoint that is newest by now, and that we live."""
@@ -74,15 +77,29 @@ def saved_steps(checkpoints: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def way_on(checkpoints: Path) -> str:
+    """What to do after a failure whose cause has gone, by what there is to go on from."""
+    if saved_steps(checkpoints):
+        return "go on with run.resume=auto"
+    return "start it again with run.resume=auto: there is no checkpoint yet"
+
+
 def read_status(run: Path) -> dict[str, Any]:
-    """What ``status.json`` says; empty where it is not there or damaged."""
+    """What ``status.json`` says; empty where it is not there, or not what a run writes."""
     try:
-        status = json.loads((run / STATUS_NAME).read_bytes())
-    except (OSError, ValueError):
+        status = read_json(run / STATUS_NAME, dict, limit=_LARGEST)
+    except (OSError, DocumentError):
         return {}
-    return status if isinstance(status, dict) else {}
+    step = status.get("step")
+    whole = status.get("state") in get_args(State) and type(step) is int and step >= 0
+    return status if whole else {}
 
 
 def is_alive(run: Path) -> bool:
     """Whether a process writes in the run's folder: what said "running" may have been killed."""
-    return holder(run / LOCK_NAME) is not None
+    try:
+        return holder(run / LOCK_NAME) is not None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ELOOP):  # no file: nobody of ours put it there
+            return False
+        raise

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from sce_video.config.tasks import Config
-from sce_video.files import named
+from sce_video.documents import DocumentError, parse_json
+from sce_video.errors import VerificationError, complain
+from sce_video.files import named, read_plain
 
 METRICS_NAME = "metrics.jsonl"
+_BLOCK = 1 << 16  # bytes that are looked through at a time
 
 
 class Tracker:
@@ -97,9 +99,7 @@ class Tracker:
         except Exception as error:  # noqa: BLE001  whatever a tracker raises
             self._run, self._failed = None, True
             reason = " ".join(str(error).split())
-            print(
-                f"sce-video: W&B switched off ({reason}); {METRICS_NAME} goes on", file=sys.stderr
-            )
+            complain(f"W&B switched off ({reason}); {METRICS_NAME} goes on")
 
 
 def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
@@ -108,21 +108,45 @@ def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
         return "offline" if mode == "offline" else "disabled"
     if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file():
         return "online"
-    print("sce-video: W&B has no key here: tracking offline", file=sys.stderr)
+    complain("W&B has no key here: tracking offline")
     return "offline"
 
 
 def _cut_half_row(path: Path) -> None:
     """Drop what a run that was killed, or met a full disk, left of its last row."""
-    if path.is_file() and not (text := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, text.rfind(b"\n") + 1)
+    if not path.is_file():
+        return
+    with path.open("rb+") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK)
+            stream.seek(start)
+            newline = stream.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                stream.truncate(start + newline + 1)
+                return
+            end = start
+        stream.truncate(0)
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Rows of a run in order, as :func:`in_order` has them; a half one at the end is left out."""
+    """Rows of a run in order, as :func:`in_order` has them; a half one at the end is left out.
+
+    Raises:
+        VerificationError: a line is no row.
+    """
     path = folder / METRICS_NAME
-    whole = path.read_text().rpartition("\n")[0] if path.is_file() else ""
-    return in_order(json.loads(line) for line in whole.splitlines())
+    whole = read_plain(path).rpartition(b"\n")[0] if path.is_file() else b""
+    rows = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            row = parse_json(line, finite=False)
+        except DocumentError as error:
+            raise VerificationError(f"{path}: line {number}: {error}") from error
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            raise VerificationError(f"{path}: line {number}: no row of a run's")
+        rows.append(row)
+    return in_order(rows)
 
 
 def in_order(written: Iterable[dict[str, float]]) -> list[dict[str, float]]:

@@ -261,7 +261,7 @@ def _predictions(request: Request, scores: Features) -> str:
             "class": classes[label],
             "top5": [[classes[c], round(float(scores.values[i, c]), 6)] for c in places],
         }
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
     return "".join(lines)
 
 

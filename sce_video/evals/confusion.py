@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.ImageFont import load_default
 
+from sce_video.text import printable
+
 _SIDE = 800  # of the matrix where a class has a pixel or more, pixels
 _CELL = 40  # a cell's most pixels
 _LINE = 14  # a tick's height
 _NAME = 24  # letters of a class's name
+_TITLE = 120
 _MARGIN = 12
 _BAR = 16  # width of the colour scale
 # Light to dark, so that a grey print keeps the order.
@@ -40,8 +43,9 @@ def _text(name: str, size: int = 11) -> Image.Image:
     return image
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
+def _short(name: str, longest: int = _NAME) -> str:
+    name = printable(name)
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def confusion_png(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> bytes:
@@ -63,7 +67,7 @@ def confusion_png(counts: NDArray[np.int64], classes: Sequence[str], title: str)
     ticks = {i: _text(_short(classes[i])) for i in range(0, len(classes), every)}
     widest = max(tick.width for tick in ticks.values())
     left, top = _MARGIN + _LINE + widest + 8, 44
-    heading = _text(title, 16)
+    heading = _text(_short(title, _TITLE), 16)
     width = max(left + side + 2 * _MARGIN + _BAR + 40, heading.width + 2 * _MARGIN)
     page = Image.new("RGB", (width, top + side + widest + _LINE + 3 * _MARGIN), "white")
     page.paste(heading, (_MARGIN, _MARGIN))

@@ -7,7 +7,6 @@ meet in the request's folder alone: there is no process group to wait or to fail
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.engine.runtime import Runtime
+from sce_video.errors import complain
 from sce_video.evals import kept
 from sce_video.evals.features import Features, NotFiniteError, collect, extract_batches
 from sce_video.evals.request import Request
@@ -47,6 +47,9 @@ def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
         VerificationError: a file of features is damaged.
     """
     older = [kept.find(request) for request in requests]
+    for path in sorted({request.folder / kept.FEATURES_NAME for request in requests}):
+        if runtime.main and path.is_file() and kept.is_older(path):
+            complain(f"{path}: of an older version, which kept no sha256; extracting anew")
     with ExitStack() as held:
         new = {each.folder for each, folder in zip(requests, older, strict=True) if not folder}
         for missing in sorted(new) if runtime.main else ():
@@ -56,7 +59,7 @@ def embed(requests: Sequence[Request], runtime: Runtime) -> list[Path] | None:
                 _do_share(request, runtime)
         except NotFiniteError as error:
             if not runtime.main:  # whose errors alone are printed, and which this ends
-                print(f"sce-video: {error}", file=sys.stderr)
+                complain(error)
             raise
         if not runtime.main:
             return None
@@ -79,6 +82,7 @@ def _do_share(request: Request, runtime: Runtime) -> None:
     """Extract this rank's run of the batches, without those that a part holds already."""
     count = len(request.batches)
     first, end = (count * rank // runtime.ranks for rank in (runtime.rank, runtime.rank + 1))
+    kept.drop_damaged(request)
     there = {number for _, numbers in kept.read_parts(request) for number in numbers}
     # Asked after the parts were listed: they are removed once the features are there.
     if kept.find(request):

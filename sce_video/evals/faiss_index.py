@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sce_video.errors import SceVideoError, UsageError, first_line
+from sce_video.errors import UsageError, VerificationError, first_line
+from sce_video.evals.faiss_layout import LayoutError, read_layout
 from sce_video.files import whole_file
 
 Kind = Literal["flat", "ivf"]
@@ -34,7 +35,17 @@ class Nearest:
     settings: dict[str, float]  # of ``ivf``: lists, nprobe and recall@10
 
     def search(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
-        """Rows and cosines of the k nearest of one vector ``[F]``, nearest first."""
+        """Rows and cosines of the k nearest of one vector ``[F]``, nearest first.
+
+        Raises:
+            VerificationError: the index is of vectors of another width.
+        """
+        if len(query) != self.index.d:
+            raise VerificationError(
+                f"the index is of {self.index.d} numbers a vector, the encoder gives {len(query)}; "
+                "build again"
+            )
+        k = min(k, self.index.ntotal)
         unit = query[None] / max(float(np.linalg.norm(query)), 1e-12)
         cosines, rows = self.index.search(unit.astype(np.float32), k)
         kept = rows[0] >= 0  # fewer than k were found: FAISS fills up with -1
@@ -119,26 +130,27 @@ def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
 
 
 def write_index(path: Path, index: Any) -> None:
-    """Write a FAISS index."""
-    with whole_file(path) as partial:
-        load_faiss().write_index(index, str(partial))
-
-
-def read_index(path: Path) -> Any:
-    """Read a FAISS index whose sha256 was checked.
-
-    FAISS's reader is C++ that believes the sizes in a file (held to the file's own size here) and
-    may open others that it names: only an index of one's own making should be opened.
+    """Write a FAISS index.
 
     Raises:
-        SceVideoError: not a FAISS index.
+        OSError: it cannot be written, which FAISS's own file does not say of a full disk.
     """
     faiss = load_faiss()
-    limit = faiss.get_deserialization_vector_byte_limit()
-    faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+    with whole_file(path) as partial, partial.open("wb") as stream:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
+
+
+def read_index(path: Path, kind: Kind) -> Any:
+    """Read a FAISS index whose sha256 was checked, once its bytes are those of one of ours.
+
+    Raises:
+        VerificationError: they are not, or of another kind.
+    """
     try:
-        return faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise SceVideoError(f"{path}: not a FAISS index: {first_line(error)}") from error
-    finally:
-        faiss.set_deserialization_vector_byte_limit(limit)
+        found, _, _ = read_layout(path)
+        if found != kind:
+            raise LayoutError(f"of kind {found}, not {kind}")
+        return load_faiss().read_index(str(path))
+    except (LayoutError, RuntimeError) as error:
+        reason = first_line(error)
+        raise VerificationError(f"{path}: no index of ours: {reason}; build again") from error

@@ -18,6 +18,7 @@ from sce_video.model.weights import OpenedEncoder
 from sce_video.shardset.index import ShardIndex
 from sce_video.shardset.labels import match_classes
 from sce_video.stream.clips import UniformClips
+from sce_video.text import printable
 
 _VERSION = 1  # raised when the same request gives other numbers than before
 _FEATURES = {"features": "trunk after global average pooling"}
@@ -84,9 +85,11 @@ class Request:
     def protocol(self) -> dict[str, Any]:
         """The extraction spelled out, so that figures are compared like with like."""
         pooled = "" if self.scores else ", features averaged"
+        # Of names that are not UTF-8 nothing could be written.
+        identity = {name: _text(value) for name, value in self.encoder.identity.items()}
         return {
-            **self.encoder.identity,
-            "shards": self.shards,
+            **identity,
+            "shards": printable(self.shards),
             "dataset": self.index.manifest.dataset,
             "manifest_sha256": self.index.digest,
             "not_in_shards": self.index.manifest.rejected,
@@ -99,3 +102,7 @@ class Request:
             "precision": self.precision,
             **(_SCORES if self.scores else _FEATURES),
         }
+
+
+def _text(value: str | int) -> str | int:
+    return printable(value) if isinstance(value, str) else value

@@ -9,17 +9,18 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sce_video.documents import DocumentError, read_json
 from sce_video.errors import SceVideoError, UsageError, VerificationError
 from sce_video.evals.faiss_index import Kind, Nearest, build, load_faiss, read_index, write_index
 from sce_video.evals.features import Features, check_finite, extract, forward
-from sce_video.evals.kept import ROWS_NAME, sample_table
+from sce_video.evals.kept import ROWS_NAME
 from sce_video.evals.request import Request
-from sce_video.evals.views import eval_views, mean_of_views
+from sce_video.evals.sample_table import read_sample_table, sample_table
+from sce_video.evals.views import LIMITS, eval_views, mean_of_views
 from sce_video.files import sha256_file, write_whole
 from sce_video.model.weights import OpenedEncoder, encoder_file, open_encoder
 from sce_video.shardset.index import write_table
@@ -27,7 +28,9 @@ from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import open_set
 from sce_video.stream.remote.files import on_this_machine
+from sce_video.text import printable
 from sce_video.video.decode import DecodeError
+from sce_video.video.limits import read_media
 from sce_video.video.peek import peek
 
 PROTOCOL_NAME = "search.json"
@@ -37,7 +40,7 @@ VECTORS_NAME = "index.faiss"
 class SearchProtocol(BaseModel):
     """What an index holds and how it was made: ``search.json``, written last."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
     kind: Kind
@@ -52,12 +55,12 @@ class SearchProtocol(BaseModel):
     dataset: str
     manifest_sha256: str
     split: str | None
-    clips: int
-    crops: int
-    frames: int
-    seconds: float
-    size: int
-    samples: int
+    clips: int = Field(ge=1, le=LIMITS["clips"])
+    crops: int = Field(ge=1, le=LIMITS["crops"])
+    frames: int = Field(ge=1, le=LIMITS["frames"])
+    seconds: float = Field(ge=0, le=LIMITS["seconds"])
+    size: int = Field(ge=1, le=LIMITS["size"])
+    samples: int = Field(ge=1)
     missing_samples: tuple[str, ...]
     files: dict[str, str]  # name -> sha256
 
@@ -85,7 +88,8 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
     fields = SearchProtocol.model_fields.keys() - {"features"}  # whose words are others here
     told = {name: value for name, value in request.protocol().items() if name in fields}
     if file := request.encoder.file:  # found from other folders, too
-        told |= {"encoder": str(file.resolve()), "encoder_part": request.encoder.part or None}
+        part = request.encoder.part or None
+        told |= {"encoder": printable(str(file.resolve())), "encoder_part": part}
     protocol = SearchProtocol(
         kind=nearest.kind,
         settings=nearest.settings,
@@ -99,6 +103,20 @@ def build_index(out: Path, request: Request, found: Features, kind: Kind | None)
     )
     write_whole(out / PROTOCOL_NAME, protocol.model_dump_json(indent=1).encode())
     return protocol
+
+
+def _read_protocol(folder: Path) -> SearchProtocol:
+    path = folder / PROTOCOL_NAME
+    if not path.is_file():
+        raise UsageError(f"{folder}: no {PROTOCOL_NAME}; make an index: sce-video search build")
+    try:
+        return SearchProtocol.model_validate(read_json(path, dict))
+    except DocumentError as error:
+        raise VerificationError(f"{path}: damaged: {error}; build again") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise VerificationError(f"{path}: damaged, or of another version: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -119,22 +137,23 @@ class SearchIndex:
             VerificationError: damaged.
         """
         load_faiss()
-        path = folder / PROTOCOL_NAME
-        if not path.is_file():
-            raise UsageError(f"{folder}: no {PROTOCOL_NAME}; make an index: sce-video search build")
-        try:
-            protocol = SearchProtocol.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise VerificationError(f"{path}: damaged, or of another version: {reason}") from error
-        for name in (VECTORS_NAME, ROWS_NAME):
-            file = folder / name
-            if not file.is_file() or sha256_file(file) != protocol.files.get(name):
+        protocol = _read_protocol(folder)
+        for file in (folder / VECTORS_NAME, folder / ROWS_NAME):
+            try:
+                same = sha256_file(file, follow=False) == protocol.files.get(file.name)
+            except OSError as error:
+                raise VerificationError(f"{file}: {error.strerror}; build again") from error
+            if not same:
                 raise VerificationError(
                     f"{file}: not the one that {PROTOCOL_NAME} names; build again"
                 )
-        nearest = Nearest(read_index(folder / VECTORS_NAME), protocol.kind, protocol.settings)
-        return cls(folder, protocol, nearest, pq.read_table(folder / ROWS_NAME))
+        index = read_index(folder / VECTORS_NAME, protocol.kind)
+        if index.ntotal != protocol.samples:
+            raise VerificationError(
+                f"{folder}: {index.ntotal} vectors of {protocol.samples} samples; build again"
+            )
+        rows = read_sample_table(folder / ROWS_NAME, protocol.samples)
+        return cls(folder, protocol, Nearest(index, protocol.kind, protocol.settings), rows)
 
     def query_file(self, file: Path, encoder: str | None, top: int) -> list[dict[str, Any]]:
         """The nearest samples of a video's or an image's file; see :meth:`query_key`."""
@@ -142,7 +161,7 @@ class SearchIndex:
             raise UsageError(f"{file}: no such file")
         opened, views = self._encoder(encoder)
         try:
-            data = file.read_bytes()
+            data = read_media(file)
             clips = make_clips(data, views(peek(data), 0, 0))
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error
@@ -170,6 +189,7 @@ class SearchIndex:
             UsageError: no such key, or another encoder or set than the index's.
             SceVideoError: the sample cannot be read, or its feature is not finite.
         """
+        key = printable(key)  # those of a set are; a table takes no others
         own = pc.index(self.rows.column("key"), key).as_py()
         if own >= 0:
             if self.protocol.kind == "ivf":

@@ -11,13 +11,25 @@ from sce_video.model.encoder import EncoderSpec
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import UniformClips
 
+LIMITS = {"clips": 1000, "crops": 3, "frames": 4096, "size": 8192, "seconds": 10_000}
+"""What views of a video may be at most, whoever says so: clips, crops, frames of a clip, its side
+in pixels, its span in seconds."""
+
 
 def eval_views(spec: EncoderSpec, clips: int, crops: int, size: int | None) -> UniformClips:
     """Views for an encoder of clips; ``size`` None = 8/7 of its training size.
 
     For an encoder of images there is one: the centre of ``size`` (None = as in training) of an
     image whose short side is 8/7 of it.
+
+    Raises:
+        UsageError: beyond :data:`LIMITS`.
     """
+    given = {"clips": clips, "frames": spec.frames, "size": size or spec.size}
+    for name, value in {**given, "seconds": spec.seconds}.items():
+        least, most = 0 if name == "seconds" else 1, LIMITS[name]
+        if not least <= value <= most:
+            raise UsageError(f"views of {name} {value:g}: {least} to {most:,} are taken")
     if spec.seconds == 0:
         return UniformClips(1, 1, 1, 0.0, size or spec.size, short=8 / 7)
     return UniformClips(clips, crops, spec.frames, spec.seconds, size or round(spec.size * 8 / 7))

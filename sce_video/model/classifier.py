@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sce_video.errors import UsageError
 from sce_video.model.autocast import autocast
-from sce_video.model.encoder import EncoderSpec, build_encoder, fill, read_weights, save_weights
+from sce_video.model.encoder import EncoderSpec, build_encoder, read_weights, save_weights
 
 CLASSIFIER_NAME = "classifier.safetensors"
 
@@ -67,7 +68,7 @@ class _Header(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
-    classes: tuple[str, ...]  # by label
+    classes: tuple[str, ...] = Field(min_length=1)  # by label
     spec: EncoderSpec
 
 
@@ -98,6 +99,7 @@ def load_classifier(path: str | Path) -> tuple[Classifier, EncoderSpec, list[str
 
     Raises:
         UsageError: no classifier there, or a file that is not one of ours.
+        SceVideoError: a weight that is not finite.
     """
     path = Path(path)
     file = path / CLASSIFIER_NAME if path.is_dir() else path
@@ -105,7 +107,9 @@ def load_classifier(path: str | Path) -> tuple[Classifier, EncoderSpec, list[str
         raise UsageError(
             f"{file}: no classifier; give the folder of a finished run of task linear or finetune"
         )
-    header, tensors = read_weights(file, _Header, "a classifier")
-    classifier = Classifier(build_encoder(header.spec), len(header.classes))
-    fill(classifier, tensors, file)
-    return classifier.eval(), header.spec, list(header.classes)
+    header, classifier = read_weights(file, _Header, "a classifier", _build)
+    return cast(Classifier, classifier).eval(), header.spec, list(header.classes)
+
+
+def _build(header: _Header) -> Classifier:
+    return Classifier(build_encoder(header.spec), len(header.classes))

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sce_video.config.recipes import Colour
 from sce_video.config.tasks import Config
-from sce_video.errors import UsageError
+from sce_video.config.trunks import TRUNKS
+from sce_video.documents import DocumentError, parse_json
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import whole_file
+from sce_video.model.recognise import some
+from sce_video.model.tensor_file import open_safetensors
 from sce_video.model.trunks import build_trunk
 from sce_video.model.trunks.lab import LabTrunk
+from sce_video.text import printable
 
 ENCODER_NAME = "encoder.safetensors"
 
 Header = TypeVar("Header", bound=BaseModel)
 
 
+_HEADER = 1 << 24  # bytes of a header: 100,000 classes of long names
+_CLIP = 1 << 28  # pixels of a clip
+Level = Annotated[float, Field(ge=-1000, le=1000)]
+Spread = Annotated[float, Field(gt=1e-6, le=1000)]
+
+
 class EncoderSpec(BaseModel):
-    """How to build the trunk, and the clips it was trained on."""
+    """How to build the trunk, and the clips it was trained on.
+
+    The bounds are far beyond what can be trained; a file of others that names more is refused.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trunk: str
-    width: int
+    width: int = Field(ge=1, le=4096)
     colour: Literal["rgb", "lab"] = "rgb"  # lab: a trunk for lightness, one for colour
-    frames: int  # of a clip; 1 for images
-    seconds: float  # span of a clip; 0 for images
-    size: int  # side of a training crop, pixels
-    mean: Colour  # of [0,1] pixels
-    std: Colour
+    frames: int = Field(ge=1)  # of a clip; 1 for images
+    seconds: float = Field(ge=0, le=1_000_000)  # span of a clip; 0 for images
+    size: int = Field(ge=1)  # side of a training crop, pixels
+    mean: tuple[Level, Level, Level]  # of [0,1] pixels
+    std: tuple[Spread, Spread, Spread]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        """Names of networks are ours alone: no file of weights names code that is run."""
+        if self.trunk not in TRUNKS:
+            raise ValueError(f"no such trunk; there are {', '.join(TRUNKS)}")
+        if self.frames * self.size**2 > _CLIP:
+            raise ValueError(f"clips of more than {_CLIP:,} pixels")
+        return self
 
 
 def encoder_spec(config: Config) -> EncoderSpec:
@@ -73,41 +95,106 @@ def save_weights(path: Path, module: nn.Module, header: BaseModel) -> None:
         save_file(tensors, partial, {"sce_video": header.model_dump_json()})
 
 
-def read_weights(file: Path, header: type[Header], what: str) -> tuple[Header, dict[str, Tensor]]:
-    """Header and tensors of a file of :func:`save_weights`.
+def read_weights(
+    file: Path, header: type[Header], what: str, build: Callable[[Header], nn.Module]
+) -> tuple[Header, nn.Module]:
+    """Header of a file of :func:`save_weights`, and the network that it is of.
+
+    Args:
+        file: of the weights.
+        header: what the header has to be.
+        what: the file should be, for messages.
+        build: the network with fresh weights.
 
     Raises:
-        UsageError: not such a file; ``what`` it should have been is said.
+        OSError: it cannot be read, or is no regular file.
+        UsageError: not such a file, or its tensors are not the network's.
+        SceVideoError: a weight that is not finite.
     """
     try:
-        with safe_open(file, framework="pt") as stream:
-            about = json.loads((stream.metadata() or {}).get("sce_video", "null"))
+        with open_safetensors(file) as stream:
+            text = (stream.metadata() or {}).get("sce_video", "null")
+            about = parse_json(text) if len(text) <= _HEADER else None
             if not isinstance(about, dict) or about.keys() - header.model_fields.keys():
-                kind = f"is of another kind ({', '.join(about)})" if about else "is not ours"
-                raise UsageError(f"{file}: not {what} of sce-video: its header {kind}")
+                kind = f"is of another kind ({some(list(about))})" if about else "is not ours"
+                raise UsageError(f"{file}: not {what} of sce-video: its header {printable(kind)}")
             found = header.model_validate(about)
-            return found, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            shapes = {name: stream.get_slice(name).get_shape() for name in stream.keys()}  # noqa: SIM118
+            module = make_network(lambda: build(found), shapes, file)
+            return found, fill(module, {name: stream.get_tensor(name) for name in shapes}, file)
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise UsageError(f"{file}: not {what} of sce-video: its header's {reason}") from error
-    except (SafetensorError, ValueError) as error:
+        raise UsageError(
+            f"{file}: not {what} of sce-video: its header's {problem_of(error)}"
+        ) from error
+    except DocumentError as error:
+        raise UsageError(f"{file}: not {what} of sce-video: its header: {error}") from error
+    except (SafetensorError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"{file}: not {what} of sce-video: no safetensors file, or a damaged one"
         ) from error
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
-    """Load all of a module's tensors.
+def problem_of(error: ValidationError) -> str:
+    """The first thing that is wrong with a header, in one line."""
+    first = error.errors()[0]
+    return printable(": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]])))
+
+
+def make_network(
+    build: Callable[[], nn.Module], shapes: Mapping[str, Sequence[int]], file: Path
+) -> nn.Module:
+    """The network that tensors of such shapes are of, with fresh weights.
+
+    It is built without memory first: what a header says of its size costs nothing until the file
+    has as many weights.
 
     Raises:
-        UsageError: some are missing, too many, or of another shape.
+        UsageError: some tensors are missing, too many, or of another shape.
     """
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        problem = shorten(" ".join(str(error).split()).partition(": ")[2], 300)
-        raise UsageError(f"{file}: its tensors are not its network's: {problem}") from error
+    with torch.device("meta"):
+        own = {name: list(tensor.shape) for name, tensor in build().state_dict().items()}
+    problems = [f"lacks {name}" for name in own if name not in shapes]
+    problems += [f"has {name}" for name in shapes if name not in own]
+    problems += [
+        f"{name} is {list(shapes[name])}, not {shape}"
+        for name, shape in own.items()
+        if name in shapes and list(shapes[name]) != shape
+    ]
+    if problems:
+        raise UsageError(f"{file}: its tensors are not its network's: {printable(some(problems))}")
+    return build()
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> nn.Module:
+    """Load all of a module's tensors, whose shapes are known to be right; returns it.
+
+    Raises:
+        UsageError: one has no real numbers.
+        SceVideoError: a weight that is not finite.
+    """
+    odd = [f"{name} ({t.dtype})" for name, t in tensors.items() if not _is_real(t)]
+    if odd:
+        raise UsageError(f"{file}: its tensors are not its network's: {some(odd)}")
+    module.load_state_dict(tensors)
+    check_finite_weights(module, file)
+    return module
+
+
+def _is_real(tensor: Tensor) -> bool:
+    of_whole = tensor.dtype in (torch.int32, torch.int64) and not tensor.dim()  # a counter
+    return tensor.is_floating_point() or of_whole
+
+
+def check_finite_weights(module: nn.Module, file: Path) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        SceVideoError: there are some.
+    """
+    weights = module.state_dict().items()
+    suspects = [(key, t) for key, t in weights if not t.sum().isfinite()]  # quick; may overflow
+    if bad := [key for key, t in suspects if not t.isfinite().all()]:
+        raise SceVideoError(f"{file}: weights that are not finite: {some(bad)}; take older ones")
 
 
 def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
@@ -121,6 +208,7 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
 
     Raises:
         UsageError: no encoder there, or a file that is not one of ours.
+        SceVideoError: a weight that is not finite.
     """
     path = Path(path)
     file = path / ENCODER_NAME if path.is_dir() else path
@@ -129,7 +217,5 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderSpec]:
             f"{file}: no encoder; give a finished run's folder or its {ENCODER_NAME} "
             "(of a run that was stopped, sce-video export RUN makes it)"
         )
-    spec, tensors = read_weights(file, EncoderSpec, "an encoder")
-    trunk = build_encoder(spec)
-    fill(trunk, tensors, file)
+    spec, trunk = read_weights(file, EncoderSpec, "an encoder", build_encoder)
     return trunk.eval(), spec

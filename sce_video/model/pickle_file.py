@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
-import pickletools
+import os
 import shlex
 import struct
 import sys
@@ -15,6 +15,9 @@ from typing import IO, NamedTuple, cast
 
 import torch
 
+from sce_video.files import open_plain
+from sce_video.model.pickle_scan import steps
+
 _PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # older have no mark
 _SCRIPT = "__main__"  # the module of a trainer's own classes
 _MARKS = (torch.serialization.MAGIC_NUMBER, _SCRIPT)
@@ -22,7 +25,7 @@ _ITEM_SIZES = (1, 2, 4, 8, 16)  # of tensors, in bytes
 
 # What is raised of a file that ends too early, or is none of pickles.
 _DAMAGED: tuple[type[Exception], ...] = (LookupError, OSError, RuntimeError, StopIteration)
-_DAMAGED += (TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
+_DAMAGED += (TypeError, ValueError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error)
 
 # What opens pickles, by who wrote them. latin1 gives texts of Python 2 back as they were; tensors
 # that pickle wrote, each as torch.save would, come to the CPU only if their reader is replaced.
@@ -56,7 +59,7 @@ class Pickled(NamedTuple):
 
 def is_pickled(file: Path) -> bool:
     """Whether a file begins as what torch.save or pickle writes, now or long ago."""
-    with file.open("rb") as stream:
+    with os.fdopen(open_plain(file, follow=True), "rb") as stream:
         head = stream.read(2)
     return head == b"PK" or head in _PROTOCOLS or parse(file) is not None
 
@@ -65,7 +68,7 @@ def parse(file: Path) -> Pickled | None:
     """What a file of pickles is, of which nothing is executed; None = none, or a damaged one."""
     try:
         with (
-            file.open("rb") as opened,
+            os.fdopen(open_plain(file, follow=True), "rb") as opened,
             mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as stream,
         ):
             if stream[:2] == b"PK":
@@ -78,7 +81,7 @@ def parse(file: Path) -> Pickled | None:
                 alone = stream.tell() == len(stream)
                 return Pickled("pickle", _SCRIPT in marks) if alone else None
             _, _, marks = (_marks(pickles) for _ in ("version", "system", "objects"))
-            names = [name for _, name, _ in pickletools.genops(pickles) if isinstance(name, str)]
+            names = [name for _, name in steps(pickles) if isinstance(name, str)]
             return Pickled("torch", _SCRIPT in marks) if _ends(stream, len(names)) else None
     except _DAMAGED:
         return None
@@ -88,7 +91,7 @@ def _marks(pickled: IO[bytes]) -> set[object]:
     """Which of the marks a pickle has, which is read to its end."""
     return {
         mark
-        for _, operand, _ in pickletools.genops(pickled)
+        for _, operand in steps(pickled)
         for mark in _MARKS
         if operand == mark or (isinstance(operand, str) and operand.startswith(f"{mark} "))
     }

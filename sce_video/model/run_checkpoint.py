@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from sce_video.config.load import load_config
+from sce_video.documents import DocumentError, read_json
 from sce_video.errors import VerificationError
 from sce_video.model.encoder import EncoderSpec, encoder_spec
 
@@ -51,8 +51,8 @@ def check_sha256(file: Path, sha256: str) -> None:
     if not manifest.is_file():
         return
     try:
-        named = json.loads(manifest.read_text())[file.name]
-    except (ValueError, LookupError, TypeError) as error:
+        named = read_json(manifest, dict)[file.name]
+    except (DocumentError, LookupError) as error:
         raise VerificationError(f"{manifest}: damaged; take another checkpoint") from error
     if named != sha256:
         raise VerificationError(f"{file}: not what its {manifest.name} names; take another one")

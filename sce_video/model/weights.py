@@ -12,14 +12,22 @@ from typing import Any, NamedTuple, cast
 
 import torch
 import torchvision
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from sce_video.config.recipes import RECIPES
 from sce_video.config.trunks import TRUNKS, Input
-from sce_video.errors import SceVideoError, UsageError
+from sce_video.errors import UsageError
 from sce_video.files import sha256_file
-from sce_video.model.encoder import ENCODER_NAME, EncoderSpec, build_encoder, fill, load_encoder
+from sce_video.model.encoder import (
+    ENCODER_NAME,
+    EncoderSpec,
+    build_encoder,
+    check_finite_weights,
+    fill,
+    load_encoder,
+    make_network,
+)
 from sce_video.model.pickle_file import is_pickled
 from sce_video.model.recognise import (
     Place,
@@ -38,7 +46,7 @@ from sce_video.model.run_checkpoint import (
     run_of,
     without_config,
 )
-from sce_video.model.tensor_file import read_tensors
+from sce_video.model.tensor_file import open_safetensors, read_tensors
 
 _LIBRARY = "torchvision:"
 _GROUPS = 6  # that a note lists
@@ -151,10 +159,6 @@ def open_encoder(location: str | Path, seed: int = 0) -> OpenedEncoder:
             raise UsageError(f"{file}: holds one encoder; give it without '#{part}'")
         trunk, spec = load_encoder(file)
         encoder = OpenedEncoder(trunk, spec, _identity(location, file), file)
-    weights = encoder.trunk.state_dict().items()
-    suspects = [(key, t) for key, t in weights if not t.sum().isfinite()]  # quick; may overflow
-    if bad := [key for key, t in suspects if not t.isfinite().all()]:
-        raise SceVideoError(f"{file}: weights that are not finite: {some(bad)}; take older ones")
     return encoder
 
 
@@ -164,7 +168,7 @@ def _identity(location: str | Path, file: Path) -> dict[str, str | int]:
 
 def _is_of_others(file: Path) -> bool:
     try:
-        with safe_open(file, framework="pt") as stream:
+        with open_safetensors(file) as stream:
             return "sce_video" not in (stream.metadata() or {})
     except SafetensorError:  # of what is neither load_encoder says so
         return is_pickled(file)
@@ -186,6 +190,7 @@ def _from_file(file: Path, name: str, part: str | None) -> OpenedEncoder:
     places = find_places(tensors, str(file), name)
     place = choose(places, str(file), part)
     trunk = fill_trunk(place.take(tensors), place.trunk)
+    check_finite_weights(trunk, file)
     spec = _spec(place.trunk, torchvisions=not re.search(r"\btrunk(\.model)?$", place.prefix))
     return _opened(file, trunk, spec, place, _note(tensors, places, place, trunk))
 
@@ -203,8 +208,9 @@ def _from_checkpoint(file: Path, part: str | None) -> OpenedEncoder:
     if not places:
         raise UsageError(f"{file}: not the model of a checkpoint: it has no trunk")
     place = choose(places, str(file), part)
-    trunk = build_encoder(spec).eval()
-    fill(trunk, place.take(tensors), file)
+    own = place.take(tensors)
+    trunk = make_network(lambda: build_encoder(spec), {k: t.shape for k, t in own.items()}, file)
+    fill(trunk, own, file).eval()
     encoder = _opened(file, trunk, spec, place, _note(tensors, places, place, trunk))
     check_sha256(file, str(encoder.identity["encoder_sha256"]))
     return encoder

@@ -7,7 +7,9 @@ goes on behind them.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, VerificationError, first_line
 from sce_video.files import FULL, sha256_file
 from sce_video.lock import Lock
 from sce_video.shard.output import JournalEntry, end_journal, output_folder, write_journal
@@ -26,6 +28,7 @@ from sce_video.shard.sources import Record
 from sce_video.shard.spool import spooled
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.shard.writer import TarWriter
+from sce_video.shardset.checks import row_problem
 from sce_video.shardset.index import INDEX_NAME, IndexRow, index_table, write_table
 from sce_video.shardset.manifest import (
     REJECTS_NAME,
@@ -87,6 +90,7 @@ def convert(
         SceVideoError: too many rejects, a file that breaks the decoder, or the disk is full.
         KeyboardInterrupt: it was to stop.
     """
+    conversion: _Conversion | None = None
     try:
         with output_folder(folder, plan, overwrite=overwrite) as (found, lock):
             if isinstance(found, Manifest):
@@ -102,10 +106,12 @@ def convert(
             rejects = conversion.write_shards(pool, max_rejects, stopping)
             return conversion.finish(rejects), True
     except OSError as error:
-        if (what := FULL.get(error.errno or 0)) is not None:
-            what += "; finished shards are kept, make room and run again"
-            raise SceVideoError(f"{folder}: {what}") from error
-        raise SceVideoError(f"{error.filename or folder}: {error.strerror}") from error
+        where = os.fsdecode(error.filename or folder)
+        if (what := FULL.get(error.errno or 0)) is None:
+            raise SceVideoError(f"{where}: {error.strerror or first_line(error)}") from error
+        kept = f"{conversion.kept:,} finished shards are kept, " if conversion else ""
+        cure = "allow more" if error.errno == errno.EFBIG else "make room"
+        raise SceVideoError(f"{where}: {what}; {kept}{cure} and run again") from error
 
 
 class _Conversion:
@@ -123,6 +129,8 @@ class _Conversion:
         """Name of a finished shard -> the journal's entry and the index rows."""
         self._noted = Counter[str]()
         self._samples = self._rejected = 0
+        self.kept = 0
+        """Shards that the journal says are finished."""
 
     def _tell(self, writing: str, samples: int = 0, rejected: int = 0) -> None:
         """Show where it stands, with so many more samples."""
@@ -135,19 +143,39 @@ class _Conversion:
         if self._lock.lost:
             raise self._lock.lost
         write_journal(self._folder, (entry for entry, _ in self._made.values()))
+        self.kept = len(self._made)
 
     def reopen(self, journal: Iterable[JournalEntry]) -> None:
         """Take the shards that an earlier run finished, as far as they are as it noted."""
         for entry in journal:
             shard = entry.shard
-            path = self._folder / shard.name
-            if shard.samples and not (path.is_file() and sha256_file(path) == shard.sha256):
-                continue
-            rows, noted = read_rows(path, self._plan.columns) if shard.samples else ([], {})
-            self._noted.update(noted)
-            self._made[shard.name] = entry, index_table(rows, self._plan.columns)
+            try:
+                table = self._reread(shard) if shard.samples else self._table([])
+            except (OSError, VerificationError):
+                continue  # lost, or another file: it is made again
+            self._made[shard.name] = entry, table
             self._tell("", shard.samples, len(entry.rejects))
         self._note()
+
+    def _reread(self, shard: ShardEntry) -> pa.Table:
+        """Index rows of a finished shard; what it notes of its samples counts.
+
+        Raises:
+            OSError, VerificationError: it is not there, or not as it was noted.
+        """
+        path = self._folder / shard.name
+        if path.stat().st_size != shard.bytes or sha256_file(path) != shard.sha256:
+            raise VerificationError(f"{path}: not as it was noted")
+        rows, noted = read_rows(path, self._plan.columns)
+        try:
+            table = self._table(rows)
+        except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as error:
+            raise VerificationError(f"{path}: not as it was noted") from error
+        self._noted += noted
+        return table
+
+    def _table(self, rows: list[IndexRow]) -> pa.Table:
+        return index_table(rows, self._plan.columns)
 
     def write_shards(
         self, pool: _Pool, max_rejects: float, stopping: Callable[[], bool]
@@ -190,7 +218,7 @@ class _Conversion:
             if rows:
                 size, sha256 = tar.commit()
         shard = ShardEntry(name=path.name, samples=len(rows), bytes=size, sha256=sha256)
-        return JournalEntry(shard, tuple(rejects)), index_table(rows, self._plan.columns)
+        return JournalEntry(shard, tuple(rejects)), self._table(rows)
 
     def _add_sample(self, tar: TarWriter, record: Record, answer: Accepted) -> IndexRow:
         """Append one sample; returns its index row."""
@@ -242,6 +270,8 @@ class _Conversion:
             index_sha256=sha256_file(folder / INDEX_NAME),
             shards=shards,
         )
+        if (problem := row_problem(table, manifest)) is not None:
+            raise SceVideoError(f"{folder}: {problem}; report it, and convert without that file")
         write_manifest(folder, manifest)
         end_journal(folder)
         return manifest

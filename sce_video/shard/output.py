@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from sce_video.errors import UsageError
+from sce_video.documents import DocumentError, parse_json
+from sce_video.errors import UsageError, VerificationError
 from sce_video.files import PARTIAL, flush, write_whole
 from sce_video.lock import LOCK_NAME, Lock
 from sce_video.shard.plan import ConversionPlan, changes
@@ -24,11 +24,16 @@ from sce_video.shardset.manifest import (
     REJECTS_NAME,
     Manifest,
     ShardEntry,
+    read_part,
     read_rejects,
 )
+from sce_video.terminal import note
+from sce_video.text import cell
 
 _WRITTEN_LAST = (INDEX_NAME, REJECTS_NAME, CLASSES_NAME)
 _TAR = re.compile(r".+-\d{6}\.tar")
+_AGAIN = "--overwrite starts again"
+_LARGEST = 1 << 28  # bytes of the plan, and of the journal
 _REMAINS = re.compile(rf"{re.escape(PLAN_NAME)}{PARTIAL}|{LOCK_NAME}(\..+{PARTIAL})?")
 
 
@@ -105,8 +110,8 @@ def _clear(folder: Path, plan: ConversionPlan, overwrite: bool) -> None:
 def _compare(folder: Path, plan: ConversionPlan) -> None:
     """Refuse a folder that was made by another plan."""
     path = folder / PLAN_NAME
-    if path.is_file():
-        what = changes(json.loads(path.read_bytes()), plan.parts)
+    if os.path.lexists(path):
+        what = changes(_read_plan(path), plan.parts)
     else:  # a set that was copied without its hidden files
         same = open_shards(folder).manifest.plan_digest == plan.digest
         what = "" if same else "files or settings"
@@ -117,32 +122,56 @@ def _compare(folder: Path, plan: ConversionPlan) -> None:
         )
 
 
+def _read_plan(path: Path) -> dict[str, str]:
+    """The parts of a plan.
+
+    Raises:
+        VerificationError: it is none.
+    """
+    try:
+        parts = parse_json(read_part(path, limit=_LARGEST))
+    except DocumentError as error:
+        raise VerificationError(f"{path}: damaged ({error}); {_AGAIN}") from error
+    if not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
+        raise VerificationError(f"{path}: damaged; {_AGAIN}")
+    return parts
+
+
 def _finished(folder: Path, plan: ConversionPlan) -> Manifest | None:
     """A set with all of its files is complete; else what lacks is made again."""
     if not (folder / MANIFEST_NAME).is_file():
         return None
     manifest = open_shards(folder).manifest
     sizes = {folder / shard.name: shard.bytes for shard in manifest.shards}
-    lost = [p for p, size in sizes.items() if not p.is_file() or p.stat().st_size != size]
+    lost = [path for path, size in sizes.items() if not _is_whole(path, size)]
     lost += [path for name in _WRITTEN_LAST if not (path := folder / name).is_file()]
     if not lost:
         (folder / JOURNAL_NAME).unlink(missing_ok=True)  # a run was killed in its last moment
         return manifest
     what = f"missing or cut files ({len(lost)}, first {lost[0].name}) are made again"
-    print(f"{folder}: {what}", file=sys.stderr)
+    note(f"{folder}: {what}")
     write_journal(folder, _journal_of(folder, manifest, plan))
     (folder / MANIFEST_NAME).unlink()
     return None
 
 
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether a file of this size is there, and no link to one."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_size == size
+
+
 def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[JournalEntry]:
     """A finished set as the journal that led to it, less shards of which it is not known."""
-    reasons = dict(read_rejects(folder))
+    try:
+        reasons = dict(read_rejects(folder))
+    except VerificationError:
+        reasons = {}  # as if it were lost
     shards = {shard.name: shard for shard in manifest.shards}
     journal = []
     for name, records in plan.named_shards.items():
         paths = [record.path for record in records]
-        rejects = tuple((path, reasons[path]) for path in paths if path in reasons)
+        found = [(path, reasons.get(cell(path))) for path in paths]
+        rejects = tuple((path, why) for path, why in found if why is not None)
         shard = shards.get(name) or ShardEntry(name=name, samples=0, bytes=0, sha256="")
         if shard.samples + len(rejects) == len(paths):
             journal.append(JournalEntry(shard, rejects))
@@ -150,17 +179,30 @@ def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[
 
 
 def _unfinished(folder: Path, plan: ConversionPlan) -> list[JournalEntry]:
-    """Whole lines of the journal; a line that a crash cut off ends it."""
+    """Whole lines of the journal; one that a crash cut off, or that is none of it, ends it."""
     path = folder / PLAN_NAME
     if not path.is_file():
         text = json.dumps(dict(plan.parts), indent=1, ensure_ascii=False) + "\n"
         write_whole(path, text.encode())
-    entries: list[JournalEntry] = []
-    journal = folder / JOURNAL_NAME
-    for line in journal.read_bytes().splitlines(keepends=True) if journal.is_file() else ():
-        if not line.endswith(b"\n"):
+    entries: dict[str, JournalEntry] = {}
+    journal, planned = folder / JOURNAL_NAME, plan.named_shards
+    data = read_part(journal, limit=_LARGEST) if os.path.lexists(journal) else b""
+    for line in data.splitlines(keepends=True):
+        entry = _entry(line) if line.endswith(b"\n") else None
+        if entry is None or entry.shard.name in entries or entry.shard.name not in planned:
             break
-        *values, rejects = json.loads(line)
+        shard, rejects = entry
+        if shard.samples + len(rejects) != len(planned[shard.name]):
+            break
+        entries[shard.name] = entry
+    return [*entries.values()]
+
+
+def _entry(line: bytes) -> JournalEntry | None:
+    """What a line of the journal says; None = it is none."""
+    try:
+        *values, rejects = parse_json(line)
         shard = ShardEntry(**dict(zip(ShardEntry.model_fields, values, strict=True)))
-        entries.append(JournalEntry(shard, tuple((path, why) for path, why in rejects)))
-    return entries
+        return JournalEntry(shard, tuple((f"{path}", f"{why}") for path, why in rejects))
+    except (ValueError, TypeError):
+        return None

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Record, Scan, file_stem
-from sce_video.shardset.manifest import FORMAT_VERSION
+from sce_video.shardset.manifest import FORMAT_VERSION, LONGEST_NAME, is_name
 from sce_video.shardset.reasons import OF_LISTS
 from sce_video.video.encode import Encoding
-from sce_video.video.facts import Limits
 from sce_video.video.kinds import Media
+from sce_video.video.limits import Limits
 
 SAMPLES_PER_SHARD: Mapping[Media, int] = {"video": 1_000, "image": 10_000}
 MAX_KEY = 90
@@ -95,10 +95,15 @@ def make_plan(scan: Scan, settings: Settings) -> ConversionPlan:
     """Order the records, name them and cut them into shards.
 
     Raises:
-        UsageError: images cannot be encoded as videos; a class name is no line.
+        UsageError: images cannot be encoded as videos; a name is not one for a manifest.
     """
-    if broken := [name for name in scan.classes if len(name.splitlines()) != 1]:
-        raise UsageError(f"class {broken[0]!r}: the name must be one line; rename it")
+    values = {value for record in scan.records for value in record.splits.values() if value}
+    for what, names in (("class", scan.classes), ("split", sorted({*scan.columns, *values}))):
+        if broken := [name for name in names if not is_name(name)]:
+            raise UsageError(
+                f"{what} {broken[0][:LONGEST_NAME]!r}: a name must be one line of at most "
+                f"{LONGEST_NAME:,} characters; rename it"
+            )
     if scan.media == "image" and settings.encoding is not None:
         raise UsageError(f"{settings.dataset} holds images; --encode layered is for videos")
     keys = make_keys([record.path for record in scan.records])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from sce_video.progress import Progress
 from sce_video.shard.convert import ConversionState, convert
 from sce_video.shard.plan import ConversionPlan
 from sce_video.shard.pool import Pool
+from sce_video.terminal import note
 
 Executor = Literal["local", "ray"]
 
@@ -56,7 +56,7 @@ def run(
 
         def tell(now: ConversionState) -> None:
             if now.writing and not signals.writing and now.shards:
-                print(f"{now.shards:,} shards are finished: going on", file=sys.stderr)
+                note(f"{now.shards:,} shards are finished: going on")
             signals.writing, done = now.writing, now.samples + now.rejected
             if now.writing:
                 bar.update(done, f"{now.rejected:,} rejected")

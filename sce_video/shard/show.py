@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import shutil
-import sys
 import tarfile
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sce_video.documents import DocumentError, parse_yaml
 from sce_video.shard.plan import ConversionPlan
-from sce_video.shardset.index import IMAGE_EXTENSIONS, ShardIndex, open_shards
+from sce_video.shardset.checks import IMAGE_EXTENSIONS
+from sce_video.shardset.index import ShardIndex, open_shards
 from sce_video.shardset.manifest import REJECTS_NAME
+from sce_video.terminal import note, say
+from sce_video.text import json_text, shell_word
 
 _ENCODE = ("mode", "quality", "short_side")
 """Of the encode settings, what people are told; the rest follows from it."""
@@ -38,24 +39,23 @@ def human_bytes(count: int) -> str:
 
 def print_plan(plan: ConversionPlan, folder: Path) -> None:
     """What a conversion would do."""
-    print(f"data set     {plan.settings.dataset}, {len(plan.classes):,} classes")
-    print(f"samples      {plan.samples:,} {plan.media}s, {human_bytes(plan.bytes)}")
-    print(f"shards       {len(plan.shards):,} in {folder}")
+    say(f"data set     {plan.settings.dataset}, {len(plan.classes):,} classes")
+    say(f"samples      {plan.samples:,} {plan.media}s, {human_bytes(plan.bytes)}")
+    say(f"shards       {len(plan.shards):,} in {folder}")
     for column in plan.columns:
         counts = Counter(record.splits.get(column, "") for record in plan.records)
         shown = ", ".join(f"{value} {counts[value]:,}" for value in sorted(counts) if value)
-        print(f"{column:<12} {shown}")
+        say(f"{column:<12} {shown}")
     needed, free = human_bytes(disk_needed(plan)), human_bytes(_room(folder))
     about = "about" if plan.settings.encoding is None else "at most"
-    print(f"disk         {about} {needed} needed, {free} free")
-    print(f"plan digest  {plan.digest}")
+    say(f"disk         {about} {needed} needed, {free} free")
+    say(f"plan digest  {plan.digest}")
     for reason in sorted({reason for _, reason in plan.rejects}):
         paths = [path for path, why in plan.rejects if why == reason]
-        print(f"{reason}: {len(paths):,}")
-        for path in paths[:10]:
-            print(f"  {path}")
+        say(f"{reason}: {len(paths):,}")
+        say(*(f"  {path}" for path in paths[:10]))
         if len(paths) > 10:
-            print(f"  ... and {len(paths) - 10:,} more")
+            say(f"  ... and {len(paths) - 10:,} more")
 
 
 def disk_needed(plan: ConversionPlan) -> int:
@@ -83,9 +83,8 @@ def warn_of_space(plan: ConversionPlan, folder: Path) -> None:
     """Say on standard error, before hours of work, that the disk is too small for the plan."""
     needed, room = disk_needed(plan), _room(folder)
     if needed > room:
-        print(
-            f"warning: {folder} needs {human_bytes(needed)}, there is room for {human_bytes(room)}",
-            file=sys.stderr,
+        note(
+            f"warning: {folder} needs {human_bytes(needed)}, there is room for {human_bytes(room)}"
         )
 
 
@@ -97,19 +96,19 @@ def print_set(folder: Path, *, as_json: bool = False) -> None:
     """
     held = _contents(open_shards(folder))
     if as_json:
-        print(json.dumps(held, ensure_ascii=False))
+        say(json_text(held))
     else:
         _print_contents(folder, held)
 
 
 def _print_contents(folder: Path, held: dict[str, Any]) -> None:
     def line(name: str, text: str) -> None:
-        print(f"  {name:<13} {text}")
+        say(f"  {name:<13} {text}")
 
     samples, classes, packets = held["samples"], held["classes"], held["packet_indexes"]
     some = classes if len(classes) < 6 else [*classes[:4], "..."]
     encode = ", ".join(str(held["encode"][name]) for name in _ENCODE if name in held["encode"])
-    print(f"{folder}: {held['dataset']}, format {held['format']}")
+    say(f"{folder}: {held['dataset']}, format {held['format']}")
     line("samples", f"{samples:,} {held['media']}s in {held['shards']:,} shards")
     line("size", f"{human_bytes(held['bytes'])} ({held['bytes']:,} bytes)")
     if held["media"] == "video":
@@ -131,7 +130,8 @@ def _print_contents(folder: Path, held: dict[str, Any]) -> None:
 
 def _contents(shards: ShardIndex) -> dict[str, Any]:
     manifest = shards.manifest
-    extensions = Counter(shards.strings("ext"))
+    counted = shards.table.column("ext").value_counts()  # a list of them would be large
+    extensions = Counter({pair["values"]: pair["counts"] for pair in counted.to_pylist()})
     return {
         **manifest.model_dump(mode="json", exclude={"index_sha256", "shards"}),
         "media": "image" if set(extensions) <= set(IMAGE_EXTENSIONS) else "video",
@@ -152,15 +152,25 @@ def _listed(counts: dict[str, int]) -> str:
 def print_summary(folder: Path, *, worked: bool, seconds: float) -> None:
     """What a conversion made, in what time, and what to do next."""
     if not worked:
-        print(f"{folder} is complete and made from this very input: nothing to do")
+        say(f"{folder} is complete and made from this very input: nothing to do")
     held = _contents(open_shards(folder))
     _print_contents(folder, held)
     if held["rejected"]:
-        print(f"  what was left out is named in {folder / REJECTS_NAME}")
+        say(f"  what was left out is named in {folder / REJECTS_NAME}")
     if worked:
-        print(f"made in {timedelta(seconds=round(seconds))}")
+        say(f"made in {timedelta(seconds=round(seconds))}")
     if held["media"] == "video":
         splits = [f"{c}:{v}" for c, counts in held["splits"].items() for v in sorted(counts)]
-        train = next((split for split in splits if split.endswith(":train")), "null")
-        split = "" if train == "split:train" else f" data.split={train}"
-        print(f"next: deepspeed sce_video/train.py data.shards={shlex.quote(str(folder))}{split}")
+        train = next((split for split in splits if split.endswith(":train")), None)
+        split = f" {_override('data.split', train)}" if train else " data.split=null"
+        own = _override("data.shards", str(folder))
+        say(f"next: deepspeed sce_video/train.py {own}{split * (train != 'split:train')}")
+
+
+def _override(key: str, value: str) -> str:
+    """``key=value`` for a command line, of any value: YAML must read it as what it is."""
+    try:
+        same = parse_yaml(value) == value
+    except DocumentError:
+        same = False
+    return f"{key}={shell_word(value if same else json_text(value))}"

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from sce_video.files import PARTIAL
+from sce_video.files import PARTIAL, named
 from sce_video.shard.sources.archive import CHUNK, reading
 from sce_video.shard.worker import FileJob
 
@@ -63,6 +63,10 @@ def _unzipped(parts: Sequence[Path], folder: Path) -> Generator[Path, None, None
 
 
 def _unzip(part: Path, copy: Path, stop: threading.Event) -> None:
-    with reading(part) as stream, copy.open("wb") as target:
-        while not stop.is_set() and (data := stream.read(CHUNK)):
+    with reading(part) as stream, named(copy), copy.open("wb") as target:
+        while not stop.is_set():
+            with named(part):
+                data = stream.read(CHUNK)
+            if not data:
+                return
             target.write(data)

@@ -12,13 +12,14 @@ import tarfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from sce_video.files import sha256_file
-from sce_video.shardset.index import IMAGE_EXTENSIONS, IndexRow
+from sce_video.files import open_plain
+from sce_video.shardset.checks import IMAGE_EXTENSIONS
+from sce_video.shardset.index import IndexRow
 from sce_video.shardset.manifest import ShardEntry
 from sce_video.shardset.rows import index_row, row_members
 from sce_video.video.examine import examine_video
@@ -41,12 +42,12 @@ def verify_shard(
     Returns:
         One line a finding: ``PATH: KEY: bytes FIRST-LAST: WHAT``.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         first = rows[0]["key"] if rows else "-"
         what = f"missing, {len(rows):,} samples from this one on"
         return [_finding(path, first, 0, entry.bytes, what)]
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(open_plain(path), "rb") as stream:
             return _Tar(path, stream, entry).verify(rows, columns)
     except OSError as error:
         return [_finding(path, "-", 0, entry.bytes, f"cannot be read: {error.strerror}")]
@@ -73,12 +74,16 @@ class MediaJob:
 def verify_media(job: MediaJob) -> str:
     """Decode one media member; returns a finding, or "".
 
-    A member that has not the bytes of the index is :func:`verify_shard`'s finding.
+    A tar that cannot be read and a member that has not the bytes of the index are
+    :func:`verify_shard`'s findings.
     """
     row = job.row
-    with job.path.open("rb") as stream:
-        places = [(part.offset_data, part.size) for part in row_members(row)]
-        data, _, *idx = (_read(stream, at, at + size) for at, size in places)
+    try:
+        with os.fdopen(open_plain(job.path), "rb") as stream:
+            places = [(part.offset_data, part.size) for part in row_members(row)]
+            data, _, *idx = (_read(stream, at, at + size) for at, size in places)
+    except OSError:
+        return ""
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return ""
     noted = _noted(idx[0]) if idx else None
@@ -129,7 +134,7 @@ def _finding(path: Path, key: str, at: int, end: int, what: str) -> str:
     return f"{path}: {key}: bytes {at}-{end - 1}: {what}"
 
 
-def _read(stream: BinaryIO, at: int, end: int) -> bytes:
+def _read(stream: BufferedReader, at: int, end: int) -> bytes:
     """The bytes from ``at`` to ``end``; fewer where the file has fewer."""
     end = min(end, os.fstat(stream.fileno()).st_size)
     if not 0 <= at < end:
@@ -146,11 +151,14 @@ def _end(part: tarfile.TarInfo) -> int:
 class _Tar:
     """A tar under examination."""
 
-    def __init__(self, path: Path, stream: BinaryIO, entry: ShardEntry) -> None:
+    def __init__(self, path: Path, stream: BufferedReader, entry: ShardEntry) -> None:
         self._path, self._stream = path, stream
-        self._expected, self._size = entry.bytes, path.stat().st_size
+        self._expected, self._size = entry.bytes, os.fstat(stream.fileno()).st_size
         # It is what the manifest names: whatever is wrong is wrong in the index.
-        self._whole = self._size == entry.bytes and sha256_file(path) == entry.sha256
+        self._whole = (
+            self._size == entry.bytes
+            and hashlib.file_digest(stream, "sha256").hexdigest() == entry.sha256
+        )
         self._findings: list[str] = []
 
     def verify(self, rows: Sequence[IndexRow], columns: tuple[str, ...]) -> list[str]:

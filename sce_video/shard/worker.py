@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import resource
 import signal
 import tarfile
@@ -13,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sce_video.errors import SceVideoError
+from sce_video.files import open_plain
 from sce_video.shard.sources import Record
 from sce_video.video.encode import SLOWER, Encoding, LayeredEncoder
 from sce_video.video.examine import examine_video
 from sce_video.video.examine_image import examine_image
-from sce_video.video.facts import NOTED, Facts, Limits, Rejected
+from sce_video.video.facts import NOTED, Facts, Rejected
+from sce_video.video.limits import Limits
 
 _GRACE = 30  # CPU seconds over the limit after which the kernel ends a decoder that never returns
 
@@ -70,6 +74,10 @@ def process_file(job: FileJob) -> Accepted | Refused:
         return Refused("missing")
     except PermissionError:
         return Refused("no permission to read it")
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # of open_plain
+            return Refused("neither a file nor a folder")
+        raise
     if len(data) != size:
         raise SceVideoError("changed while it was being sharded; run again")
     if job.encoding is not None:
@@ -107,11 +115,11 @@ def _describe(data: bytes, facts: Facts) -> dict[str, Any]:
 def _read(job: FileJob) -> bytes:
     """The bytes of the file; those of a tar's member only where its header still stands."""
     record = job.record
-    if record.offset is None:
-        return record.source.read_bytes()
-    with (job.copy or record.source).open("rb") as tar:
-        tar.seek(record.offset - tarfile.BLOCKSIZE)
-        header, data = tar.read(tarfile.BLOCKSIZE), tar.read(record.size)
+    with os.fdopen(open_plain(job.copy or record.source, follow=True), "rb") as file:
+        if record.offset is None:
+            return file.read(record.size + 1)  # one more than it had tells that it grew
+        file.seek(record.offset - tarfile.BLOCKSIZE)
+        header, data = file.read(tarfile.BLOCKSIZE), file.read(record.size)
     try:
         size = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
     except tarfile.HeaderError:

@@ -7,7 +7,7 @@ import hashlib
 import tarfile
 from pathlib import Path
 
-from sce_video.files import whole_file
+from sce_video.files import named, whole_file
 from sce_video.shardset.rows import tar_member
 
 
@@ -41,7 +41,8 @@ class TarWriter:
         return self._offset, self._digest.hexdigest()
 
     def _write(self, data: bytes) -> None:
-        self._stream.write(data)
+        with named(self.path):
+            self._stream.write(data)
         self._digest.update(data)
         self._offset += len(data)
 

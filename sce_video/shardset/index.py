@@ -10,19 +10,26 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sce_video.errors import UsageError, VerificationError
-from sce_video.files import sha256_file, write_whole
+from sce_video.files import write_whole
+from sce_video.shardset.checks import IMAGE_EXTENSIONS, row_problem, shard_numbers
 from sce_video.shardset.elsewhere import way_out
-from sce_video.shardset.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, read_manifest
+from sce_video.shardset.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    Manifest,
+    read_manifest_file,
+    read_part,
+)
+from sce_video.shardset.parquet import ParquetError, read_parquet
 from sce_video.shardset.published import PUBLISHED
 from sce_video.shardset.splits import split_rows
 
 INDEX_NAME = "index.parquet"
-IMAGE_EXTENSIONS = ("jpg", "png")
+_MOST = 1 << 32  # bytes of an index: 40 million samples
 
 _FIXED_FIELDS = (
     ("shard", pa.string()),  # tar file name
@@ -113,9 +120,7 @@ class ShardIndex:
 
     def shard_numbers(self) -> NDArray[np.int64]:
         """Number of each sample's shard among the names of the manifest's, sorted."""
-        names = pa.array(sorted(shard.name for shard in self.manifest.shards))
-        numbers = pc.index_in(self.table.column("shard"), value_set=names)
-        return numbers.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+        return shard_numbers(self.table, self.manifest)
 
 
 def _command(folder: Path) -> str:
@@ -130,7 +135,7 @@ def open_shards(folder: str | Path) -> ShardIndex:
 
     Raises:
         UsageError: no finished shard set there, or one of another format version.
-        VerificationError: the manifest or the index is damaged.
+        VerificationError: the manifest or the index is damaged, or says what no reader may believe.
     """
     folder = Path(folder)
     path = folder / MANIFEST_NAME
@@ -139,26 +144,33 @@ def open_shards(folder: str | Path) -> ShardIndex:
             f"{folder}: no finished shard set (no {MANIFEST_NAME}); "
             + way_out(folder, _command(folder))
         )
-    data = path.read_bytes()
-    manifest = read_manifest(data, path)
+    manifest, data = read_manifest_file(path)
     index = folder / INDEX_NAME
-    if not index.is_file() or sha256_file(index) != manifest.index_sha256:
-        raise VerificationError(f"{index}: missing or not the one its manifest names; shard again")
-    table = read_index(index, manifest, index)
+    table = read_index(read_part(index, limit=_MOST), manifest, index)
     return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), table)
 
 
-def read_index(source: Path | pa.BufferReader, manifest: Manifest, name: str | Path) -> pa.Table:
+def read_index(data: bytes, manifest: Manifest, name: str | Path) -> pa.Table:
     """Parse the index that belongs to ``manifest``; ``name`` is what messages call it.
 
+    What it gives holds for every reader; see :func:`row_problem`.
+
     Raises:
-        VerificationError: not an index of this format.
+        VerificationError: another file, not an index of this format, or with rows that no converter
+            writes.
     """
+    if hashlib.sha256(data).hexdigest() != manifest.index_sha256:
+        raise VerificationError(f"{name}: missing or not the one its manifest names; shard again")
+    schema = index_schema(tuple(manifest.splits))
     try:
-        table = pq.read_table(source)
-    except pa.ArrowException as error:
-        raise VerificationError(f"{name}: no parquet file; shard again") from error
-    same = table.schema.equals(index_schema(tuple(manifest.splits)))
-    if not same or any(column.null_count for column in table.columns):
-        raise VerificationError(f"{name}: not the columns of format {FORMAT_VERSION}; shard again")
+        if len(set(schema.names)) < len(schema.names):
+            raise ParquetError("a split has the name of a column")
+        table = read_parquet(data, schema, manifest.samples)
+    except ParquetError as error:
+        raise VerificationError(
+            f"{name}: not as format {FORMAT_VERSION} is: {error}; shard again"
+        ) from error
+    del data  # as large as the table
+    if (problem := row_problem(table, manifest)) is not None:
+        raise VerificationError(f"{name}: {problem}; shard again")
     return table

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sce_video.documents import DocumentError, parse_json
 from sce_video.errors import UsageError
+from sce_video.text import one_line
 
 LABEL_MEMBERS = ("cls", "json")
 """Members of a tar in which a sample's class may be."""
@@ -20,8 +22,8 @@ class LabelError(ValueError):
 
 
 def class_name(label: str) -> str | None:
-    """The class that a label in a text names; None = no class: it is empty or -1."""
-    name = label.strip()
+    """The class that a label in a text names, in one line; None = no class: it is empty or -1."""
+    name = one_line(label.strip())
     return None if name in ("", "-1") else name
 
 
@@ -41,8 +43,10 @@ def stated_classes(sample: Mapping[str, bytes]) -> Iterator[str]:
         if "cls" in sample:
             fields = {"class": sample["cls"].decode()}
         else:
-            fields = json.loads(sample.get("json", b"{}"))
-    except (ValueError, RecursionError) as error:
+            fields = parse_json(sample.get("json", b"{}"), finite=False)
+    except UnicodeError as error:
+        raise LabelError("no UTF-8 text") from error
+    except DocumentError as error:
         raise LabelError(str(error)) from error
     fields = fields if isinstance(fields, dict) else {}
     for key in ("class", "label"):
@@ -52,11 +56,8 @@ def stated_classes(sample: Mapping[str, bytes]) -> Iterator[str]:
 
 def _json_class(key: str, value: Any) -> str | None:
     if isinstance(value, str | None):
-        name = class_name(value or "")
-        if name is not None and any("\ud800" <= character <= "\udfff" for character in name):
-            raise LabelError(f"'{key}' in its json is {json.dumps(value)[:_SHOWN]}, no UTF-8 text")
-        return name
-    if isinstance(value, float) and value.is_integer():
+        return class_name(value or "")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:  # exact
         value = int(value)
     if type(value) is not int:
         what = json.dumps(value)[:_SHOWN]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import os
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from sce_video.documents import parse_json
+from sce_video.errors import VerificationError
+from sce_video.files import open_plain
+from sce_video.shardset.checks import LARGEST_JSON
 from sce_video.shardset.index import FIXED_COLUMNS, IndexRow
 from sce_video.video.facts import NOTED
 
@@ -40,7 +44,7 @@ def index_row(
     Raises:
         KeyError, ValueError, TypeError, AttributeError: it is not the json of such a sample.
     """
-    fields: dict[str, Any] = json.loads(text)
+    fields: dict[str, Any] = parse_json(text)
     row: IndexRow = {"shard": shard, "key": key, "json_crc32": zlib.crc32(text)}
     for kind, ext in (("media", fields["ext"]), ("json", "json"), ("idx", "idx")):
         member = members.get(ext) if kind == "idx" else members[ext]
@@ -70,16 +74,48 @@ def read_rows(path: Path, columns: Sequence[str]) -> tuple[list[IndexRow], Count
     """Index rows of a finished shard, and its noted facts, from the tar alone.
 
     Raises:
-        OSError, tarfile.TarError, KeyError, ValueError: the tar is not one of ours.
+        OSError: it cannot be read.
+        VerificationError: it is not one of ours.
     """
-    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    texts: dict[str, bytes] = {}
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            key, _, ext = member.name.partition(".")
-            samples.setdefault(key, {})[ext] = member
-            if ext == "json" and (stream := tar.extractfile(member)) is not None:
-                texts[key] = stream.read()
-    noted = sum((noted_facts(json.loads(text)) for text in texts.values()), Counter[str]())
-    rows = [index_row(path.name, key, texts[key], own, columns) for key, own in samples.items()]
+    rows: list[IndexRow] = []
+    noted = Counter[str]()
+    with os.fdopen(open_plain(path), "rb") as stream:
+        try:
+            for key, members in _samples(stream):
+                stream.seek(members["json"].offset_data)
+                text = stream.read(min(members["json"].size, LARGEST_JSON))
+                rows.append(index_row(path.name, key, text, members, columns))
+                noted += noted_facts(parse_json(text))
+        except (tarfile.TarError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise VerificationError(f"{path}: no shard of this package; shard again") from error
     return rows, noted
+
+
+def _samples(stream: BinaryIO) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Key and members by extension of each sample in a plain tar, whose members are neighbours.
+
+    Raises:
+        tarfile.TarError, ValueError: it is another kind of tar, or none.
+    """
+    end = os.fstat(stream.fileno()).st_size
+    at, key, members = 0, "", dict[str, tarfile.TarInfo]()
+    while (header := _header(stream, at)) is not None:
+        place = tar_member(header.name, at + tarfile.BLOCKSIZE, header.size)
+        at = place.offset_data + place.size + -place.size % tarfile.BLOCKSIZE
+        if header.type != tarfile.REGTYPE or header.size < 0 or at > end:
+            raise ValueError("no plain file")
+        own, _, ext = header.name.partition(".")
+        if own != key and members:
+            yield key, members
+        if own != key:
+            key, members = own, {}
+        members[ext] = place
+    if members:
+        yield key, members
+
+
+def _header(stream: BinaryIO, at: int) -> tarfile.TarInfo | None:
+    """The header at a place; None = the end."""
+    stream.seek(at)
+    block = stream.read(tarfile.BLOCKSIZE)
+    return tarfile.TarInfo.frombuf(block, "utf-8", "strict") if any(block) else None

@@ -52,9 +52,9 @@ def _resized_box(crop: RandomResizedCrop, height: int, width: int, u: NDArray[np
             return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
     w, h = width, height
     if width / height < crop.aspect[0]:
-        h = round(width / crop.aspect[0])
+        h = max(1, round(width / crop.aspect[0]))
     elif width / height > crop.aspect[1]:
-        w = round(height * crop.aspect[1])
+        w = max(1, round(height * crop.aspect[1]))
     return (height - h) // 2, (width - w) // 2, h, w
 
 

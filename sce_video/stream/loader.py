@@ -208,6 +208,6 @@ def _plain_errors(batches: Iterator[ClipBatch]) -> Iterator[ClipBatch]:
             "lower data.workers or train.batch_size"
         ) from error
     except SceVideoError as error:
-        *_, last = str(error).strip().splitlines()
+        *_, last = str(error.args[0]).strip().splitlines()
         name = f"{type(error).__module__}.{type(error).__qualname__}: "
         raise type(error)(last.removeprefix(name)) from error

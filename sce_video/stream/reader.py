@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-import pyarrow as pa
-
 from sce_video.errors import SceVideoError, UsageError
+from sce_video.files import open_plain
 from sce_video.shardset.index import INDEX_NAME, ShardIndex, open_shards, read_index
 from sce_video.shardset.manifest import MANIFEST_NAME, ShardEntry, read_manifest
+from sce_video.shardset.rows import tar_member
 from sce_video.stream.foreign.plan import is_foreign
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import RemoteFile, bare_url, fetch_small, is_remote
@@ -58,8 +59,7 @@ def open_set(location: str | Path, cache: Cache | None = None) -> ShardIndex:
     at, path = f"{url}/{MANIFEST_NAME}", f"{url}/{INDEX_NAME}"
     data = fetch_small(at)
     manifest = read_manifest(data, bare_url(at))
-    index = pa.BufferReader(fetch_small(path, manifest.index_sha256))
-    table = read_index(index, manifest, bare_url(path))
+    table = read_index(fetch_small(path, manifest.index_sha256), manifest, bare_url(path))
     digest = hashlib.sha256(data).hexdigest()
     return RemoteIndex(cache.folder, manifest, digest, table, url, cache)
 
@@ -67,9 +67,25 @@ def open_set(location: str | Path, cache: Cache | None = None) -> ShardIndex:
 def _opener(index: ShardIndex, shard: ShardEntry) -> Callable[[], int]:
     """What opens a shard wherever it lies, and gives its descriptor."""
     if not isinstance(index, RemoteIndex):
-        return partial(os.open, index.folder / shard.name, os.O_RDONLY | os.O_CLOEXEC)
+        return partial(_open_shard, index.folder / shard.name, shard.bytes)
     file = RemoteFile.of_set(index.url, index.digest, shard.name, shard.bytes, shard.sha256)
     return partial(index.cache.open, file)
+
+
+def _open_shard(path: Path, size: int) -> int:
+    """A descriptor of a shard here.
+
+    Raises:
+        OSError: there is none, or it is a link, a pipe or the like.
+        SceVideoError: it has not the size that its manifest says.
+    """
+    descriptor = open_plain(path)
+    if (found := os.fstat(descriptor).st_size) != size:
+        os.close(descriptor)
+        raise SceVideoError(
+            f"{path}: {found:,} bytes, its manifest says {size:,}: cut or changed; shard again"
+        )
+    return descriptor
 
 
 class ShardReader:
@@ -86,6 +102,7 @@ class ShardReader:
             member: (index.numbers(f"{member}_offset"), index.numbers(f"{member}_size"))
             for member in ("media", "idx")
         }
+        self._ext = index.table.column("ext")
         self._shape = [index.numbers(name) for name in ("frames", "fps", "height", "width")]
         self._open = [_opener(index, shard) for shard in shards]
         self._files: dict[int, int] = {}
@@ -106,7 +123,7 @@ class ShardReader:
         """A sample's media bytes.
 
         Raises:
-            SceVideoError: the shard is missing or shorter than its index says.
+            SceVideoError: the shard is missing, or not the one that its index tells of.
         """
         return self._read(row, "media")
 
@@ -125,12 +142,18 @@ class ShardReader:
         offset, size = (int(column[row]) for column in self._places[member])
         shard = int(self.shard_of[row])
         path = self.folder / self.shard_names[shard]
+        ext = self._ext[row].as_py() if member == "media" else member
+        header = tar_member(f"{self._keys[row].as_py()}.{ext}", offset, size)
         try:
-            data = os.pread(self._file(shard), size, offset)
+            file = self._file(shard)
+            before = os.pread(file, tarfile.BLOCKSIZE, header.offset)
+            data = os.pread(file, size, offset)
         except OSError as error:
             raise SceVideoError(f"{path}: {error.strerror}; shard again") from error
         if len(data) != size:
             raise SceVideoError(f"{path}: shorter than its index says; shard again")
+        if before != header.tobuf(tarfile.USTAR_FORMAT):  # written over while it is read, say
+            raise SceVideoError(f"{path}: {header.name} is not where its index says; shard again")
         return data
 
     def _file(self, shard: int) -> int:

@@ -21,7 +21,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from sce_video.video.errors import DecodeError
+from sce_video.video.claims import check_claims
+from sce_video.video.errors import DecodeError, decode_errors
+from sce_video.video.limits import DEFAULT_LIMITS, Limits, check_bytes, check_pixels
 from sce_video.video.orientation import Orientation
 
 CONTAINERS = {
@@ -33,8 +35,6 @@ CONTAINERS = {
 }
 """FFmpeg demuxers that may open a file -> extension in the shard. No playlist is among them."""
 
-MAX_PIXELS = 1 << 26
-"""Of a frame; more is refused by decoders."""
 _UNREADABLE = "no readable MP4, MOV, Matroska, WebM, AVI or MPEG file"
 
 # One reformatter, one thread: the default starts a pool of threads at each call.
@@ -42,28 +42,34 @@ _REFORMATTER = VideoReformatter()
 
 
 @contextmanager
-def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video file's bytes: its container and its main stream, set to decode in one thread.
+def open_video(
+    data: bytes, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Context: a video file's container and its main stream, set to decode in one thread.
 
     The main stream is the default one, else the largest. A frame's packet can be told by
     :func:`number_packet`.
 
     Raises:
-        DecodeError: not a container of :data:`CONTAINERS`, no video stream, or an unknown codec;
-            the message is the reason, the same for the same bytes.
+        DecodeError: not a container of :data:`CONTAINERS`, no video stream, an unknown codec, or
+            over a limit; the message is the reason, the same for the same bytes.
     """
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-    try:
-        container = av.open(io.BytesIO(data), "r", options=options)
-    except (av.FFmpegError, ValueError) as error:
-        raise DecodeError(_UNREADABLE) from error
+    check_bytes(data, limits)
+    check_claims(data)
+    bounds = {"max_pixels": str(limits.pixels)}
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none", **bounds}
+    with decode_errors(_UNREADABLE):
+        container = av.open(io.BytesIO(data), "r", options=options, metadata_errors="replace")
     with container:
-        stream = _main_stream(container)
-        if stream.codec_context is None:
-            raise DecodeError("unknown codec")
-        stream.codec_context.thread_count = 1
-        stream.codec_context.copy_opaque = True
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        with decode_errors():
+            stream = _main_stream(container)
+            context = stream.codec_context
+            if context is None:
+                raise DecodeError("unknown codec")
+            check_pixels(context.width, context.height, limits)
+            context.thread_count = 1
+            context.copy_opaque = True
+            context.options = bounds
         yield container, stream
 
 
@@ -119,7 +125,7 @@ def upright_rgb(frame: VideoFrame, orientation: Orientation) -> NDArray[np.uint8
     """
     try:
         rgb = _REFORMATTER.reformat(frame, format="rgb24", threads=1)
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, OverflowError) as error:
         # Those of H.273 that are no linear YUV (YCgCo, constant luminance, ICtCp) or say nothing.
         what = f"matrix coefficients {int(frame.colorspace)}"
         raise DecodeError(f"colours that cannot be converted ({what})") from error

@@ -23,7 +23,8 @@ from av.video.stream import VideoStream
 
 from sce_video.video.container import open_video
 from sce_video.video.examine import examine_video
-from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected
+from sce_video.video.facts import Facts, Rejected, rejections
+from sce_video.video.limits import DEFAULT_LIMITS, Limits
 from sce_video.video.orientation import UPRIGHT, orientation_of
 
 FPS = 25
@@ -122,15 +123,13 @@ class LayeredEncoder:
         Raises:
             Rejected: as :meth:`add`.
         """
-        if not self._ordered or (self._start, self._tick) != (raw.ticks[0], raw.ticks[-1]):
-            self._start_again(data, raw.ticks)
-        stream = cast("VideoStream", self._stream)
-        try:
+        with rejections("does not encode"):
+            if not self._ordered or (self._start, self._tick) != (raw.ticks[0], raw.ticks[-1]):
+                self._start_again(data, raw.ticks)
+            stream = cast("VideoStream", self._stream)
             self._repeat(min(_nearest(Fraction(raw.duration)), self._max_frames))
             self._container.mux(stream.encode(None))
             self._container.close()
-        except (av.FFmpegError, ValueError) as error:
-            raise Rejected("does not encode") from error
         made = self._file.getvalue()
         # Reading must get from it what a full decode gets.
         return made, examine_video(made, Limits(min_frames=1), strict=True)
@@ -145,7 +144,7 @@ class LayeredEncoder:
 
     def _add(self, frame: VideoFrame, tick: int) -> None:
         base = frame.time_base or Fraction(1)
-        try:
+        with rejections("does not encode"):
             if self._stream is None:
                 self._start = tick
             if (look := (frame.format.name, frame.color_range)) != self._look:
@@ -159,8 +158,6 @@ class LayeredEncoder:
                     self._graph.vpush(frame)
                     frame = self._graph.vpull()
                 self._encode(frame)
-        except (av.FFmpegError, ValueError) as error:
-            raise Rejected("does not encode") from error
 
     def close(self) -> None:
         """Free what an unfinished encode holds."""

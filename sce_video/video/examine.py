@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -22,9 +21,9 @@ from sce_video.video.container import (
     open_video,
     upright_rgb,
 )
-from sce_video.video.errors import DecodeError
-from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size
+from sce_video.video.facts import Facts, Rejected, rejections
 from sce_video.video.indexer import Indexer, Unindexable
+from sce_video.video.limits import DEFAULT_LIMITS, Limits, check_bytes
 from sce_video.video.orientation import UPRIGHT, Orientation, orientation_of
 from sce_video.video.packets import PacketIndex
 from sce_video.video.times import Stamp, display_ticks, mean_rate, stamp_of
@@ -59,14 +58,12 @@ def examine_video(
     Raises:
         Rejected: it is damaged, no video, or over a limit.
     """
-    check_size(data, limits)
-    check_container(data)
-    try:
-        with open_video(data) as (container, stream):
+    with rejections("decode error"):
+        check_bytes(data, limits)
+        check_container(data)
+        with open_video(data, limits) as (container, stream):
             indexer = Indexer(data, stream, strict=strict, told=told)
             return _Examination(data, container, stream, limits).carry_out(indexer, sink)
-    except DecodeError as error:
-        raise Rejected(str(error)) from error
 
 
 class _Examination:
@@ -157,24 +154,19 @@ class _Examination:
     def _decode(self, indexer: Indexer) -> Iterator[VideoFrame]:
         """All frames, with the numbers that ``indexer`` gives their packets."""
         context = self._stream.codec_context
-        if context.width * context.height > self._limits.pixels:
-            raise Rejected("frames too large")
         if context.name in _ERR_DETECT:
             context.options = {**context.options, "err_detect": _ERR_DETECT[context.name]}
         has_hole = hole_finder(context.codec.canonical_name, bytes(context.extradata or b""))
         stop = time.process_time() + self._limits.cpu_seconds
-        try:
-            for number, packet in enumerate(self._container.demux(self._stream)):
-                if packet.is_corrupt:
-                    raise Rejected("damaged packets")
-                if packet.size:
-                    payload = bytes(packet)
-                    if has_hole(payload):
-                        raise damaged(self._data, (packet.pos or 0) + packet.size - 1)
-                    number_packet(packet, indexer.add(packet, payload))
-                    self._stamps.append(stamp_of(packet))
-                yield from packet.decode()
-                if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
-                    raise Rejected("takes too long to decode")
-        except (av.FFmpegError, ValueError) as error:
-            raise Rejected("decode error") from error
+        for number, packet in enumerate(self._container.demux(self._stream)):
+            if packet.is_corrupt:
+                raise Rejected("damaged packets")
+            if packet.size:
+                payload = bytes(packet)
+                if has_hole(payload):
+                    raise damaged(self._data, (packet.pos or 0) + packet.size - 1)
+                number_packet(packet, indexer.add(packet, payload))
+                self._stamps.append(stamp_of(packet))
+            yield from packet.decode()
+            if number % _CLOCK_EVERY == 0 and time.process_time() > stop:
+                raise Rejected("takes too long to decode")

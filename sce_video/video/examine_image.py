@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from sce_video.video.decode.image import decode
-from sce_video.video.errors import DecodeError
-from sce_video.video.facts import DEFAULT_LIMITS, Facts, Limits, Rejected, check_size
+from sce_video.video.decode.image import opened_image, png_pixels
+from sce_video.video.facts import Facts, Rejected, rejections
 from sce_video.video.jpeg import check_scans, parse_jpeg
-from sce_video.video.kinds import IMAGE_MAGIC, refusal_of_image
+from sce_video.video.kinds import IMAGE_MAGIC
+from sce_video.video.limits import DEFAULT_LIMITS, Limits, check_bytes
 
 _IMAGES = {"JPEG": ("jpg", "jpeg"), "MPO": ("jpg", "jpeg"), "PNG": ("png", "png")}
 """Pillow's names -> extension and codec; MPO is a JPEG with a second picture behind it."""
-
-
-@contextmanager
-def opened_image(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[Image.Image]:
-    """Context: a JPEG or PNG, not decoded yet; what Pillow says against it is a rejection.
-
-    Raises:
-        Rejected: it is damaged, of another format, or over the limit of pixels.
-    """
-    if refusal := refusal_of_image(data):
-        raise Rejected(refusal)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF; the size is judged by our own limit
-            image = Image.open(io.BytesIO(data), formats=["JPEG", "PNG"])
-        if image.width * image.height > limits.pixels:
-            raise Rejected("image too large")
-        yield image
-    except Image.DecompressionBombError as error:
-        raise Rejected("image too large") from error
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for damaged files
-        raise Rejected("damaged image") from error
 
 
 def examine_image(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Facts:
@@ -57,21 +30,20 @@ def examine_image(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Facts:
     Raises:
         Rejected: it is damaged, of another format, or over a limit.
     """
-    check_size(data, limits)
-    jpeg = parse_jpeg(data) if data.startswith(IMAGE_MAGIC[0]) else None
-    with opened_image(data, limits) as image:
-        ext, codec = _IMAGES[image.format or ""]
-        (width, height), orientation = image.size, _orientation(image)
-        if jpeg:
-            image.draft("RGB", (1, 1))  # the codes are the same, and pixels take half of the time
-            image.load()
-            check_scans(jpeg)
-    if not jpeg:
-        _check_chunks(data)
-        try:
-            decode(data, np.zeros(1, np.int64))
-        except DecodeError as error:
-            raise Rejected("damaged image") from error
+    with rejections("damaged image"):
+        check_bytes(data, limits)
+        jpeg = parse_jpeg(data) if data.startswith(IMAGE_MAGIC[0]) else None
+        with opened_image(data, limits) as image:
+            ext, codec = _IMAGES[image.format or ""]
+            (width, height), orientation = image.size, _orientation(image)
+            if jpeg:
+                # The codes are the same, and pixels take half of the time.
+                image.draft("RGB", (1, 1))
+                image.load()
+                check_scans(jpeg)
+            else:
+                _check_chunks(data)
+                png_pixels(image)
     return Facts(ext, codec, 1, 0.0, width, height, 0.0, exif_orientation=orientation)
 
 

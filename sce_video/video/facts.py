@@ -1,30 +1,15 @@
-"""What a video or image is: its frames, rate, size and duration; why it is rejected; limits."""
+"""What a video or image is: its frames, rate, size and duration; why it is rejected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from sce_video.video.container import MAX_PIXELS
-from sce_video.video.errors import DecodeError
+from sce_video.video.errors import DecodeError, decode_errors
 from sce_video.video.index_check import IndexCheck
 from sce_video.video.packets import PacketIndex
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one file may cost. All but the CPU time are properties of the file alone."""
-
-    bytes: int = 1 << 30
-    frames: int = 500_000
-    pixels: int = MAX_PIXELS  # per frame
-    cpu_seconds: int = 1_200
-    min_frames: int = 2
-
-
-DEFAULT_LIMITS = Limits()
-"""What a file may cost if nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +59,20 @@ class Rejected(DecodeError):  # noqa: N818 (a verdict, not an error)
     """The file does not qualify; the message is the reason, the same for the same bytes."""
 
 
-def check_size(data: bytes, limits: Limits) -> None:
-    """Refuse a file by its number of bytes alone.
+@contextmanager
+def rejections(damaged: str) -> Iterator[None]:
+    """Context in which a file is examined: whatever is said against it is a rejection.
+
+    Args:
+        damaged: what is said where a library fails.
 
     Raises:
-        Rejected: none, or over the limit.
+        Rejected: for what was raised in the context.
     """
-    if len(data) > limits.bytes:
-        raise Rejected("file too large")
-    if not data:
-        raise Rejected("empty file")
+    try:
+        with decode_errors(damaged):
+            yield
+    except Rejected:
+        raise
+    except DecodeError as error:
+        raise Rejected(str(error)) from error

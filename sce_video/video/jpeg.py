@@ -17,6 +17,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from sce_video.video.facts import Rejected
+from sce_video.video.limits import DEFAULT_LIMITS
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _IN_SCAN = re.compile(rb"\xff[\x01-\xfe]")
@@ -64,7 +65,7 @@ def parse_jpeg(data: bytes) -> Jpeg:
         if marker in _FRAMES:
             if marker not in (*_SEQUENTIAL, _PROGRESSIVE) or segment[4:5] != b"\x08":
                 raise Rejected("a JPEG of 12 bits, lossless or arithmetic")
-            if len(segment) < _FRAME:
+            if len(segment) < _FRAME or jpeg.frame:  # decoders take the first or the last
                 raise Rejected("damaged image")
             jpeg.frame = segment
         elif marker == _DRI:
@@ -171,7 +172,11 @@ def _lack_nothing(jpeg: Jpeg) -> bool:
 def _decoder(*, strict: bool = True) -> VideoCodecContext:
     """FFmpeg's, which makes pixels of an eighth of the size; the loose one tells what it knows."""
     decoder = av.CodecContext.create("mjpeg", "r")
-    decoder.options = {"lowres": "3", **({"err_detect": "explode"} if strict else {})}
+    decoder.options = {
+        "lowres": "3",
+        "max_pixels": str(DEFAULT_LIMITS.pixels),
+        **({"err_detect": "explode"} if strict else {}),
+    }
     decoder.thread_count = 1
     return decoder
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.video.errors import DecodeError
+from sce_video.video.limits import DEFAULT_LIMITS, check_pixels
 from sce_video.video.orientation import Orientation
 
 IDX_VERSION = 1
@@ -27,6 +28,9 @@ CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp9", "mjpeg")
 """Codecs that are indexed, by FFmpeg's names; nothing else is opened for an index."""
 COLOUR = ("color_range", "color_primaries", "color_trc", "colorspace")
 """Of a decoder, what :attr:`PacketIndex.colour` holds, by PyAV's names."""
+_MOST_COLOUR = (2, 22, 18, 17)  # their greatest numbers, of H.273 but for the range
+_MOST_EXTRADATA = 1 << 20  # bytes
+_MOST_KIND = 2 << 1 | 1
 KEY = 1
 """Bit of ``kind``: decoding may start here for frames shown at or after this packet's own."""
 LAYER_SHIFT = 1
@@ -57,7 +61,40 @@ class PacketIndex:
     number: NDArray[np.int32]  # place of its frame in display order, from 0; -1 = it gives none
     kind: NDArray[np.uint8]  # ``KEY`` and layer
 
-    @property
+    def check(self) -> None:
+        """Refuse what no video has, before anything is made room for or decoded by it.
+
+        Raises:
+            IdxError: numbers that are none, a size over the limit, frames that lack or are there
+                twice.
+        """
+        colours = all(0 <= c <= most for c, most in zip(self.colour, _MOST_COLOUR, strict=True))
+        sides = min(self.width, self.height) > 0 and len(self.extradata) <= _MOST_EXTRADATA
+        order = np.sort(self.number)[-self.frames or len(self.number) :]
+        if not (
+            colours
+            and sides
+            and 0 < self.frames <= DEFAULT_LIMITS.frames
+            and self.number.min() >= -1
+            and np.array_equal(order, np.arange(self.frames))
+            and self.pts.min() >= 0
+            and self.size.min() > 0
+            and self.kind.max() <= _MOST_KIND
+        ):
+            raise IdxError("packet index makes no sense")
+        check_pixels(self.width, self.height)
+
+    def check_extents(self, media: int) -> None:
+        """Refuse packets that are not in a media file of ``media`` bytes, each in its own place.
+
+        Raises:
+            IdxError: some reach behind its end, or all are together more than it.
+        """
+        end = (self.offset.astype(np.int64) + self.size).max()
+        if end > media or self.size.sum(dtype=np.int64) > media:
+            raise IdxError("packet index is not of this file")
+
+    @cached_property
     def frames(self) -> int:
         """How many frames the video shows."""
         return int(np.count_nonzero(self.number >= 0))
@@ -103,7 +140,7 @@ class PacketIndex:
             raise IdxError("no packet index")
         if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
             raise IdxError("packet index damaged")
-        _, version, turn, count, _, num, den, width, height, *rest = _HEAD.unpack_from(data)
+        _, version, turn, count, frames, num, den, width, height, *rest = _HEAD.unpack_from(data)
         colour, tag, name, extra = tuple(rest[:4]), *rest[4:]
         if version != IDX_VERSION:
             raise IdxError(f"packet index of version {version}; this reads {IDX_VERSION}")
@@ -118,7 +155,7 @@ class PacketIndex:
         for column, form in _COLUMNS:
             columns[column] = np.frombuffer(data, form, count, at)
             at += columns[column].nbytes
-        return cls(
+        index = cls(
             codec=codec,
             codec_tag=tag.rstrip(b"\0").decode("latin-1"),
             extradata=data[_HEAD.size + name :][:extra],
@@ -129,3 +166,7 @@ class PacketIndex:
             time_base=Fraction(num, den),
             **columns,
         )
+        if index.frames != frames:
+            raise IdxError("packet index makes no sense")
+        index.check()
+        return index

@@ -12,6 +12,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from sce_video.video.facts import Rejected
+from sce_video.video.limits import MOST_SECONDS
 
 
 class Stamp(NamedTuple):
@@ -65,12 +66,14 @@ def mean_rate(ticks: Sequence[int], last: int, base: Fraction) -> tuple[float, f
         base: seconds a tick.
 
     Raises:
-        Rejected: no time passes.
+        Rejected: no time passes, or more than a video may last.
     """
     # Matroska gives the last frame no duration; then it lasts as long as most others.
     steps = [later - sooner for sooner, later in pairwise(ticks)]
     span = ticks[-1] - ticks[0] + (last or median(steps or [0]))
-    if span <= 0:
+    if span * base > MOST_SECONDS:
+        raise Rejected(f"lasts more than {MOST_SECONDS:,} seconds")
+    seconds = round(float(span * base), 6)
+    if seconds <= 0:
         raise Rejected("frames without a time")
-    seconds = float(span * base)
-    return round(len(ticks) / seconds, 6), round(seconds, 6)
+    return round(len(ticks) / float(span * base), 6), seconds

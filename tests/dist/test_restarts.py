@@ -118,7 +118,7 @@ def test_a_full_disk_is_one_line_with_the_file(name: str, config: Path, tmp_path
     assert ended.returncode == 1, ended.stderr[-3000:]
     assert "Traceback" not in ended.stderr
     line = ended.stderr.splitlines()[-1]
-    assert f"{name}: the disk is full; make room and go on with run.resume=auto" in line
+    assert f"{name}: the disk is full; make room, and start it again with run.resume=auto" in line
     if name in ("metrics.jsonl", "views.png"):
         assert json.loads((folder / "status.json").read_text())["state"] == "failed"
     assert not list(folder.rglob("*.tmp"))

@@ -182,7 +182,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run(config: Path, tmp_path
     code, printed = job.end()
     assert code == 1
     line = printed.strip().splitlines()[-1]
-    assert re.search(r"step-00000002: cannot be written \(.*\); make room", line), printed[-3000:]
+    told = r"step-00000002: cannot be written \(.*\); make room, and start it again"
+    assert re.search(told, line), printed[-3000:]
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["state"] == "failed"
     assert status["checkpoint"] is None

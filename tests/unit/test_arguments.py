@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from sce_video.errors import UsageError
 def parser() -> Parser:
     made = Parser(prog="it")
     made.add_argument("--number", type=whole(1))
+    made.add_argument("--few", type=whole(1, 9))
     made.add_argument("--share", type=between(0, 1))
     made.add_argument("words", nargs="*")
     return made
@@ -40,17 +42,38 @@ def test_options_may_stand_between_words_where_a_verb_says_so() -> None:
     assert found == [["a", "b"]]
 
 
+def test_a_folder_that_was_deleted_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert parser().run([], lambda args: 0) == 2
+    assert capsys.readouterr().err == (
+        "sce-video: the current folder is not there any more; go to another\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         pytest.param(["--number", "0"], "'0' is no whole number of 1 or more", id="too-small"),
         pytest.param(["--number", "1.5"], "'1.5' is no whole number", id="not-whole"),
+        pytest.param(["--number", "9" * 20], f"'{'9' * 20}' is no whole number", id="too-large"),
+        pytest.param(["--number", "9" * 5000], f"'{'9' * 20}' is no whole number", id="long"),
+        pytest.param(["--number", "٣"], "'٣' is no whole number", id="other-digits"),
+        pytest.param(["--number", "²"], "'²' is no whole number", id="no-digit"),
+        pytest.param(["--number", "--1"], "expected one argument", id="two-signs"),
+        pytest.param(["--few", "10"], "'10' is no whole number from 1 to 9", id="too-many"),
+        pytest.param(["--number", "1\x1b\n"], r"'1\x1b\n' is no whole", id="controls"),
+        pytest.param(["--share", "inf"], "'inf' is no number from 0 to 1", id="infinite"),
+        pytest.param(["--share", "0" * 500 + "2"], f"'{'0' * 20}' is no", id="long-share"),
         pytest.param(["--share", "nan"], "'nan' is no number from 0 to 1", id="no-number"),
         pytest.param(["--nummer", "1"], "did you mean '--number'? (--help", id="near-flag"),
         pytest.param(
-            ["--foo", "1"], "--foo; there are --number, --share, --verb", id="no-near-flag"
+            ["--foo", "1"], "--foo; there are --number, --few, --share, --verb", id="no-near-flag"
         ),
-        pytest.param(["-x"], "-x; there are --number, --share, --verbose", id="short-flag"),
+        pytest.param(["-x"], "-x; there are --number, --few, --share, --verbose", id="short-flag"),
     ],
 )
 def test_a_mistake_is_one_line(

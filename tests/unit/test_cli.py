@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from sce_video import __version__
 from sce_video.cli import VERBS, main
+from tests.conftest import REPOSITORY
 
 SPLIT = {"search": ("build", "query"), "shard": ("", "verify", "info")}
 """Verbs that have verbs."""
@@ -39,3 +44,33 @@ def test_every_verb_has_help_and_tracebacks(verb: str, capsys: pytest.CaptureFix
         shown = capsys.readouterr().out
         assert shown.startswith(f"usage: sce-video {' '.join(words)} ")
         assert "-v, --verbose" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("--help >/dev/full", 1, "sce-video: standard output: No space left on device\n"),
+        ("shard --help >/dev/full", 1, "sce-video: standard output: No space left on device\n"),
+        ("--version >/dev/full 2>&-", 1, ""),
+        ("configs --keys | true", 1, ""),
+        ("--version >&-", 0, ""),
+        ("shard -h 2>/dev/full >&-", 0, ""),
+        ("nosuch 2>&-", 2, ""),
+        ("shard demo --no-such-flag 2>/dev/full", 2, ""),
+        ("shard verify /nonexistent 2>&- >/dev/full", 2, ""),
+        ("$'shard\\n\\e[2J'", 2, "sce-video: unknown verb 'shard\\n\\x1b[2J'; did you mean"),
+        ("shard demo --$'\\377'", 2, "sce-video shard: unrecognized arguments: --\\xff"),
+    ],
+)
+def test_streams_and_words_of_any_kind(line: str, code: int, told: str) -> None:
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'"$0" -m sce_video {line}; exit $PIPESTATUS', sys.executable],
+        capture_output=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    )
+    shown = done.stderr.decode("ascii")
+    assert done.returncode == code, shown
+    assert shown.startswith(told)
+    assert shown.count("\n") == bool(told)
+    assert done.stdout == b""

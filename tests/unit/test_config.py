@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sce_video.config.load import (
     find_config,
     load_config,
     load_pretraining,
+    read_config,
 )
 from sce_video.config.tasks import TASKS, PretrainConfig
 from sce_video.errors import UsageError
@@ -104,6 +106,11 @@ def test_wrong_overrides_say_what_to_do(override: str, message: str) -> None:
         ("- a", "must be a mapping"),
         ("a: [", "not valid YAML"),
         ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("{1: 2}", "1 is no name of a key"),
+        ("data: {null: 1}", "data: None is no name of a key"),
+        ('data: {"a\\0": 1}', r"data: 'a\\x00' is no name of a key"),
+        ("data: {shards: [2024-01-01]}", r"data.shards\[0\]: no plain value but a date"),
+        ("data: &a {shards: *a}", "more than 20,000 values"),
     ],
 )
 def test_wrong_files_say_what_to_do(text: str, message: str, tmp_path: Path) -> None:
@@ -113,6 +120,76 @@ def test_wrong_files_say_what_to_do(text: str, message: str, tmp_path: Path) -> 
         load_config(str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+DIGITS = "9" * 5000
+REFUSED = {  # an override -> what its line says
+    "run.dir=2024-99-99": "run.dir: not valid YAML: month must be in 1..12",
+    "run.dir=2024-01-01": "run.dir: no plain value but a date; put text in quotes",
+    "run.dir=!!binary AAAA": "run.dir: no plain value but a bytes; put text in quotes",
+    "run.dir=!!set {a}": "run.dir: no plain value but a set; put text in quotes",
+    "run.dir=null": "run.dir: Input should be a valid string, got None",
+    'run.dir="a\\0b"': r"run.dir: text with a NUL or half a character: 'a\\x00b'",
+    'data.shards="\\ud800"': r"data.shards: text with a NUL or half a character: '\\ud800'",
+    'data.shards=["a", "\\udfff"]': r"data.shards\[1\]: text with a NUL or half a character: ",
+    f"run.dir={'x' * 300}": "run.dir: a name of more than 255 bytes is no file's",
+    f"run.init_from={'é' * 200}": "run.init_from: a name of more than 255 bytes is no file's",
+    f"run.dir={'x/' * 3000}": "run.dir: text of more than 4096 characters",
+    f"run.seed={DIGITS}": "run.seed: not valid YAML: Exceeds the limit",
+    f"run.seed=0x{DIGITS}": "run.seed: the number has more than 64 bits",
+    "run.seed=99999999999": "run.seed: the number 1e\\+11 is beyond 2,147,483,647",
+    "run.seed='-99999999999'": "run.seed: the number -1e\\+11 is beyond 2,147,483,647",
+    "train.epochs=99999999999": "train.epochs: the number 1e\\+11 is beyond",
+    "train.batch_size=99999999999": "train.batch_size: the number 1e\\+11 is beyond",
+    "objective.queue=99999999999": "objective.queue: the number 1e\\+11 is beyond",
+    "model.width=1000000": "model.width: Input should be less than or equal to 4096, got 1000000",
+    "optim.lr=.inf": "optim.lr: the number must be finite",
+    "optim.lr='nan'": "optim.lr: Input should be a finite number, got 'nan'",
+    "optim.lr=1e400": "optim.lr: Input should be a finite number, got '1e400'",
+    "data.cache_gib=1e300": "data.cache_gib: the number 1e\\+300 is beyond",
+    "optim.decay_epochs=[1e300]": "optim.decay_epochs: the number 1e\\+300 is beyond",
+    "clip.seconds=1e300": "clip.seconds: Input should be less than or equal to 10000",
+    "augment.aspect=[1e-9, 1]": "augment.aspect.0: Input should be greater than or equal to 0.01",
+    "deepspeed.foo=[1, {a: -.inf}]": r"deepspeed.foo\[1\].a: the number must be finite",
+    "deepspeed={1: 2}": "deepspeed: 1 is no name of a key",
+    f"train.save_every={'1' * 400}": "the number has more than 64 bits",
+    "train.save_every='\u0663'": "is no interval",
+    "train.save_every=1e400": "is no interval",
+    "task=[1]": r"task '\[1\]' is unknown; there are pretrain, linear, finetune",
+    "task=null": "task 'None' is unknown",
+    "objective=5": "objective: Input should be a valid dictionary",
+    "objective={name: {a: b}}": "objective: name '.*' is unknown",
+    "objective={? [1]: 2}": "objective: not valid YAML: unhashable key",
+    f"objective.name={'x' * 4000}": "objective: name 'xxx",
+    f"run.{'a.' * 2000}b=1": "is no key; give one such as optim.lr=0.1",
+    "run..dir=1": "unknown key 'run.'; there are run.dir, ",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED, ids=range(len(REFUSED)))
+def test_a_value_that_none_can_use_is_one_line(override: str) -> None:
+    with pytest.raises(UsageError, match=REFUSED[override]) as caught:
+        load_config("demo.yaml", [override])
+    assert len(str(caught.value)) < 900
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_no_config(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # which nobody writes into: to read it would never end
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    (tmp_path / "mine").symlink_to(configs_folder() / "demo.yaml")
+    for name in (str(tmp_path / "pipe"), str(tmp_path / "link"), "/dev/zero"):
+        with pytest.raises(UsageError, match=f"^{name}: is no regular file; give a file of YAML$"):
+            load_config(name)
+    for name in (str(tmp_path), "x" * 300, ""):
+        with pytest.raises(UsageError, match=f"^{name}: no such config; "):
+            load_config(name)
+    for name in ("a\0b", "\ud800", "x" * 5000):
+        with pytest.raises(UsageError, match=r"^--config: text "):
+            load_config(name)
+    assert load_config(str(tmp_path / "mine")) == load_config("demo.yaml")
+    with pytest.raises(OSError, match="is a link"):  # as it is in a folder of somebody's
+        read_config(tmp_path / "mine")
 
 
 def test_overrides_are_yaml(tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ def make_run(folder: Path, trunk: str, width: int, objective: str, *steps: int) 
             if siamese.momentum:
                 next(siamese.momentum.parameters()).add_(1)
         files = {"model.safetensors": siamese.state_dict(), "optimizer.safetensors": {}}
-        save(folder / "checkpoints", files, {"step": step}, keep=9)
+        save(
+            folder / "checkpoints", files, {"step": step, "run_id": "abc", "data": "1" * 64}, keep=9
+        )
     return folder
 
 
@@ -201,7 +203,7 @@ def test_a_run_with_labels_gives_its_trunk(task: str, tmp_path: Path) -> None:
     state = build_classifier(config, 3).state_dict()
     (tmp_path / "config.yaml").write_text(dump_config(config))
     files = {"model.safetensors": state, "optimizer.safetensors": {}}
-    save(tmp_path / "checkpoints", files, {"step": 1}, keep=9)
+    save(tmp_path / "checkpoints", files, {"step": 1, "run_id": "abc", "data": "1" * 64}, keep=9)
     trunk, _ = load_encoder(export_encoder(tmp_path))
     for name, tensor in trunk.state_dict().items():
         assert torch.equal(tensor, state[f"trunk.{name}"])

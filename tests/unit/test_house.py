@@ -21,6 +21,7 @@ PACKAGE = REPOSITORY / "sce_video"
 # A module may import from its own floor and those above it in this list.
 FLOORS = [
     {"text"},
+    {"terminal"},
     {"errors", "progress", "files", "processes"},
     {"documents"},
     {"arguments", "compiler", "lock"},

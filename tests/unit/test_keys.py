@@ -59,7 +59,7 @@ def test_the_list_holds_the_keys_of_every_configuration() -> None:
         Key("train.epochs", "int >= 1", "200", "passes over the samples", tuple(TASKS)),
         Key(
             "augment.aspect",
-            "[float > 0, float > 0] | null",
+            "[float 0.01 to 100, float 0.01 to 100] | null",
             "null",
             "least and most width / height of that crop; null = the recipe's",
             tuple(TASKS),

@@ -141,7 +141,26 @@ def test_a_holder_on_another_machine_that_shows_life_is_left(
     assert "theirs" in path.read_text()
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"pid": 3}'])
+def odd(**fields: object) -> bytes:
+    """Our own lock, but for some fields."""
+    return json.dumps({**asdict(Holder.ourselves()), **fields}).encode()
+
+
+UNREADABLE = [
+    *(
+        b"",
+        b"{}",
+        b"[1]",
+        b"\xff\xfe",
+        b'{"pid": 3}',
+        b"[" * 10**5,
+        b'{"pid": ' + b"9" * 5000 + b"}",
+    ),
+    *(odd(pid="1/../1"), odd(pid=None), odd(pid=True), odd(started=1.5), odd(host=["a"]), odd(x=1)),
+]
+
+
+@pytest.mark.parametrize("content", UNREADABLE, ids=range(len(UNREADABLE)))
 def test_what_cannot_be_read_counts_by_its_age(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
@@ -153,6 +172,29 @@ def test_what_cannot_be_read_counts_by_its_age(path: Path, content: bytes) -> No
         found = holder(path)
         assert found
         assert found.pid == os.getpid()
+
+
+def test_a_lock_that_is_being_written_is_no_other_machines(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.parent.mkdir()
+    path.touch()
+    threading.Timer(0.2, path.write_text, [json.dumps(asdict(Holder.ourselves()))]).start()
+    with pytest.raises(UsageError, match=f"is being written by process {os.getpid()} on"):
+        Lock(path).__enter__()
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_no_file_is_no_lock(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)  # which nobody writes into: to read it would never end
+    with pytest.raises(OSError, match="is not a regular file"):
+        Lock(path).__enter__()
+    path.unlink()
+    path.symlink_to(path.with_name("other"))
+    with pytest.raises(OSError, match="is a link"):
+        Lock(path).__enter__()
+    assert names(path.parent) == [LOCK_NAME]
 
 
 def test_of_many_one_takes_over(path: Path) -> None:

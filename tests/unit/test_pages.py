@@ -39,6 +39,7 @@ LEFT_OUT = {
     r"^python3 -m venv": "installs; .ci/run runs both",
     r"^pytest": "the tests themselves",
     r"tests\.benchmarks": "minutes; tests/benchmarks tests them",
+    r"tests\.faults": "tests/faults/test_faults.py runs it",
     r"--hostfile|^srun|^printf": "several machines, ssh, SLURM",
     r"--num_gpus 8": "eight GPUs",
     r"--shards s3://": "network",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import time
@@ -74,3 +75,65 @@ def test_a_bar_on_a_terminal_counts_its_rate_from_what_was_skipped(
     shown = re.findall(r"999010/1000000 .*?([\d.]+)video/s, 3 rejected", capsys.readouterr().err)
     assert shown
     assert float(shown[-1]) <= 50  # 10 in 0.2 s
+
+
+def test_a_bar_goes_on_when_the_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.Progress(3, "video") as bar:
+        bar.update(1)
+        monkeypatch.setattr("tqdm.std.time", lambda: 0.0)
+        time.sleep(0.2)
+        bar.update(2)
+    shown = capsys.readouterr().err
+    assert "2/3 [00:00<00:00" in shown
+    assert "-" not in shown
+
+
+class Gone:
+    """A terminal that has gone."""
+
+    def isatty(self) -> bool:
+        return True
+
+    closed = False
+
+    def fileno(self) -> int:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_names_stay_harmless_in_bars_and_lines(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.Progress(2, "video", title="a\x1b[2J") as bar:
+        clock.now += 20
+        bar.update(1, "b\n\x9b")
+    assert capsys.readouterr().err == (
+        "a\\x1b[2J: video 1/2  0.05 video/s  b\\n\\x9b  0:00:20 left\n"
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.Progress(2, "video", title="a\x1b[2J") as bar:
+        bar.update(2, "b\n\x9b")
+    shown = capsys.readouterr().err
+    assert "a\\x1b[2J" in shown
+    assert "b\\n\\x9b" in shown
+    assert "\x1b[2J" not in shown
+
+
+@pytest.mark.parametrize("stream", [Gone(), None])
+def test_where_nobody_can_read_it_work_goes_on(
+    stream: Gone | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.Progress(2, "video") as bar:
+        bar.skip(1)
+        bar.update(2)
+    assert capsys.readouterr().out == ""

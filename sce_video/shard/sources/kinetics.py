@@ -173,7 +173,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
     for line, row in read_table(path, COLUMNS, "expected a Kinetics list"):
         try:
             start, end = (int(float(row[column])) for column in COLUMNS[1:])
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # infinite
             raise UsageError(f"{path}, line {line}: times must be seconds") from error
         yield f"{row[COLUMNS[0]]}_{start:06d}_{end:06d}", row.get("label", "").strip()
 

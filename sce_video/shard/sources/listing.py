@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from sce_video.errors import UsageError
+from sce_video.files import open_plain, read_plain
 from sce_video.shard.sources import Record, Scan, file_stem
 from sce_video.shard.sources.scans import APART, Placed, make_scan, nothing_found
 from sce_video.shard.sources.tree import Tree, folders, utf8
@@ -19,17 +23,22 @@ Groups = Mapping[str | None, Iterable[Record]]
 """Class name -> files, perhaps listed on use only; ``""`` = without a class, None = elsewhere."""
 
 
+_LARGEST = 1 << 30  # bytes of a list
+_ENDS = re.compile("\r\n|\n|\r")  # what names hold, such as U+2028, ends no line
+
+
 def read_lines(path: Path) -> list[str]:
     """Non-empty lines of a UTF-8 text file, stripped.
 
     Raises:
+        OSError: it is no file, or too large a one.
         UsageError: the file is not UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_plain(path, limit=_LARGEST, follow=True).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a UTF-8 text file") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in _ENDS.split(text) if line.strip()]
 
 
 def read_table(
@@ -38,14 +47,20 @@ def read_table(
     """Rows of a csv whose first line names at least ``columns``, each with its line number.
 
     Raises:
-        UsageError: a column lacks, or the file is no csv in UTF-8; ``expected`` says what is.
+        OSError: it is no file.
+        UsageError: a column lacks or is there twice, or the file is no csv in UTF-8; ``expected``
+            says what is.
     """
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    descriptor = open_plain(path, follow=True)
+    with os.fdopen(descriptor, encoding="utf-8-sig", newline="") as stream:
         rows = csv.DictReader(stream, restval="")
         try:
+            names = rows.fieldnames or ()
             for column in columns:
-                if column not in (rows.fieldnames or ()):
+                if column not in names:
                     raise UsageError(f"{path}: no column '{column}'; {expected}")
+            if twice := [name for name, times in Counter(names).items() if times > 1]:
+                raise UsageError(f"{path}: two columns {twice[0]!r}; name each once")
             for row in rows:
                 yield rows.line_num, row
         except (UnicodeDecodeError, csv.Error) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -10,9 +11,10 @@ from sce_video.errors import UsageError
 from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.listing import first_values, read_lines, read_table
 from sce_video.shard.sources.scans import Placed, make_scan, nothing_found
-from sce_video.shard.sources.tree import Tree, folders, utf8
+from sce_video.shard.sources.tree import Tree, folders, mode_of, utf8
 from sce_video.shardset import reasons
 from sce_video.shardset.labels import class_name, number_classes
+from sce_video.text import one_line
 from sce_video.video.kinds import Media
 
 Row = tuple[str, tuple[str, str | None]]
@@ -68,7 +70,7 @@ def _find(
             tree.used.add(path)
             continue
         source = tree.root / path
-        if file is None and source.is_file():  # below a hidden folder, or a link that is not read
+        if file is None and stat.S_ISREG(mode_of(source)):  # a hidden one, or below a link
             file = Record(path, source, source.stat().st_size)
         if file is None:
             missing.append(path)
@@ -104,7 +106,7 @@ def _read_csv(tree: Tree, path: Path, *, unlabelled: bool) -> Iterator[Row]:
     columns = ("path",) if unlabelled else ("path", "label")
     for line, row in read_table(path, columns, _CSV):
         label = None if unlabelled else class_name(row["label"])
-        split = row["split"].strip() if "split" in row else None
+        split = one_line(row["split"].strip()) if "split" in row else None
         yield _below(tree, row["path"], f"{path}, line {line}"), (label or "", split)
 
 
@@ -112,7 +114,7 @@ def _read_lists(tree: Tree, options: Options) -> Iterator[Row]:
     """Lines of every ``--list``."""
     splits: dict[str | None, Path] = {}
     for value in options.lists:
-        match = None if Path(value).is_file() else _SPLIT.fullmatch(value)
+        match = None if stat.S_ISREG(mode_of(Path(value))) else _SPLIT.fullmatch(value)
         split, path = (match[1], Path(match[2])) if match else (None, Path(value))
         if splits.setdefault(split, path) is not path or (None in splits and len(splits) > 1):
             raise UsageError(f"--list {value}: name each split once: --list train=FILE val=FILE")
@@ -133,7 +135,7 @@ def _folder_of(tree: Tree, path: Path, names: list[str]) -> str:
         UsageError: there are several.
     """
     known = {file.path for file in tree.files}
-    if any(name in known or (tree.root / name).is_file() for name in names):
+    if any(name in known or stat.S_ISREG(mode_of(tree.root / name)) for name in names):
         return ""
     tops = [f"{utf8(folder.name)}/" for folder in folders(tree.root)]
     within = [top for top in tops if any(f"{top}{name}" in known for name in names)]
@@ -170,22 +172,22 @@ def _read_line(line: str, where: str, *, unlabelled: bool) -> tuple[str, str]:
 
 
 def _below(tree: Tree, name: str, where: str) -> str:
-    """Path below the root; an absolute one is made so.
+    """Path below the root, as :func:`utf8` has it; an absolute one is made so.
 
     Raises:
         UsageError: it does not lie there.
     """
     path = PurePosixPath(name)
     if path.is_absolute():
-        for root in (tree.root.absolute(), tree.root.resolve()):
+        for root in tree.roots:
             if path.is_relative_to(root):
                 path = path.relative_to(root)
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise UsageError(f"{where}: '{name}' is not below the root {tree.root}")
-    return str(path)
+    return utf8(str(path))
 
 
 def _existing(path: Path, flag: str) -> Path:
-    if not path.is_file():
+    if not stat.S_ISREG(mode_of(path)):
         raise UsageError(f"{flag} {path}: no such file")
     return path

@@ -6,17 +6,29 @@ links in the order of their paths, so what is read where does not depend on the 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from sce_video.shard.sources import Options, Record
 from sce_video.shardset.index import INDEX_NAME
 from sce_video.shardset.manifest import MANIFEST_NAME, PLAN_NAME
-from sce_video.shardset.reasons import ABOVE, AGAIN, NOWHERE, SAME_NAME, SHARD_SET, SPECIAL
+from sce_video.shardset.reasons import (
+    ABOVE,
+    AGAIN,
+    CLOSED,
+    LONG,
+    NOWHERE,
+    SAME_NAME,
+    SHARD_SET,
+    SPECIAL,
+)
+from sce_video.text import one_line
 
 _OF_SYSTEMS = frozenset(
     {"lost+found", "$RECYCLE.BIN", "System Volume Information", "@eaDir", "__MACOSX"}
@@ -37,6 +49,11 @@ class Tree:
     used: set[str] = field(default_factory=set)
     """Paths of lists that were read, and of what nobody asked for: nothing to tell of."""
 
+    @cached_property
+    def roots(self) -> tuple[Path, Path]:
+        """The root from the system's own, with its links and without."""
+        return self.root.absolute(), self.root.resolve()
+
     def below(self, folder: str) -> list[Record]:
         """Files at any depth below a folder; its path ends in ``/``, and ``""`` is the root."""
         if not folder:
@@ -52,8 +69,24 @@ class Tree:
 
 
 def utf8(name: str) -> str:
-    """``name`` as valid UTF-8: foreign bytes become ``\\xNN``."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+    """``name`` as one line of UTF-8: foreign bytes become ``\\xNN``, ends of lines ``\\n``."""
+    return one_line(name)
+
+
+def mode_of(path: Path) -> int:
+    """``st_mode`` of what lies at a path, links followed; 0 = nothing, or no name of a file.
+
+    Raises:
+        OSError: there is no telling, as a folder on the way may not be read.
+    """
+    try:
+        return path.stat().st_mode
+    except ValueError:  # a NUL in it
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            return 0
+        raise
 
 
 def folders(folder: Path) -> list[Path]:
@@ -62,7 +95,7 @@ def folders(folder: Path) -> list[Path]:
         return []
     with os.scandir(folder) as found:
         names = sorted(entry.name for entry in found if not _is_hidden(entry.name))
-    return [path for name in names if (path := folder / name).is_dir()]
+    return [path for name in names if stat.S_ISDIR(mode_of(path := folder / name))]
 
 
 def walk(
@@ -138,13 +171,11 @@ class _Walk:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
-            path = utf8(f"{base}/{entry.name}" if base else entry.name)
+            path = f"{base}/{utf8(entry.name)}" if base else utf8(entry.name)
             try:
                 found = entry.stat()
-            except PermissionError:
-                raise
-            except OSError:
-                self._leave(NOWHERE, path)
+            except OSError as error:
+                self._leave(_unseen(entry, error), path)
                 continue
             if stat.S_ISREG(found.st_mode):
                 self.tree.files.append(Record(path, Path(entry.path), found.st_size))
@@ -164,6 +195,19 @@ class _Walk:
                 file = min(files.pop(), file, key=lambda same: os.fsencode(same.source))
             files.append(file)
         self.tree.files = files
+
+
+def _unseen(entry: os.DirEntry[str], error: OSError) -> str:
+    """Why an entry of a folder is left out of which the system tells no more than ``error``.
+
+    Raises:
+        OSError: as it came: the folder itself may not be read.
+    """
+    if entry.is_symlink():
+        return CLOSED if error.errno == errno.EACCES else NOWHERE
+    if error.errno == errno.ENAMETOOLONG:
+        return LONG
+    raise error
 
 
 def _path(file: Record) -> str:

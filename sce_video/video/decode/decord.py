@@ -12,9 +12,8 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from sce_video.errors import first_line
 from sce_video.video.decode.refusals import refuse_defects
-from sce_video.video.errors import BackendError, DecodeError
+from sce_video.video.errors import BackendError, DecodeError, decode_errors
 from sce_video.video.orientation import UPRIGHT
 from sce_video.video.packets import PacketIndex
 
@@ -34,10 +33,9 @@ def decode(
     if turned or index.extradata.startswith(_ANNEX_B):
         kind = "turned or mirrored videos" if turned else "raw H.264 streams"
         raise DecodeError(f"decord may give wrong frames for {kind}; use data.decode=planned")
-    try:
+    # Its own words hold the time of day.
+    with decode_errors("does not decode by decord"):
         reader = decord.VideoReader(io.BytesIO(data), num_threads=1)
         if len(reader) != index.frames:
             raise DecodeError(f"decord sees {len(reader)} frames where {index.frames} are shown")
         return list(reader.get_batch(numbers.tolist()).asnumpy())
-    except (RuntimeError, IndexError, decord.DECORDError) as error:
-        raise DecodeError(f"does not decode: {first_line(error)}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import cast
 
 import av
@@ -17,8 +17,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sce_video.video.container import MAX_PIXELS, number_of, number_packet, upright_rgb
-from sce_video.video.errors import DecodeError
+from sce_video.video.container import number_of, number_packet, upright_rgb
+from sce_video.video.errors import DecodeError, decode_errors
+from sce_video.video.limits import DEFAULT_LIMITS
 from sce_video.video.packets import COLOUR, LAYER_SHIFT, PacketIndex
 
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
@@ -56,7 +57,8 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
             place -= 1
         start = starts[place]
         last_of[start] = max(target, last_of.get(start, target))
-        feed |= {target, *_second_layer(kinds, target)}
+        feed.add(target)
+    feed |= _second_layer(kinds, feed)
     borders, end = [], -1
     for first, last in sorted(last_of.items()):
         feed.update(i for i in range(first, last + 1) if kinds[i] >> LAYER_SHIFT == 0)
@@ -66,33 +68,39 @@ def plan_packets(index: PacketIndex, numbers: NDArray[np.int64]) -> list[list[in
     if -1 in packet_of:
         for packet in tuple(feed):  # those without a frame may complete the one before them
             behind = range(packet + 1, len(shown))
-            feed.update(itertools.takewhile(lambda place: shown[place] < 0, behind))
+            # One that is fed has its own turn: together they are looked at once.
+            new = itertools.takewhile(lambda i: shown[i] < 0 and i not in feed, behind)
+            feed.update(new)
     packets = sorted(feed)
     cuts = [*(bisect_left(packets, border) for border in borders), len(packets)]
     return [packets[a:b] for a, b in itertools.pairwise(cuts)]
 
 
-def _second_layer(kinds: Sequence[int], target: int) -> set[int]:
-    """Packets of layer 1 in the group of a target of layer 2; a packet of layer 0 opens a group."""
-    if kinds[target] >> LAYER_SHIFT != 2:
-        return set()
-    ways = range(target, -1, -1), range(target, len(kinds))
-    group = (itertools.takewhile(lambda i: kinds[i] >> LAYER_SHIFT, way) for way in ways)
-    return {i for i in itertools.chain(*group) if kinds[i] >> LAYER_SHIFT == 1}
+def _second_layer(kinds: Sequence[int], targets: Set[int]) -> set[int]:
+    """Packets of layer 1 in the groups of targets of layer 2; a packet of layer 0 opens a group."""
+    found, end = set[int](), 0
+    for target in sorted(targets):
+        if target >= end and kinds[target] >> LAYER_SHIFT == 2:
+            first = end = target
+            while first and kinds[first] >> LAYER_SHIFT:
+                first -= 1
+            while end < len(kinds) and kinds[end] >> LAYER_SHIFT:
+                end += 1
+            found.update(i for i in range(first, end) if kinds[i] >> LAYER_SHIFT == 1)
+    return found
 
 
 def decode(data: bytes, numbers: NDArray[np.int64], index: PacketIndex) -> list[NDArray[np.uint8]]:
     """Decode frames by display number; see :func:`~sce_video.video.decode.decode_frames`."""
+    index.check_extents(len(data))
     images: dict[int, NDArray[np.uint8]] = dict.fromkeys(numbers.tolist(), _NOTHING)
-    try:
+    with decode_errors():
         for frame in _frames(data, index, plan_packets(index, numbers)):
             number = number_of(frame)
             if number in images:
                 if frame.is_corrupt:
                     raise DecodeError(f"frame {number} is corrupt")
                 images[number] = upright_rgb(frame, index.orientation)
-    except (av.FFmpegError, ValueError) as error:
-        raise DecodeError(f"does not decode: {error}") from error
     found = list(images.values())
     missing = sum(image is _NOTHING for image in found)
     if missing:
@@ -156,5 +164,5 @@ def open_decoder(index: PacketIndex) -> VideoCodecContext:
         setattr(context, name, value)
     context.thread_count = 1
     context.copy_opaque = True
-    context.options = {"strict": _STRICT, "max_pixels": str(MAX_PIXELS)}
+    context.options = {"strict": _STRICT, "max_pixels": str(DEFAULT_LIMITS.pixels)}
     return context

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from sce_video.video.container import open_video, upright_rgb
-from sce_video.video.errors import DecodeError
+from sce_video.video.errors import DecodeError, decode_errors
 from sce_video.video.orientation import orientation_of
 from sce_video.video.packets import PacketIndex
 
@@ -21,17 +20,14 @@ def decode(
     """
     wanted = numbers.tolist()
     images: list[NDArray[np.uint8]] = []
-    try:
-        with open_video(data) as (container, stream):
-            for number, frame in enumerate(container.decode(stream)):
-                if frame.is_corrupt:
-                    raise DecodeError(f"frame {number} is corrupt")
-                if number == wanted[len(images)]:
-                    images.append(upright_rgb(frame, orientation_of(frame)))
-                    if len(images) == len(wanted):
-                        break
-    except (av.FFmpegError, ValueError) as error:
-        raise DecodeError(f"does not decode: {error}") from error
+    with decode_errors(), open_video(data) as (container, stream):
+        for number, frame in enumerate(container.decode(stream)):
+            if frame.is_corrupt:
+                raise DecodeError(f"frame {number} is corrupt")
+            if number == wanted[len(images)]:
+                images.append(upright_rgb(frame, orientation_of(frame)))
+                if len(images) == len(wanted):
+                    break
     if len(images) < len(wanted):
         raise DecodeError(f"ends before frame {wanted[len(images)]}")
     return images

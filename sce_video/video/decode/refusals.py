@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-import av
 import numpy as np
 
 from sce_video.video.container import open_video, video_streams
-from sce_video.video.errors import DecodeError
+from sce_video.video.errors import DecodeError, decode_errors
 from sce_video.video.packets import PacketIndex
 
 _FORMATS = ("yuv420p", "yuvj420p")
@@ -30,10 +29,8 @@ def refuse_defects(
     """
     if index is None:
         raise DecodeError(f"no packet index to check {library} by; use data.decode=planned")
-    try:
+    with decode_errors():
         reasons = _defects(data, index, codecs)
-    except av.FFmpegError as error:
-        raise DecodeError(str(error)) from error
     if kind := next((reason for reason, so in reasons.items() if so), ""):
         raise DecodeError(f"{library} may give wrong frames for {kind}; use data.decode=planned")
     return index

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sce_video.errors import UsageError, first_line
+from sce_video.errors import UsageError
 from sce_video.video.decode.refusals import refuse_defects
-from sce_video.video.errors import BackendError, DecodeError
+from sce_video.video.errors import BackendError, DecodeError, decode_errors
 from sce_video.video.packets import PacketIndex
 
 _HINT = (
@@ -56,17 +56,18 @@ def decode_tensor(
     except ImportError as error:
         raise BackendError(_HINT) from error
     index = refuse_defects(data, index, "torchcodec", ("h264", "hevc", "vp9", "mpeg4", "mjpeg"))
-    try:
-        decoder = VideoDecoder(
-            data, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC", device=device
-        )
+    with decode_errors():
+        try:
+            decoder = VideoDecoder(
+                data, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC", device=device
+            )
+        except RuntimeError as error:
+            if "Could not load libtorchcodec" in str(error):  # only now: it loads when first used
+                raise BackendError(_HINT) from error
+            raise
         if len(decoder) != index.frames:
             raise DecodeError(
                 f"torchcodec sees {len(decoder)} frames where {index.frames} are shown"
             )
         frames: Tensor = decoder.get_frames_at(numbers.tolist()).data
         return frames.permute(0, 3, 1, 2)
-    except (RuntimeError, ValueError, IndexError) as error:
-        if "Could not load libtorchcodec" in str(error):  # only now: it loads when first used
-            raise BackendError(_HINT) from error
-        raise DecodeError(f"does not decode: {first_line(error)}") from error

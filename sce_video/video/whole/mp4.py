@@ -6,12 +6,12 @@ is. Fragmented files may be cut between two boxes: then only an index of their s
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from typing import NamedTuple
+from collections.abc import Container
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sce_video.video.boxes import Box, boxes
 from sce_video.video.whole.verdicts import cut_off, damaged
 
 _INNER = {
@@ -26,12 +26,6 @@ _OF_SAMPLES = (b"moov", b"mdat", b"moof", b"styp", b"sidx")
 """Boxes without which samples lack."""
 
 
-class _Box(NamedTuple):
-    kind: bytes
-    start: int  # of its content
-    end: int
-
-
 def walk(data: bytes) -> None:
     """Check the boxes of a file, its sample tables and the index of its segments.
 
@@ -39,7 +33,7 @@ def walk(data: bytes) -> None:
         Rejected: samples or boxes lie behind the file's end, or zeros where a box should begin.
     """
     last, behind, seen = b"", 0, set[bytes]()
-    for box in _boxes(data, 0, len(data)):
+    for box in boxes(data, 0, len(data)):
         if box.end > len(data):
             if _is_told(seen) and box.kind not in _OF_SAMPLES:
                 return  # no box, but what others append: tags, a camera's notes
@@ -61,23 +55,10 @@ def _is_told(seen: Container[bytes]) -> bool:
     return b"mfra" in seen or (b"moov" in seen and b"moof" not in seen)
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
-    """Boxes side by side, up to what is none; the last may claim more than there is."""
-    while at + 8 <= end:
-        size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        if not any(kind) or 0 < size < head:
-            return
-        stop = at + size if size else end
-        yield _Box(kind, at + head, stop)
-        at = stop
-
-
-def _check_inner(data: bytes, box: _Box) -> None:
+def _check_inner(data: bytes, box: Box) -> None:
     """Every box that leads to samples, down to the tables of each track."""
     tables, at = {}, box.start
-    for inner in _boxes(data, box.start, box.end):
+    for inner in boxes(data, box.start, box.end):
         at = inner.end
         if inner.kind == _INNER.get(box.kind):
             _check_inner(data, inner)
@@ -89,7 +70,7 @@ def _check_inner(data: bytes, box: _Box) -> None:
         _check_samples(data, tables)
 
 
-def _check_samples(data: bytes, tables: dict[bytes, _Box]) -> None:
+def _check_samples(data: bytes, tables: dict[bytes, Box]) -> None:
     """The chunks of a track lie in the file, and are not zeros at its end."""
     wide = b"co64" in tables
     if not wide and b"stco" not in tables:
@@ -111,7 +92,7 @@ def _check_samples(data: bytes, tables: dict[bytes, _Box]) -> None:
 
 
 def _table(
-    data: bytes, box: _Box, form: str = ">u4", columns: int = 1, start: int = 8
+    data: bytes, box: Box, form: str = ">u4", columns: int = 1, start: int = 8
 ) -> NDArray[np.int64]:
     """Entries ``[N,columns]`` of a table, from ``start`` in its box on, behind their number."""
     start += box.start
@@ -121,7 +102,7 @@ def _table(
     return np.frombuffer(data, form, count, start).astype(np.int64).reshape(-1, columns)
 
 
-def _chunk_sizes(data: bytes, stsz: _Box, stsc: _Box, chunks: int) -> NDArray[np.int64]:
+def _chunk_sizes(data: bytes, stsz: Box, stsc: Box, chunks: int) -> NDArray[np.int64]:
     """Bytes of each chunk; zeros where all samples have one size, which QuickTime gives in other
     units for sound."""
     if any(data[stsz.start + 4 : stsz.start + 8]):
@@ -140,7 +121,7 @@ def _chunk_sizes(data: bytes, stsz: _Box, stsc: _Box, chunks: int) -> NDArray[np
     return sizes
 
 
-def _segments_end(data: bytes, box: _Box) -> int:
+def _segments_end(data: bytes, box: Box) -> int:
     """Where the last segment ends that a segment index (``sidx``) names."""
     wide = 8 if any(data[box.start : box.start + 1]) else 4
     first = box.start + 12 + wide  # version, id, timescale, earliest time

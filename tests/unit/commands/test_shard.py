@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sce_video.cli import main as cli
+from sce_video.config.load import load_config
 from sce_video.shard.__main__ import main
 from tests.unit.shard import layouts
 
@@ -87,6 +90,15 @@ def test_usage_errors_are_one_line(
     assert message in output.err
 
 
+def test_a_set_that_no_config_could_name_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["folder", "--root", str(tmp_path), "--out", "a\udcff"]) == 2
+    assert capsys.readouterr().err == (
+        "sce-video: a\\xff: not UTF-8; give another --out, or set LC_ALL=C.UTF-8\n"
+    )
+
+
 def test_the_caller_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(["shard", "ucf101", "--root", str(tmp_path / "x")]) == 2
     assert "sce-video shard ucf101 --root RAW" in capsys.readouterr().err
@@ -95,7 +107,7 @@ def test_the_caller_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--workers", "0"], "argument --workers: '0' is no whole number of 1 or more"),
+        (["--workers", "0"], "argument --workers: '0' is no whole number from 1 to 1024"),
         (["--max-rejects", "5%"], "'5%' is no number from 0 to 1"),
         (["--limit", "x"], "'x' is no whole number"),
         (["--overwite"], "unrecognized arguments: --overwite; did you mean '--overwrite'?"),
@@ -111,6 +123,49 @@ def test_wrong_flags_are_one_line(
     complaint = capsys.readouterr().err
     assert message in complaint
     assert complaint.count("\n") == 1
+
+
+HOSTILE = {
+    b"- \x7f": r"- \x7f",
+    b"=cmd|calc!A1": "=cmd|calc!A1",
+    b"\x1b[2J\x07": r"\x1b[2J\x07",
+    b"\xc2\x9b31m": r"\x9b31m",
+    b"\xff\xfe": r"\xff\xfe",
+    b"mp4.\xe2\x80\xaeexe": r"mp4.\u202eexe",
+}
+"""Names as a file system takes them, and as they are shown."""
+
+
+def test_names_of_any_kind_reach_no_terminal(
+    tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good, out = (clips / "clip0.mp4").read_bytes(), "s/\n\x1b[1m'é"
+    for number, name in enumerate(HOSTILE):
+        folder = tmp_path / "raw" / os.fsdecode(name)
+        layouts.put(folder, os.fsdecode(name + b"\n.mp4"), data=good if number % 2 else b"bad")
+        layouts.put(folder, os.fsdecode(name + b"\t.txt"))
+    asked = ["folder", "--root", "raw", "--out", out]
+    assert main([*asked, "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[2] == r"shards       1 in s/\n\x1b[1m'é"
+    assert sorted(shown[-6:]) == sorted(rf"  {name}/{name}\t.txt" for name in HOSTILE.values())
+    assert main(asked) == 1
+    [refused] = capsys.readouterr().err.splitlines()
+    assert r"3 unreadable files are more than 5.0% of 6 " in refused
+    assert r"; see s/\n\x1b[1m'é/rejects.csv, then" in refused
+    made = run(*asked, "--max-rejects", "1", cwd=tmp_path)
+    assert (made.returncode, made.stderr) == (0, "1 shards are finished: going on\n")
+    *said, following = made.stdout.splitlines()
+    assert main(["info", out]) == main(["info", out, "--json"]) == main(["verify", out]) == 0
+    *told, as_json, verified = capsys.readouterr().out.splitlines()
+    assert said[:-2] == told
+    for line in (*said, following, as_json, verified):
+        assert line.isprintable()
+    assert len(json.loads(as_json)["classes"]) == len(HOSTILE)
+    (config := tmp_path / "c.yaml").write_text("task: pretrain\n")
+    words = shlex.split(following)[3:]
+    assert load_config(str(config), words).data.shards == out
 
 
 def test_the_next_command_names_the_split(tmp_path: Path, clips: Path) -> None:

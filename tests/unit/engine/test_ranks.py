@@ -64,6 +64,14 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         {**LAUNCHED, **MEET, "LOCAL_WORLD_SIZE": "0"},
         "LOCAL_WORLD_SIZE=0: no ",
     ),
+    "a number of 5,000 digits": (
+        {**LAUNCHED, **MEET, "RANK": "9" * 5000},
+        "RANK=9999",
+    ),
+    "digits of others": (
+        {**LAUNCHED, **MEET, "WORLD_SIZE": "\u0662"},
+        "WORLD_SIZE=\u0662: no number of 1 or more; ",
+    ),
     "too many": ({**LAUNCHED, **MEET, "RANK": "2"}, "RANK=2 of WORLD_SIZE=2; "),
     "srun": (
         {"SLURM_NTASKS": "4", "SLURM_NNODES": "1", "SLURM_PROCID": "2"},

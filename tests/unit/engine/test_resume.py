@@ -190,8 +190,22 @@ def test_a_key_that_an_older_version_lacked_stood_for_its_default(tmp_path: Path
     assert compare(RunFolder(tmp_path), "step", older, made, plan(made)) == []
 
 
+@pytest.mark.parametrize("tree", [{"zz": 1, "run": 5}, {"task": "pretrain", "run": []}, {}])
+def test_a_config_that_no_version_wrote_is_compared_where_it_can_be(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    made = config(tmp_path)
+    found = {**state(made), "config": tree}
+    assert compare(RunFolder(tmp_path), "step", found, made, plan(made)) == []
+    found["config"] = {**tree, "task": ["pretrain", "b" * 10**6]}
+    with pytest.raises(UsageError, match=r"was made with task .*\.\.\. \(now pretrain\)") as error:
+        compare(RunFolder(tmp_path), "step", found, made, plan(made))
+    assert len(str(error.value)) < 800
+
+
 def save(folder: RunFolder, made: Config, step: int) -> None:
-    files = {"model.safetensors": {"w": torch.zeros(1)}}
+    names = ("model.safetensors", "optimizer.safetensors")
+    files = {name: {"w": torch.zeros(1)} for name in names}
     checkpoint.save(folder.checkpoints, files, state(made, step), 9)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -92,6 +93,26 @@ def test_what_is_no_folder_for_us_is_told(tmp_path: Path) -> None:
     (tmp_path / "run" / LOCK_NAME).mkdir(parents=True)
     with pytest.raises(UsageError, match="/run/lock: is a folder"):
         RunFolder(tmp_path / "run").check("auto")
+
+
+@pytest.mark.parametrize("name", ["run.log", "metrics.jsonl"])
+def test_what_is_added_to_is_a_file_of_the_run_s_own(name: str, tmp_path: Path) -> None:
+    folder, path = RunFolder(tmp_path / "run"), tmp_path / "run" / name
+    (tmp_path / "mine.txt").write_text("mine")
+    folder.path.mkdir()
+    (folder.path / "config.yaml").touch()
+    makers: list[Callable[[], None]] = [
+        lambda: os.mkfifo(path),  # which nobody reads: to open it would never end
+        lambda: path.symlink_to(tmp_path / "mine.txt"),
+        lambda: path.symlink_to(tmp_path / "nothing"),
+    ]
+    for make in makers:
+        make()
+        with pytest.raises(UsageError, match=f"/{name}: is a link or no file; remove it, or start"):
+            folder.held("auto").__enter__()
+        path.unlink()
+    path.touch()
+    folder.check("auto")
 
 
 def test_one_process_holds_a_folder(tmp_path: Path) -> None:

@@ -26,3 +26,9 @@ def test_confusion_picture_shows_every_cell(classes: int) -> None:
     grey = (pixels == (225, 225, 225)).all(-1).sum(1) >= classes * cell
     assert grey.sum() == cell  # the class without a sample: one row
     assert max(image.size) < 1400
+
+
+def test_names_of_any_length_and_kind_are_drawn() -> None:
+    names = ["a\nb", "\x1b[2J", "\ud800", "x" * 10**5]
+    image = Image.open(io.BytesIO(confusion_png(np.eye(4, dtype=np.int64), names, "t" * 10**5)))
+    assert max(image.size) < 1400

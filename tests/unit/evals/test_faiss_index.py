@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sce_video.errors import SceVideoError, UsageError
+from sce_video.errors import UsageError, VerificationError
 from sce_video.evals.faiss_index import Nearest, build, load_faiss, read_index, recall, write_index
 
 
@@ -51,7 +52,7 @@ def test_an_approximate_index_is_set_to_its_recall(tmp_path: Path) -> None:
     np.testing.assert_allclose(vectors, unit[order], atol=1e-6)
     assert found.settings["recall@10"] >= 0.97
     write_index(tmp_path / "index.faiss", found.index)
-    again = Nearest(read_index(tmp_path / "index.faiss"), "ivf", found.settings)
+    again = Nearest(read_index(tmp_path / "index.faiss", "ivf"), "ivf", found.settings)
     assert again.index.nprobe == found.settings["nprobe"]  # travels with the file
     exact = np.argsort(-(queries @ unit.T), axis=1)[:, :10]
     got = np.array([order[again.search(query, 10)[0]] for query in queries])
@@ -71,19 +72,34 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         build(mixture(20, 8, 2, 0), "ivf")
     file = tmp_path / "index.faiss"
     write_index(file, build(mixture(20, 8, 2, 0))[0].index)
-    good = file.read_bytes()
-    limit = load_faiss().get_deserialization_vector_byte_limit()
-    floats = (20 * 8).to_bytes(8, "little")
-    assert good.count(floats) == 1  # how many follow
-    huge = good.replace(floats, (1 << 28).to_bytes(8, "little"))
-    for bad, reason in ((b"", ""), (b"nonsense" * 9, ""), (good[:300], ""), (huge, ".*limit")):
+    for bad, reason in ((b"", "it is empty"), (b"nonsense" * 9, "neither a flat nor an ivf one")):
         file.write_bytes(bad)
-        with pytest.raises(SceVideoError, match=rf"index\.faiss: not a FAISS index{reason}"):
-            read_index(file)
-    assert load_faiss().get_deserialization_vector_byte_limit() == limit
+        with pytest.raises(
+            VerificationError, match=rf"index\.faiss: no index of ours: {reason}; b"
+        ):
+            read_index(file, "flat")
+    write_index(file, build(mixture(20, 8, 2, 0))[0].index)
+    with pytest.raises(VerificationError, match="of kind flat, not ivf; build again"):
+        read_index(file, "ivf")
+    nearest = Nearest(read_index(file, "flat"), "flat", {})
+    assert len(nearest.search(np.ones(8, np.float32), 10**12)[0]) == 20
+    with pytest.raises(VerificationError, match="is of 8 numbers a vector, the encoder gives 9"):
+        nearest.search(np.ones(9, np.float32), 1)
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UsageError, match=r"pip install 'sce-video\[faiss\]'"):
         load_faiss()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    nearest, _ = build(mixture(20, 8, 2, 0))
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        patch.object(Path, "open", lambda *_: full),
+        pytest.raises(OSError, match="No space left") as error,
+    ):
+        write_index(tmp_path / "index.faiss", nearest.index)
+    assert error.value.filename == str(tmp_path / "index.faiss")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.soak

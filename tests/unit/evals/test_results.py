@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -10,7 +12,9 @@ import pytest
 import torch
 
 from sce_video.cli import main
+from sce_video.errors import UsageError
 from sce_video.evals import embed as room
+from sce_video.evals.results import check_replaces, write_json, write_table
 from sce_video.model.encoder import save_encoder
 from sce_video.model.weights import open_encoder
 
@@ -47,3 +51,43 @@ def test_a_result_of_another_evaluation_is_not_replaced(
     save_encoder(root / "run" / "encoder.safetensors", weights.trunk, weights.spec)
     assert main(["knn", *common, *lists]) == 0
     assert path.read_bytes() != before
+
+
+HOSTILE = [
+    *("", "{", "[1]", "[" * 10**5, '{"protocol": null}', '{"protocol": [5]}', '{"protocol": "k"}'),
+    *('{"protocol": 5}', '{"protocol": {"k": ' + "9" * 5000 + "}}", "\0", '"\\ud800"'),
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_is_no_result_may_be_replaced(content: str, tmp_path: Path) -> None:
+    (tmp_path / "knn.json").write_text(content)
+    check_replaces(tmp_path / "knn.json", {"k": 20})
+
+
+def test_a_result_of_any_values_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "knn.json"
+    path.write_text('{"top1": NaN, "protocol": {"k": [' + "1, " * 10**5 + "1]}}")
+    with pytest.raises(
+        UsageError, match=r"another evaluation \(k \[1, 1, .*\.\.\., here 20\)"
+    ) as error:
+        check_replaces(path, {"k": 20})
+    assert len(str(error.value)) < 400
+    path.unlink()
+    os.mkfifo(path)  # which nobody writes into: to read it would never end
+    with pytest.raises(OSError, match="is not a regular file"):
+        check_replaces(path, {"k": 20})
+
+
+def test_a_sheet_takes_no_name_for_a_formula(tmp_path: Path) -> None:
+    names = ("=1+1", "@a", "-b", "+c", "a\nb", "\x1b[2J", "a,b", "plain")
+    write_table(tmp_path / "t.csv", ("class", "share"), [(name, -0.5) for name in names])
+    rows = list(csv.reader((tmp_path / "t.csv").open(newline="")))
+    shown = ["'=1+1", "'@a", "'-b", "'+c", r"a\nb", r"\x1b[2J", "a,b", "plain"]
+    assert rows == [["class", "share"], *([name, "-0.5"] for name in shown)]
+
+
+def test_no_figure_is_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "knn.json", {"top1": float("nan")})
+    assert not list(tmp_path.iterdir())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,6 +19,7 @@ from PIL import Image
 from sce_video.cli import main
 from sce_video.evals import embed
 from sce_video.evals import faiss_index as nearest
+from sce_video.files import sha256_file
 from sce_video.lock import LOCK_NAME, Lock
 from sce_video.shardset.index import open_shards
 from tests.servers import serving
@@ -141,6 +144,123 @@ def test_damage_is_found_before_a_file_is_parsed(
     assert damaged in capsys.readouterr().err
     file.unlink()
     assert main(command) == (2 if damaged == "search.json" else 3)
+
+
+PROTOCOLS: dict[str, tuple[object, str]] = {
+    "a list": ([], "damaged: holds no object"),
+    "nothing": ({}, "kind: Field required"),
+    "another format": ({"format": 2}, "format: Input should be 1"),
+    "no clips": ({"clips": 0}, "clips: Input should be greater than or equal to 1"),
+    "too many clips": ({"clips": 10**9}, "clips: Input should be less than or equal to 1000"),
+    "too many crops": ({"crops": 10**9}, "crops: Input should be less than or equal to 3"),
+    "too many frames": ({"frames": 10**9}, "frames: Input should be less than or equal to 4096"),
+    "too large a side": ({"size": 10**9}, "size: Input should be less than or equal to 8192"),
+    "frames of text": ({"frames": "many"}, "frames: Input should be a valid integer"),
+    "seconds below 0": ({"seconds": -1}, "seconds: Input should be greater than or equal to 0"),
+    "seconds without end": ({"seconds": float("inf")}, "damaged: no JSON: the number Infinity"),
+    "a setting of NaN": (
+        {"settings": {"nprobe": float("nan")}},
+        "damaged: no JSON: the number NaN",
+    ),
+    "another kind": ({"kind": "hnsw"}, "kind: Input should be 'flat' or 'ivf'"),
+    "more samples": ({"samples": 13}, "12 vectors of 13 samples; build again"),
+    "no samples": ({"samples": 0}, "samples: Input should be greater than or equal to 1"),
+    "ivf": ({"kind": "ivf"}, "no index of ours: of kind flat, not ivf"),
+    "no files": ({"files": {}}, "index.faiss: not the one that search.json names"),
+    "a list of files": ({"files": ["index.faiss"]}, "files: Input should be a valid dictionary"),
+    "another key": ({"path": "/etc"}, "path: Extra inputs are not permitted"),
+}
+
+
+@pytest.mark.parametrize("case", PROTOCOLS)
+def test_a_protocol_that_is_none_is_one_line(
+    case: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, told = PROTOCOLS[case]
+    shutil.copytree(root / "run/search", tmp_path / "index")
+    path = tmp_path / "index" / "search.json"
+    known = json.loads(path.read_text()) if change else {}
+    path.write_text(json.dumps(known | change if isinstance(change, dict) else change))
+    assert main(["search", "query", "--index", str(tmp_path / "index"), "--key", "v4"]) == 3
+    error = capsys.readouterr().err
+    assert (error.count("\n"), told in error) == (1, True), error
+
+
+def change_rows(table: pa.Table, name: str, values: list[Any], kind: str) -> pa.Table:
+    """A table with another column of that name."""
+    array = pa.array(values, kind)
+    return table.set_column(table.column_names.index(name), name, array)
+
+
+TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
+    "fewer": (lambda t: t.slice(1), "no table of 12 samples"),
+    "a column less": (lambda t: t.drop_columns(["path"]), "no table of 12 samples"),
+    "a column more": (lambda t: t.append_column("x", t.column("row")), "no table of 12 samples"),
+    "rows of text": (lambda t: change_rows(t, "row", ["a"] * 12, "string"), "no table of 12"),
+    "a row twice": (lambda t: change_rows(t, "row", [7] * 12, "int64"), "rows that no set has"),
+    "rows below 0": (
+        lambda t: change_rows(t, "row", list(range(-12, 0)), "int64"),
+        "rows that no set has",
+    ),
+    "no class": (lambda t: change_rows(t, "class", [None] * 12, "string"), "something is lacking"),
+    "texts without end": (
+        lambda t: change_rows(t, "path", ["x" * 10**6] * 12, "string"),
+        "larger than samples are",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [*TABLES, "no parquet", "a cut one"])
+def test_a_table_that_is_none_is_one_line_whatever_its_sum(
+    case: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(root / "run/search", folder)
+    path, told = folder / "rows.parquet", "no table of samples"
+    if case in TABLES:
+        change, told = TABLES[case]
+        pq.write_table(change(pq.read_table(path)), path, use_dictionary=False)
+    else:
+        path.write_bytes(b"odd" * 9 if case == "no parquet" else path.read_bytes()[:-9])
+    protocol = json.loads((folder / "search.json").read_text())
+    protocol["files"]["rows.parquet"] = sha256_file(path)
+    (folder / "search.json").write_text(json.dumps(protocol))
+    assert main(["search", "query", "--index", str(folder), "--key", "v4"]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith(f"sce-video: {path}: no table of samples: ")
+    assert (error.count("\n"), told in error) == (1, True), error
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "rows.parquet", "search.json"])
+def test_a_link_in_an_index_is_not_followed(
+    name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / "run/search", tmp_path / "index")
+    (tmp_path / "index" / name).unlink()
+    (tmp_path / "index" / name).symlink_to(root / "run/search" / name)  # to the very same bytes
+    code = main(["search", "query", "--index", str(tmp_path / "index"), "--key", "v4"])
+    assert code == (1 if name == "search.json" else 3)
+    assert f"{name}: is a link" in capsys.readouterr().err
+
+
+def test_texts_of_others_are_shown_in_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(root / "run/search", folder)
+    path = folder / "rows.parquet"
+    table = change_rows(pq.read_table(path), "path", ["a\x1b[2J\nb"] * 12, "string")
+    pq.write_table(table, path)
+    protocol = json.loads((folder / "search.json").read_text())
+    protocol["files"]["rows.parquet"] = sha256_file(path)
+    (folder / "search.json").write_text(json.dumps(protocol))
+    assert main(["search", "query", "--index", str(folder), str(root / "raw/v4.mp4")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert all(line.endswith(r"a\x1b[2J\nb") for line in lines)
+    for key in ("\udcff", "a\0b", "x" * 10**5):
+        assert main(["search", "query", "--index", str(folder), "--key", key]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from sce_video.errors import UsageError
 from sce_video.evals import accuracy, views
 from sce_video.stream.clips import UniformClips
 from sce_video.video.facts import Video
 from tests.conftest import GOLDEN
+from tests.unit.evals.small_set import SPEC
 
 
 def test_evaluation_views_are_clips_times_crops() -> None:
@@ -48,3 +50,23 @@ def test_ensemble_of_views_golden(case: dict[str, Any], dtype: str) -> None:
     )
     if "argmax" in case["expected"]:
         assert accuracy.best(found, 1)[:, 0].tolist() == case["expected"]["argmax"]
+
+
+@pytest.mark.parametrize(
+    ("change", "clips", "size", "told"),
+    [
+        ({}, 1001, None, "clips 1001: 1 to 1,000"),
+        ({}, 0, None, "clips 0: 1 to 1,000"),
+        ({}, 1, 10**9, r"size 1e\+09: 1 to 8,192"),
+        ({"size": -3}, 1, None, "size -3: 1 to 8,192"),
+        ({"frames": 10**9}, 1, None, r"frames 1e\+09: 1 to 4,096"),
+        ({"seconds": float("inf")}, 1, None, "seconds inf: 0 to 10,000"),
+        ({"seconds": float("nan")}, 1, None, "seconds nan: 0 to 10,000"),
+        ({"seconds": -1.0}, 1, None, "seconds -1: 0 to 10,000"),
+    ],
+)
+def test_views_are_bounded(
+    change: dict[str, float], clips: int, size: int | None, told: str
+) -> None:
+    with pytest.raises(UsageError, match=f"views of {told} are taken"):
+        views.eval_views(SPEC.model_copy(update=change), clips, 3, size)

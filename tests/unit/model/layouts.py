@@ -13,7 +13,7 @@ from pytorchvideo.models.resnet import create_resnet
 from torch import Tensor, nn
 
 from sce_video.config.load import dump_config, load_config
-from sce_video.engine.checkpoint import save
+from sce_video.engine.checkpoint import Files, save
 from sce_video.model.encoder import build_encoder, encoder_spec
 
 Weights = dict[str, Tensor]
@@ -215,6 +215,7 @@ def make_run(run: Path, config: str, keys: tuple[str, ...], prefixes: tuple[str,
     for prefix in prefixes:
         trunk = build_encoder(encoder_spec(made))
         tensors |= {f"{prefix}.{key}": t.contiguous() for key, t in trunk.state_dict().items()}
-    save(run / "checkpoints", {"model.safetensors": tensors}, {"step": 500}, keep=1)
+    files: Files = {"model.safetensors": tensors, "optimizer.safetensors": {}}
+    save(run / "checkpoints", files, {"step": 500, "run_id": "abc", "data": "1" * 64}, keep=1)
     (run / "config.yaml").write_text(dump_config(made))
     return run / "checkpoints" / "step-00000500"

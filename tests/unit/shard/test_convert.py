@@ -179,7 +179,8 @@ def test_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(writer.TarWriter, "_write", full)
-    with pytest.raises(SceVideoError, match="the disk is full; finished shards are kept"):
+    told = "the disk is full; 0 finished shards are kept, make room and run again"
+    with pytest.raises(SceVideoError, match=told):
         run(plan_of(root), tmp_path / "toy")
     assert not list((tmp_path / "toy").glob("*.tar*"))
     monkeypatch.undo()

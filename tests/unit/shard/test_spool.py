@@ -116,3 +116,13 @@ def test_never_more_than_two_copies(tmp_path: Path) -> None:
     assert list(answers) == [bytes([n // 3]) * 10 for n in range(18)]
     assert max(seen) <= 2
     assert spools(tmp_path) == []
+
+
+def test_a_copy_without_room_is_named(parts_root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "spool-000000.tar.tmp"
+    copy.symlink_to("/dev/full")
+    jobs = [FileJob(record) for record in plan_of(parts_root).records if record.part]
+    with pytest.raises(OSError, match="No space left") as caught:
+        next(spooled(iter, jobs, tmp_path))
+    assert caught.value.filename == str(copy)
+    assert spools(tmp_path) == []

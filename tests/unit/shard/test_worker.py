@@ -20,8 +20,8 @@ from sce_video.shard.sources import Record
 from sce_video.shard.sources.archive import unpacked
 from sce_video.shard.worker import Accepted, FileJob, Refused, process_file, refused_by_kernel
 from sce_video.video.encode import Encoding
-from sce_video.video.facts import Limits
 from sce_video.video.kinds import Media
+from sce_video.video.limits import Limits
 from tests.conftest import REPOSITORY
 from tests.unit.shard.layouts import tar
 

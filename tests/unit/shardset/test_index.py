@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sce_video.errors import UsageError, VerificationError
 from sce_video.files import sha256_file, write_whole
 from sce_video.shardset.index import (
-    FIXED_COLUMNS,
     ShardIndex,
+    index_schema,
     index_table,
     open_shards,
     write_table,
@@ -20,23 +24,43 @@ from sce_video.shardset.index import (
 from sce_video.shardset.manifest import ShardEntry
 from tests.unit.shardset.test_manifest import MANIFEST
 
+SHARD_BYTES = 1 << 20
+
 
 def row(number: int, split: str) -> dict[str, Any]:
-    texts = ("key", "class", "path", "sha256")
-    fields: dict[str, Any] = {name: str(number) if name in texts else 0 for name in FIXED_COLUMNS}
-    return {**fields, "shard": f"toy-{number // 2:06d}.tar", "ext": "mp4", "split": split}
+    """A row of a set of videos of class ``a``, two to a shard."""
+    fields: dict[str, Any] = {"key": f"v_{number}", "label": 0, "class": "a", "ext": "mp4"}
+    fields |= {"shard": f"toy-{number // 2:06d}.tar", "path": f"a/{number}.mp4", "json_crc32": 0}
+    fields |= {"media_offset": 512, "media_size": 9, "json_offset": 1536, "json_size": 9}
+    fields |= {"idx_offset": -1, "idx_size": 0, "sha256": "3" * 64}
+    fields |= {"duration": 2.0, "fps": 5.0, "frames": 10, "width": 64, "height": 48}
+    return {**fields, "split": split}
 
 
-def make(folder: Path) -> ShardIndex:
-    """A set of five rows, without its tars."""
+def make(
+    folder: Path,
+    change: Mapping[str, Any] | None = None,
+    at: int = 3,
+    **manifest: Any,  # its fields that are other ones
+) -> ShardIndex:
+    """A set of five rows, without its tars; of one some columns may be changed."""
     splits = ("train", "val", "train", "", "train")
-    table = index_table([row(n, split) for n, split in enumerate(splits)], ["split"])
-    write_table(folder / "index.parquet", table)
-    names = [f"toy-{n:06d}.tar" for n in range(3)]
-    shards = tuple(ShardEntry(name=name, samples=2, bytes=0, sha256="") for name in names)
+    rows = [row(n, split) for n, split in enumerate(splits)]
+    rows[at] |= change or {}
+    write_table(folder / "index.parquet", index_table(rows, ["split"]))
+    return opened(folder, **manifest)
+
+
+def opened(folder: Path, **manifest: Any) -> ShardIndex:
+    """The set whose index lies in ``folder``, with a manifest that names it."""
+    shards = tuple(
+        ShardEntry(name=f"toy-{n:06d}.tar", samples=2 - n // 2, bytes=SHARD_BYTES, sha256="4" * 64)
+        for n in range(3)
+    )
     index_sha256 = sha256_file(folder / "index.parquet")
-    manifest = MANIFEST.model_copy(update={"shards": shards, "index_sha256": index_sha256})
-    write_whole(folder / "manifest.json", manifest.model_dump_json().encode())
+    fields = {"shards": shards, "samples": 5, "index_sha256": index_sha256, **manifest}
+    text = MANIFEST.model_copy(update=fields).model_dump_json()
+    write_whole(folder / "manifest.json", text.encode())
     return open_shards(folder)
 
 
@@ -50,7 +74,7 @@ def test_rows(tmp_path: Path) -> None:
 
 def test_columns(tmp_path: Path) -> None:
     found = make(tmp_path)
-    assert found.strings("key") == ["0", "1", "2", "3", "4"]
+    assert found.strings("key") == [f"v_{n}" for n in range(5)]
     np.testing.assert_array_equal(found.numbers("label"), np.zeros(5, np.int32))
 
 
@@ -63,3 +87,64 @@ def test_what_is_no_set(tmp_path: Path) -> None:
     (tmp_path / "index.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(VerificationError, match="missing or not the one its manifest names"):
         open_shards(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index.parquet"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_files_that_are_none(name: str, kind: str, tmp_path: Path) -> None:
+    make(tmp_path)
+    path = tmp_path / name
+    path.rename(tmp_path / "other")
+    if kind == "link":
+        path.symlink_to(tmp_path / "other")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(
+        (UsageError, VerificationError), match=rf"{name}: is|no finished shard set \(no manifest"
+    ):
+        open_shards(tmp_path)
+
+
+def test_a_link_to_the_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    made = make(tmp_path / "set")
+    (tmp_path / "link").symlink_to("set")
+    assert open_shards(tmp_path / "link").digest == made.digest
+
+
+def test_a_file_that_is_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    make(tmp_path)
+    os.truncate(tmp_path / "manifest.json", 1 << 40)
+    with pytest.raises(VerificationError, match=r"manifest\.json: is larger than 33,554,432 bytes"):
+        open_shards(tmp_path)
+
+
+def test_an_index_that_is_no_index_of_the_set(tmp_path: Path) -> None:
+    make(tmp_path)
+    with pytest.raises(VerificationError, match=r"index\.parquet: not as .* is: 5 rows, not 6; sh"):
+        opened(tmp_path, samples=6, shards=(*opened(tmp_path).manifest.shards[:2], _shard(2)))
+    with pytest.raises(VerificationError, match=r"index\.parquet: not as .*: other columns"):
+        opened(tmp_path, splits={"split": {}, "split2": {}})
+    with pytest.raises(VerificationError, match="a split has the name of a column"):
+        opened(tmp_path, splits={"path": {}})
+    with pytest.raises(VerificationError, match=r"2 rows of toy-000000\.tar, which has 1 samples"):
+        opened(tmp_path, shards=(_shard(1, 0), _shard(2, 1), _shard(2)))
+    table = open_shards_table(tmp_path)
+    pq.write_table(table.set_column(1, "key", pa.array(["a", None, "b", "c", "d"])), _at(tmp_path))
+    with pytest.raises(VerificationError, match="column key has empty places"):
+        opened(tmp_path)
+
+
+def _at(folder: Path) -> Path:
+    return folder / "index.parquet"
+
+
+def _shard(samples: int, number: int = 2) -> ShardEntry:
+    name = f"toy-{number:06d}.tar"
+    return ShardEntry(name=name, samples=samples, bytes=SHARD_BYTES, sha256="4" * 64)
+
+
+def open_shards_table(folder: Path) -> pa.Table:
+    return pq.read_table(_at(folder), schema=index_schema(["split"]))

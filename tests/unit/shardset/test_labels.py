@@ -46,7 +46,9 @@ def test_a_text(text: str, expected: str | None) -> None:
         ({"class": None, "label": -1}, [], -1),
         ({"class": -1, "label": 5}, ["5"], 5),
         ({"label": -1.0}, [], -1),
-        ({"label": 10**30}, ["1" + "0" * 30], -1),
+        ({"label": 2**63 - 1}, ["9223372036854775807"], -1),
+        ({"label": 2, "hash": 2**64 - 1, "score": float("nan")}, ["2"], 2),
+        ({"class": "yo\n\tga\x1b"}, ["yo\\n\\tga\\x1b"], -1),
         ({"caption": "x"}, [], -1),
         ([], [], -1),
     ],
@@ -65,6 +67,7 @@ def test_cls_counts_before_json() -> None:
 
 
 REFUSED = [([1, 2], "[1, 2]"), ({"a": 1}, '{"a": 1}'), (True, "true"), (False, "false")]
+REFUSED += [(10**30, "1e+30"), (1e300, "1e+300"), (-1e16, "-1e+16")]
 REFUSED += [(1.5, "1.5"), (float("nan"), "NaN"), (float("inf"), "Infinity")]
 
 
@@ -156,9 +159,16 @@ def test_classes_are_matched_by_name() -> None:
         match_classes("set", [str(n) for n in range(10)], known, "run", range(10))
 
 
+def test_numbers_of_thousands_of_digits_are_no_labels() -> None:
+    for text in ("9" * 5_000, "-" + "9" * 5_000, "9" * 5_000 + ".5"):
+        with pytest.raises(LabelError, match=r"'label' in its json is -?Infinity, neither a whole"):
+            next(stated_classes({"json": f'{{"label": {text}}}'.encode()}))
+    assert class_number(stated_classes({"cls": b"9" * 5_000})) == -1
+
+
 def test_half_a_character_is_no_name() -> None:
     """Json can write it, and no file can hold it."""
-    with pytest.raises(LabelError, match=r"'class' in its json is \"a\\ud800\", no UTF-8 text"):
+    with pytest.raises(LabelError, match=r"no UTF-8 text"):
         list(stated_classes({"json": rb'{"class": "a\ud800"}'}))
     whole = rb'{"class": "\ud83d\ude00"}'
     assert list(stated_classes({"json": whole})) == ["\N{GRINNING FACE}"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from sce_video.errors import VerificationError
 from sce_video.shard.writer import TarWriter
 from sce_video.shardset.rows import index_row, noted_facts, read_rows, row_members
 
@@ -47,6 +50,35 @@ def test_rows_are_where_the_members_lie(tmp_path: Path) -> None:
     ]
     with pytest.raises(KeyError):
         index_row("t.tar", "a", b"{}", members[0], [])
+
+
+def _tar(kind: str, path: Path) -> None:
+    """A tar that no converter of this package writes."""
+    form = tarfile.PAX_FORMAT if kind == "pax" else tarfile.GNU_FORMAT
+    with tarfile.open(path, "w", format=form) as tar:
+        info = tarfile.TarInfo("a.json" if kind != "pax" else "é" * 90)
+        text = {"json": b"{", "deep": b"[" * 100_000, "list": b"[1]"}.get(kind, b"{}")
+        info.size = len(text)
+        info.type = tarfile.SYMTYPE if kind == "link" else tarfile.REGTYPE
+        tar.addfile(info, io.BytesIO(text))
+    data = path.read_bytes()
+    if kind == "cut":
+        path.write_bytes(data[:700])
+    if kind == "size":  # base 256, more than any file holds
+        info = tarfile.TarInfo("a.json")
+        info.size = 1 << 62
+        path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+    if kind == "bytes":
+        path.write_bytes(b"\xff" * 2048)
+
+
+@pytest.mark.parametrize(
+    "kind", ["json", "deep", "list", "fields", "pax", "link", "cut", "size", "bytes"]
+)
+def test_a_tar_that_is_not_ours_is_told_in_one_line(kind: str, tmp_path: Path) -> None:
+    _tar(kind, tmp_path / "t.tar")
+    with pytest.raises(VerificationError, match=r"t\.tar: no shard of this package; shard again$"):
+        read_rows(tmp_path / "t.tar", [])
 
 
 def test_noted_facts_are_those_of_the_source() -> None:

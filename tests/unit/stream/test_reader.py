@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +38,79 @@ def test_frames_by_number_are_those_of_a_full_decode(index: ShardIndex) -> None:
         decode_frames(b"<html>not a video</html>" * 50, [0])
 
 
-def test_a_short_shard_names_itself(index: ShardIndex, tmp_path: Path) -> None:
-    copy = ShardReader(replace(index, folder=tmp_path))
-    (tmp_path / copy.shard_names[copy.shard_of[5]]).write_bytes(b"short")
-    with pytest.raises(Exception, match=r"shorter than its index says; shard again"):
-        copy.media(5)
+def _lost(path: Path, other: Path) -> None:
+    path.unlink()
+
+
+def _linked(path: Path, other: Path) -> None:
+    path.rename(other.with_suffix(".elsewhere"))
+    path.symlink_to(other.with_suffix(".elsewhere"))
+
+
+def _piped(path: Path, other: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _cut(path: Path, other: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def _grown(path: Path, other: Path) -> None:
+    os.truncate(path, path.stat().st_size + 1)
+
+
+def _replaced(path: Path, other: Path) -> None:
+    size = path.stat().st_size
+    path.write_bytes(other.read_bytes()[:size].ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_lost, "No such file or directory"),
+        (_linked, "is a link; put the file itself there"),
+        (_piped, "is not a regular file"),
+        (_cut, r"[\d,]+ bytes, its manifest says [\d,]+: cut or changed"),
+        (_grown, r"[\d,]+ bytes, its manifest says [\d,]+: cut or changed"),
+        (_replaced, r"v\d\.mp4 is not where its index says"),
+    ],
+)
+def test_a_shard_that_is_not_that_of_its_manifest_names_itself(
+    change: Callable[[Path, Path], None], what: str, index: ShardIndex, tmp_path: Path
+) -> None:
+    shutil.copytree(index.folder, tmp_path / "set")
+    reader = ShardReader(replace(index, folder=tmp_path / "set"))
+    path, other = (tmp_path / "set" / reader.shard_names[n] for n in (2, 0))
+    assert reader.shard_of[5] == 2
+    change(path, other)
+    with pytest.raises(SceVideoError, match=rf"^{path}: {what}; shard again$"):
+        reader.media(5)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [(_cut, "shorter than its index says"), (_replaced, "not where its index")]
+)
+def test_a_shard_that_is_written_over_while_it_is_open_gives_no_other_video(
+    change: Callable[[Path, Path], None], what: str, index: ShardIndex, tmp_path: Path
+) -> None:
+    shutil.copytree(index.folder, tmp_path / "set")
+    reader = ShardReader(replace(index, folder=tmp_path / "set"))
+    path, other = (tmp_path / "set" / reader.shard_names[n] for n in (2, 0))
+    before = reader.media(5), reader.packets(5)
+    if change is _cut:
+        os.truncate(path, 600)
+    else:
+        change(path, other)
+    for read in (reader.media, reader.packets):
+        with pytest.raises(SceVideoError, match=what):
+            read(5)
+    path.unlink()  # one that is replaced by a rename stays as it was
+    shutil.copy(index.folder / path.name, path)
+    again = ShardReader(replace(index, folder=tmp_path / "set"))
+    assert again.media(5) == before[0]
+    path.unlink()
+    assert again.packets(5) is not None
 
 
 def test_evaluation_wants_an_index(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sce_video.video.examine import examine_video
-from sce_video.video.facts import DEFAULT_LIMITS, Limits, Rejected
+from sce_video.video.facts import Rejected
+from sce_video.video.limits import DEFAULT_LIMITS, Limits
 from tests.conftest import REPOSITORY
 from tests.odd_videos import MATRICES, display_by, encode
 from tests.videos import moving_square, write_video

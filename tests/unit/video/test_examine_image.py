@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from sce_video.video.examine_image import examine_image
-from sce_video.video.facts import Limits, Rejected
+from sce_video.video.facts import Rejected
+from sce_video.video.limits import Limits
 from tests.conftest import REPOSITORY
 from tests.pictures import DAMAGES, damage, encoded, write_png
 from tests.videos import moving_square

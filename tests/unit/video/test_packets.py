@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,8 @@ def test_any_changed_byte_is_noticed(index: PacketIndex) -> None:
     for size in (0, 3, 60, len(data) - 1):
         with pytest.raises(IdxError):
             PacketIndex.from_bytes(data[:size])
+
+
+def test_other_decoders_are_not_opened(index: PacketIndex) -> None:
+    with pytest.raises(IdxError, match="makes no sense"):
+        PacketIndex.from_bytes(replace(index, codec="rawvideo").to_bytes())

@@ -31,8 +31,8 @@ def test_a_peek_is_what_a_full_decode_finds(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_peek_at_no_video() -> None:
-    for data in (b"", b"<html>" * 100):
-        with pytest.raises(DecodeError, match="no readable MP4"):
+    for data, why in ((b"", "empty file"), (b"<html>" * 100, "no readable MP4")):
+        with pytest.raises(DecodeError, match=why):
             peek(data)
 
 

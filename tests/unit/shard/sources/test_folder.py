@@ -90,7 +90,7 @@ def test_split_folders(tmp_path: Path) -> None:
         (["a/1.mts", "b/2.flv", "b/3.jpg"], r"1 \.mts, 1 \.flv \(not read: MP4, MOV, .* are; co"),
         (["a/1.webp", "b/2.bmp"], r"1 \.webp, 1 \.bmp \(not read: JPEG and PNG are; convert them"),
         (["a/1", "b/2"], r"found 2 files of other names \(first 'a/1'\)"),
-        (["\n/x/1.mp4"], r"below '\\n' and in folders there"),
+        (["\n/x/1.mp4"], r"below '\\\\n' and in folders there"),
         (["a.zip", "b.rar", "c.tar.gz"], r"found 1 \.zip, 1 \.rar, 1 \.gz \(packed\)"),
     ],
 )

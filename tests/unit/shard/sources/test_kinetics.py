@@ -87,9 +87,10 @@ def test_kinetics_doubled_and_odd_rows(tmp_path: Path) -> None:
     (tmp_path / "annotations/train.csv").write_bytes(b"label,youtube_id,time_start,time_end\n\xff")
     with pytest.raises(UsageError, match=r"train\.csv: not a csv in UTF-8"):
         scan("kinetics700", tmp_path)
-    put_text(tmp_path, "annotations/train.csv", [header, "yoga,ab"])
-    with pytest.raises(UsageError, match=r"train\.csv, line 2: times must be seconds"):
-        scan("kinetics700", tmp_path)
+    for times in ("", ",inf,inf", f",{'9' * 5000},1", ",nan,1"):
+        put_text(tmp_path, "annotations/train.csv", [header, f"yoga,ab{times}"])
+        with pytest.raises(UsageError, match=r"train\.csv, line 2: times must be seconds"):
+            scan("kinetics700", tmp_path)
 
 
 def test_kinetics_some_classes(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from sce_video.errors import UsageError
+from sce_video.text import one_line
 from tests.unit.shard.layouts import labels, left_out, put, put_text, scan
 
 
@@ -158,3 +160,46 @@ def test_what_a_list_names_is_taken_wherever_it_lies(tmp_path: Path) -> None:
     put_text(tmp_path, "list.txt", [".cache/1.mp4 1", "b/2.mp4 2"])
     found = scan("folder", tmp_path, lists=(str(tmp_path / "list.txt"),))
     assert [record.path for record in found.records] == [".cache/1.mp4", "b/2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"path,label\n" + b"x" * 200_000 + b",1\n", "not a csv in UTF-8 .field larger than"),
+        (b"path,label\n\xff,1\n", "not a csv in UTF-8"),
+        (b"path,label,label\na/1.mp4,1,2\n", "two columns 'label'; name each once"),
+        (b"path,label,,\na/1.mp4,1,2\n", "two columns ''; name each once"),
+        (b"", "no column 'path'; --csv wants a first line path,label"),
+        (b"\0\n", "no column 'path'"),
+    ],
+    ids=["field", "bytes", "twice", "nameless", "empty", "zero"],
+)
+def test_a_csv_that_is_none_is_told_in_one_line(data: bytes, message: str, tmp_path: Path) -> None:
+    put(tmp_path, "a/1.mp4")
+    put(tmp_path, "list.csv", data=data)
+    with pytest.raises(UsageError, match=rf"list\.csv: {message}") as caught:
+        scan("folder", tmp_path, csv=tmp_path / "list.csv")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n/" * 3000 + "x", "a\0b", "\x1b[2J", "circle/x"])
+def test_a_listed_name_that_no_file_can_have_is_missing(name: str, tmp_path: Path) -> None:
+    put(tmp_path, "a/1.mp4")
+    (tmp_path / "circle").symlink_to("circle")
+    put_text(tmp_path, "list.csv", ["path,label", "a/1.mp4,1", f"{name},{'9' * 500}"])
+    found = scan("folder", tmp_path, csv=tmp_path / "list.csv")
+    assert labels(found) == {"a/1.mp4": "1"}
+    assert left_out(found, "missing") == (one_line(name.rstrip("/")),)
+    put_text(tmp_path, "list.txt", ["a/1.mp4 1", f"{name} {'9' * 500}"])
+    listed = scan("folder", tmp_path, lists=(str(tmp_path / "list.txt"),))
+    assert left_out(listed, "missing") == left_out(found, "missing")
+
+
+def test_a_pipe_is_no_list(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.mp4")
+    os.mkfifo(tmp_path / "list")
+    for options in ({"csv": tmp_path / "list"}, {"lists": (str(tmp_path / "list"),)}):
+        with pytest.raises(UsageError, match=r"list: no such file$"):
+            scan("folder", tmp_path, **options)
+    with pytest.raises(UsageError, match="no such file"):
+        scan("folder", tmp_path, lists=("n" * 300,))

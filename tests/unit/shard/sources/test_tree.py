@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sce_video.errors import UsageError
 from sce_video.shard.sources import Options
-from sce_video.shard.sources.tree import Tree, folders, walk
-from tests.unit.shard.layouts import labels, put, scan
+from sce_video.shard.sources.tree import Tree, _unseen, folders, walk
+from sce_video.shardset.reasons import LONG, NOWHERE, SPECIAL
+from tests.unit.shard.layouts import labels, put, put_text, scan
 
 
 def paths(tree: Tree) -> list[str]:
@@ -132,6 +134,87 @@ def test_deep_folders_and_hidden_ones(tmp_path: Path) -> None:
     finally:
         sys.setrecursionlimit(limit)
     assert paths(tree) == [f"{deep}/v.mp4"]
+
+
+def _deep(folder: Path) -> None:
+    """A file whose path is longer than the system takes, made from folder to folder."""
+    above = os.open(folder, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=above)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(os.open("v.mp4", os.O_CREAT | os.O_WRONLY, dir_fd=above))
+    os.close(above)
+
+
+def _two(folder: Path) -> None:
+    (folder / "x").symlink_to("y")
+    (folder / "y").symlink_to("x")
+
+
+ODD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "itself": (lambda at: (at / "x.mp4").symlink_to("x.mp4"), NOWHERE),
+    "folder itself": (lambda at: (at / "x").symlink_to("x"), NOWHERE),
+    "two": (_two, NOWHERE),
+    "long": (lambda at: (at / "x.mp4").symlink_to("n" * 300), NOWHERE),
+    "long path": (lambda at: (at / "x").symlink_to("n/" * 2000), NOWHERE),
+    "pipe": (lambda at: os.mkfifo(at / "x.mp4"), SPECIAL),
+    "deep": (_deep, LONG),
+}
+LAYOUTS = {
+    "folder": ("a/1.mp4", "b/2.mp4"),
+    "imagenet": ("train/n00000001/1.JPEG", "train/n00000002/2.JPEG"),
+    "kinetics400": ("train/a/1_000000_000010.mp4", "train/b/2_000000_000010.mp4"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("source", LAYOUTS)
+def test_what_cannot_be_looked_at_is_left_out_alone(source: str, kind: str, tmp_path: Path) -> None:
+    put(tmp_path, *LAYOUTS[source])
+    make, reason = ODD[kind]
+    first = Path(LAYOUTS[source][0])
+    for at in dict.fromkeys((first.parent, first.parent.parent)):
+        make(tmp_path / at)
+    found = scan(source, tmp_path)
+    assert [record.path for record in found.records] == [*LAYOUTS[source]]
+    assert {why for _, why in found.rejects} == {reason}
+    assert len(found.rejects) in (2, 4)
+
+
+def test_a_link_to_a_closed_place_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a/1.mp4")
+    (tmp_path / "a/x.mp4").symlink_to("1.mp4")
+    with os.scandir(tmp_path / "a") as entries:
+        link = next(entry for entry in entries if entry.name == "x.mp4")
+    error = PermissionError(13, "Permission denied", "x")
+    assert _unseen(link, error) == "link to a place that may not be read"
+    with os.scandir(tmp_path / "a") as entries:
+        file = next(entry for entry in entries if entry.name == "1.mp4")
+    with pytest.raises(PermissionError):
+        _unseen(file, error)
+
+
+def test_names_of_any_characters_are_one_line(tmp_path: Path) -> None:
+    for name in ("yo\nga/\x1b[2J\t.mp4", "yo\nga/\u2028.mp4", "=1/\u200f1.mp4"):
+        put(tmp_path, name)
+    put(tmp_path, os.fsdecode(b"yo\nga/caf\xe9\r.mp4"))
+    found = scan("folder", tmp_path)
+    assert labels(found) == {
+        "=1/\u200f1.mp4": "=1",
+        r"yo\nga/\u2028.mp4": r"yo\nga",
+        r"yo\nga/\x1b[2J\t.mp4": r"yo\nga",
+        r"yo\nga/caf\xe9\r.mp4": r"yo\nga",
+    }
+    assert all(record.source.read_bytes() == b"x" for record in found.records)
+    put_text(
+        tmp_path, "list.csv", ["path,label", '"yo', 'ga/\x1b[2J\t.mp4",a', "yo\\nga/\u2028.mp4,b"]
+    )
+    listed = scan("folder", tmp_path, csv=tmp_path / "list.csv")
+    assert labels(listed) == {r"yo\nga/\u2028.mp4": "b", r"yo\nga/\x1b[2J\t.mp4": "a"}
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
