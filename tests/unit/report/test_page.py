@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-import random
 import struct
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -49,9 +49,7 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 def as_format(kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.frombytes("RGB", (8, 8), random.Random(0).randbytes(192)).save(  # noqa: S311
-        buffer, kind
-    )
+    Image.frombytes("RGB", (8, 8), np.random.default_rng(0).bytes(192)).save(buffer, kind)
     return buffer.getvalue()
 
 
