@@ -5,7 +5,6 @@ Nothing that a file names is opened: the names are :data:`NAMES`, and a link is 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ NAMES = (MODEL, OPTIMIZER, STATE)
 MANIFEST = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_RANKS = 1 << 20
 _SHOWN = 3  # tensors that a message names
 
 
@@ -50,7 +50,8 @@ def read_state(path: Path) -> dict[str, Any]:
         if not same:
             raise BadCheckpointError(f"{name} is not what its manifest names")
     state = _read(path / STATE)
-    wrong = [key for key, fits in _STATE_KEYS.items() if not fits(state.get(key))]
+    there = [key for key in _STATE_KEYS if key in state or key in _NEEDED]
+    wrong = [key for key in there if not _STATE_KEYS[key](state.get(key))]
     if wrong:
         raise BadCheckpointError(f"{STATE}: {', '.join(wrong)}: not what a run writes")
     if state["step"] != int(path.name.removeprefix("step-")):
@@ -71,21 +72,18 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _may_lack(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Checkpoints of older versions have it not."""
-    return lambda value: value is None or fits(value)
-
-
 _STATE_KEYS: dict[str, Callable[[Any], bool]] = {
     "step": _is_count,
     "run_id": lambda value: isinstance(value, str) and value.isalnum() and len(value) <= 64,
     "data": lambda value: isinstance(value, str) and _SHA256.fullmatch(value) is not None,
-    "consumed": _may_lack(_is_count),
-    "data_cpu": _may_lack(lambda value: type(value) in (int, float) and math.isfinite(value)),
-    "ranks": _may_lack(lambda value: _is_count(value) and value > 0),
-    "config": _may_lack(lambda value: isinstance(value, dict)),
+    "consumed": _is_count,
+    "data_cpu": lambda value: type(value) in (int, float) and value >= 0,
+    "ranks": lambda value: _is_count(value) and 0 < value < _MOST_RANKS,
+    "config": lambda value: isinstance(value, dict),
 }
 """Key of ``state.json`` -> whether a value is one that a run writes."""
+_NEEDED = ("step", "run_id", "data")
+"""Those that checkpoints of older versions have, too."""
 
 
 def unlike(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> str | None:

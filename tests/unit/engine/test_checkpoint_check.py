@@ -113,6 +113,8 @@ STATES: dict[str, tuple[object, str]] = {
     "no ranks": ({**STATE, "ranks": 0}, "state.json: ranks: not"),
     "a text for ranks": ({**STATE, "ranks": "2"}, "state.json: ranks: not"),
     "a list for a config": ({**STATE, "config": []}, "state.json: config: not"),
+    "null for ranks": ({**STATE, "ranks": None}, "state.json: ranks: not"),
+    "null for seconds": ({**STATE, "data_cpu": None}, "state.json: data_cpu: not"),
     "no seconds": ({**STATE, "data_cpu": "x"}, "state.json: data_cpu: not"),
     "several": ({"step": 4}, "state.json: run_id, data: not what a run writes"),
 }
