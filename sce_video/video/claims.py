@@ -11,7 +11,6 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from struct import unpack_from
 
 from sce_video.video.boxes import boxes
 from sce_video.video.errors import DecodeError
@@ -19,7 +18,7 @@ from sce_video.video.errors import DecodeError
 _OTHERS = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\0\0\1")  # how other containers begin
 _OF_NO_TABLES = (b"mdat", b"free", b"skip")
 """Boxes that FFmpeg does not look into; all else is searched, as tables may lie anywhere in it."""
-_WORDS = re.compile(rb"trak|soun|vide|cmvd|(stsz|stz2|trun|elst).{4}(.{4})(.{4})", re.DOTALL)
+_WORDS = re.compile(rb"trak|soun|vide|cmvd|(stsz|stz2|trun|elst)(?=.{4}(.{4})(.{4}|))", re.DOTALL)
 _MOST = 1 << 24  # samples of a track; FFmpeg takes some 40 bytes for each
 _MOST_EDITS = 1_000  # of a track
 _MOST_SOUND = 1 << 27  # of sound as plain numbers, 12 bytes for each: 46 minutes at 48 kHz
@@ -76,9 +75,9 @@ def _tracks_of(data: bytes, start: int, end: int) -> Iterator[_Track]:
             header = _unpacked(data[found.end() + 4 : end])
             yield from _tracks_of(header, 0, len(header))
         elif kind == b"elst":
-            track.edits += unpack_from(">I", found[2])[0]
+            track.edits += int.from_bytes(found[2], "big")
         elif found[1]:
-            track.samples += unpack_from(">I", found[2 if kind == b"trun" else 3])[0]
+            track.samples += int.from_bytes(found[2 if kind == b"trun" else 3], "big")
         else:
             track.media |= {kind}
     yield track

@@ -66,6 +66,8 @@ def open_video(
             context = stream.codec_context
             if context is None:
                 raise DecodeError("unknown codec")
+            if not context.width * context.height:  # so FFmpeg leaves what is over the bound
+                raise DecodeError("frames too large, or of no known size")
             check_pixels(context.width, context.height, limits)
             context.thread_count = 1
             context.copy_opaque = True

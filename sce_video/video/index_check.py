@@ -74,6 +74,8 @@ class IndexCheck:
         frames = self._chosen(index)
         shown = index.number.tolist()
         try:
+            index.check()  # as whoever reads it will
+            index.check_extents(len(data))
             # Each stretch by a decoder that has seen no other, as a clip may lie in that one alone.
             for run in planned.plan_packets(index, np.array(sorted(frames), np.int64)):
                 numbers = sorted({shown[packet] for packet in run} & frames.keys())

@@ -10,7 +10,6 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from sce_video.video.bitstream import NEEDED, Role, reader
-from sce_video.video.errors import DecodeError
 from sce_video.video.index_check import IndexCheck
 from sce_video.video.orientation import Orientation
 from sce_video.video.packets import COLOUR, KEY, LAYER_SHIFT, PacketIndex
@@ -133,11 +132,6 @@ class Indexer:
             number=number,
             kind=kind.astype(np.uint8),
         )
-        try:
-            index.check()
-            index.check_extents(len(self._data))
-        except DecodeError as error:
-            raise Unindexable("its packets are not as others'") from error
         if not self.check.holds(self._data, index):
             raise Unindexable("its packets give other frames")
         return index

@@ -115,5 +115,13 @@ def test_what_is_no_classifier_is_refused_in_one_line(tmp_path: Path) -> None:
     del tensors["linear.bias"]
     save_file(tensors, path, {"sce_video": json.dumps(header)})
     refused(r"its tensors are not its network's: .*linear\.bias")
+    header["classes"] = ["a"] * 5
+    save_file(
+        load_file(path) | {"linear.bias": torch.zeros(3)}, path, {"sce_video": json.dumps(header)}
+    )
+    refused(r"linear\.weight is \[3, 32\], not \[5, 32\]")
+    header["classes"] = []
+    save_file(tensors, path, {"sce_video": json.dumps(header)})
+    refused("classes: Tuple should have at least 1 item")
     path.write_bytes(b"no")
     refused("not a classifier of sce-video")

@@ -78,6 +78,17 @@ def test_what_is_wrong_with_a_checkpoint_is_said(step: Path, tmp_path: Path) -> 
     (step / "model.safetensors").write_bytes(data)
     with pytest.raises(VerificationError, match=r"not what its manifest\.json names"):
         open_encoder(step)
+    manifest = step / "manifest.json"
+    for text in (
+        "{}",
+        "[]",
+        "[" * 100_000,
+        '{"model.safetensors": 1' + "0" * 5_000 + "}",
+        "\ud800",
+    ):
+        manifest.write_bytes(text.encode("utf-8", "surrogatepass"))
+        with pytest.raises(VerificationError, match=r"manifest\.json: damaged; take another"):
+            open_encoder(step)
     (step / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(UsageError, match=r"model\.safetensors: not a file of tensors"):
         open_encoder(step)

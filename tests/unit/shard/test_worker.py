@@ -83,6 +83,22 @@ def test_a_file_that_cannot_be_read(
         process_file(job(picture, "image", size=10))
 
 
+def test_what_is_no_file_any_more_is_not_waited_for(tmp_path: Path, picture: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe.mp4")
+    (folder := tmp_path / "folder.mp4").mkdir()
+    for path in (pipe, folder):
+        assert process_file(job(path, size=10)) == Refused("neither a file nor a folder")
+    (link := tmp_path / "link.jpg").symlink_to(picture)
+    assert isinstance(process_file(job(link, "image")), Accepted)
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path: Path, picture: Path) -> None:
+    known = job(path := tmp_path / "grows.jpg", "image", size=picture.stat().st_size)
+    path.write_bytes(picture.read_bytes() + b"more")
+    with pytest.raises(SceVideoError, match="changed while it was being sharded"):
+        process_file(known)
+
+
 def _raise(error: Exception) -> None:
     raise error
 

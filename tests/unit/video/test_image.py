@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from PIL import Image
 
 from sce_video.video.decode import DecodeError, decode_frames
 from sce_video.video.examine_image import examine_image
+from sce_video.video.facts import Rejected
+from sce_video.video.peek import peek
 from tests.pictures import CHANNELS, DEPTHS, encoded, write_png
 
 
@@ -94,3 +98,69 @@ def test_an_image_has_one_frame_and_may_be_damaged() -> None:
         with pytest.raises(DecodeError, match="damaged image"):
             decode_frames(data[: len(data) // 2], [0])
     assert Image.open(io.BytesIO(data)).size == (64, 64)
+
+
+def in_jpeg(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose header says another size."""
+    at = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+    return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+
+
+JPEG = encoded(Image.new("RGB", (64, 48)))
+PROGRESSIVE = encoded(Image.new("RGB", (64, 48)), progressive=True)
+PIXEL = np.zeros((1, 1, 3), np.int64)
+HUGE = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+TOO_LARGE = {
+    "jpeg": in_jpeg(JPEG, 36_000, 30_000),
+    "progressive": in_jpeg(PROGRESSIVE, 65_535, 65_535),
+    "just too large": in_jpeg(JPEG, 8192, 8193),
+    "behind what is no segment": in_jpeg(JPEG[:2] + b"\xff\xe0\0\2junk" + JPEG[2:], 36_000, 30_000),
+    "behind fill bytes": in_jpeg(JPEG[:2] + b"\xff" * 9 + JPEG[2:], 36_000, 30_000),
+    "png with two headers": write_png(PIXEL, 2, 8, before=[(b"IHDR", HUGE)]),
+}
+
+
+@pytest.mark.parametrize("data", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_the_header_says_the_size_before_room_is_made(data: bytes) -> None:
+    for read in (peek, pixels):
+        with pytest.raises(DecodeError, match=r"^image too large$"):
+            read(data)
+    with pytest.raises(Rejected):
+        examine_image(data)
+
+
+def test_two_frames_of_a_jpeg_are_refused() -> None:
+    at = JPEG.index(b"\xff\xc0")
+    frame = JPEG[at : at + 19]
+    twice = JPEG[:at] + frame + in_jpeg(frame, 40_000, 40_000) + JPEG[at + 19 :]
+    for read, why in ((pixels, "does not decode: damaged image"), (examine_image, "damaged image")):
+        with pytest.raises(DecodeError, match=rf"^{why}$"):
+            read(twice)
+
+
+def test_scans_are_bounded_by_what_they_go_over() -> None:
+    """Each is a few bytes, and goes over all pixels."""
+    at = PROGRESSIVE.rindex(b"\xff\xda")
+    scan = PROGRESSIVE[at:-2]
+
+    def scans(count: int, side: int) -> bytes:
+        data = in_jpeg(PROGRESSIVE, side, side)
+        return data[:-2] + scan * count + data[-2:]
+
+    many = scans(5_000, 8192)
+    assert len(many) < 100_000
+    for read in (peek, pixels, examine_image):
+        with pytest.raises(DecodeError, match=r"^an image of too many scans$"):
+            read(many)
+    assert pixels(scans(500, 64)).shape == (64, 64, 3)
+    assert peek(scans(20, 8192)).width == 8192
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
+def test_texts_of_a_png_are_not_unpacked_without_bounds(kind: bytes) -> None:
+    head = b"x\0\1\0\0\0" if kind == b"iTXt" else b"x\0\0"
+    bomb = (kind, head + zlib.compress(bytes(1 << 26)))
+    data = write_png(PIXEL, 2, 8, before=[bomb])
+    for read in (peek, pixels, examine_image):
+        with pytest.raises(DecodeError, match=r"damaged image$"):
+            read(data)

@@ -1,13 +1,20 @@
-"""The packet index as bytes."""
+"""The packet index as bytes, and what one that lies is told with a right checksum."""
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sce_video.video.decode import DecodeError, decode_frames
+from sce_video.video.decode.planned import plan_packets
 from sce_video.video.examine import examine_video
+from sce_video.video.orientation import UPRIGHT
 from sce_video.video.packets import IdxError, PacketIndex
 from tests.odd_videos import KINDS, VFR
 
@@ -46,3 +53,91 @@ def test_any_changed_byte_is_noticed(index: PacketIndex) -> None:
 def test_other_decoders_are_not_opened(index: PacketIndex) -> None:
     with pytest.raises(IdxError, match="makes no sense"):
         PacketIndex.from_bytes(replace(index, codec="rawvideo").to_bytes())
+
+
+def sealed(body: bytes) -> bytes:
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def made(count: int = 1, **others: Any) -> PacketIndex:
+    known = PacketIndex(
+        codec="h264",
+        codec_tag="",
+        extradata=b"",
+        width=4,
+        height=4,
+        orientation=UPRIGHT,
+        colour=(0, 2, 2, 2),
+        time_base=Fraction(1, 25),
+        pts=np.zeros(count, np.int64),
+        offset=np.zeros(count, np.uint32),
+        size=np.ones(count, np.uint32),
+        number=np.arange(count, dtype=np.int32),
+        kind=np.ones(count, np.uint8),
+    )
+    return replace(known, **others)
+
+
+LIES: dict[str, tuple[int, dict[str, Any]]] = {
+    "another decoder": (1, {"codec": "rawvideo"}),
+    "no width": (1, {"width": 0}),
+    "no height": (1, {"height": 0}),
+    "extradata": (1, {"extradata": bytes((1 << 20) + 1)}),
+    "range": (1, {"colour": (3, 2, 2, 2)}),
+    "primaries": (1, {"colour": (0, 23, 2, 2)}),
+    "transfer": (1, {"colour": (0, 2, 19, 2)}),
+    "matrix": (1, {"colour": (0, 2, 2, 18)}),
+    "a frame twice": (3, {"number": np.array([0, 1, 1], np.int32)}),
+    "a frame that lacks": (3, {"number": np.array([0, 3, 1], np.int32)}),
+    "a frame below none": (3, {"number": np.array([0, -2, 1], np.int32)}),
+    "a number of billions": (2, {"number": np.array([0, 2**31 - 1], np.int32)}),
+    "no frame": (2, {"number": np.array([-1, -1], np.int32)}),
+    "more frames than a video": (500_001, {}),
+    "nothing in a packet": (2, {"size": np.array([1, 0], np.uint32)}),
+    "an odd layer": (1, {"kind": np.array([6], np.uint8)}),
+    "a time before the first": (1, {"pts": np.array([-1], np.int64)}),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_no_video_has(lie: str) -> None:
+    count, others = LIES[lie]
+    PacketIndex.from_bytes(made(3).to_bytes())
+    with pytest.raises(IdxError, match="makes no sense"):
+        PacketIndex.from_bytes(made(count, **others).to_bytes())
+
+
+@pytest.mark.parametrize(("width", "height"), [(8192, 8193), (2**32 - 1, 1), (2**31, 2**31)])
+def test_frames_that_are_too_large(width: int, height: int) -> None:
+    with pytest.raises(DecodeError, match=r"^frames too large$"):
+        PacketIndex.from_bytes(made(width=width, height=height).to_bytes())
+
+
+def test_the_count_of_frames_is_that_of_the_packets() -> None:
+    body = bytearray(made(3).to_bytes()[:-4])
+    body[12:16] = struct.pack("<I", 2)
+    with pytest.raises(IdxError, match="makes no sense"):
+        PacketIndex.from_bytes(sealed(bytes(body)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "size"), [([0, 6], [5, 5]), ([2**32 - 1, 0], [2**32 - 1, 1]), ([0, 0], [9, 9])]
+)
+def test_packets_are_in_the_file_each_in_its_own_place(offset: list[int], size: list[int]) -> None:
+    """Else room would be made for what is not there, or the same bytes be fed over and over."""
+    places = {"offset": np.array(offset, np.uint32), "size": np.array(size, np.uint32)}
+    index = PacketIndex.from_bytes(made(2, **places).to_bytes())
+    with pytest.raises(IdxError, match="not of this file"):
+        decode_frames(b"0123456789", [0], index)
+    made(2).check_extents(2)
+
+
+@pytest.mark.parametrize("kind", [0, 2, 4])
+def test_planning_ends_for_any_index(kind: int) -> None:
+    """Many packets without frames, or all of one group: what is fed is found in one pass."""
+    count = 200_000
+    number = np.full(count, -1, np.int32)
+    number[:100] = np.arange(100)
+    kinds = np.full(count, kind, np.uint8)
+    runs = plan_packets(made(count, number=number, kind=kinds), np.arange(0, 100, 3))
+    assert sum(map(len, runs)) == (34 + count - 100 if kind else count)

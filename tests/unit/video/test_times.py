@@ -64,3 +64,18 @@ def test_where_there_are_no_display_times(kind: str, tmp_path: Path) -> None:
     truth, got = decode_all(data).astype(int), decode_all(transcoded)
     distance = np.abs(truth[:, None] - got[None]).mean((2, 3, 4))
     assert np.array_equal(distance.argmin(0), np.arange(FRAMES))
+
+
+def test_what_lasts_too_long_or_no_time() -> None:
+    assert mean_rate([0, 1], 0, Fraction(5_000_000)) == (0.0, 10_000_000.0)
+    for ticks_, base in (([0, 1], Fraction(5_000_001)), ([-(2**62), 2**62], Fraction(1, 600))):
+        with pytest.raises(Rejected, match=r"^lasts more than 10,000,000 seconds$"):
+            mean_rate(ticks_, 0, base)
+    for ticks_, base in (
+        ([0, 1], Fraction(1, 10**7)),
+        ([0, 1], Fraction(0)),
+        ([0, 1], Fraction(-1)),
+        ([0, 0], Fraction(1)),
+    ):
+        with pytest.raises(Rejected, match=r"^frames without a time$"):
+            mean_rate(ticks_, 0, base)
