@@ -6,10 +6,11 @@ towards where no file goes, and back to where it was.
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import BinaryIO
 
 from sce_video.text import printable
 from sce_video.video.errors import DecodeError
@@ -24,6 +25,8 @@ _ASIDE = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONG
 _WITHOUT_BYTES = {*tarfile.SUPPORTED_TYPES} - {*tarfile.REGULAR_TYPES}
 """Types of links, folders and devices, whatever size their headers give."""
 _SHOWN = 80  # characters of a name in a message
+
+Stream = BinaryIO | io.BufferedIOBase
 
 LABEL_BYTES = 1 << 20
 """Bytes that a member has at most which holds a label."""
@@ -78,7 +81,7 @@ class _Aside:
             at = end
 
 
-def walk_tar(stream: IO[bytes], end: int | None = None) -> Iterator[Member]:
+def walk_tar(stream: Stream, end: int | None = None) -> Iterator[Member]:
     """Members of the tar that begins where ``stream`` stands, in their order.
 
     Their bytes are skipped; who reads them may leave the stream anywhere, but not before the next
@@ -117,7 +120,7 @@ def walk_tar(stream: IO[bytes], end: int | None = None) -> Iterator[Member]:
                 raise tarfile.ReadError("unexpected end of data")
 
 
-def read_member(stream: IO[bytes], member: Member, limit: int = DEFAULT_LIMITS.bytes) -> bytes:
+def read_member(stream: Stream, member: Member, limit: int = DEFAULT_LIMITS.bytes) -> bytes:
     """The bytes of a member.
 
     Raises:
@@ -134,7 +137,7 @@ def read_member(stream: IO[bytes], member: Member, limit: int = DEFAULT_LIMITS.b
     return data
 
 
-def _header(stream: IO[bytes], at: int, end: int | None) -> tarfile.TarInfo | None:
+def _header(stream: Stream, at: int, end: int | None) -> tarfile.TarInfo | None:
     """The header at a place; None = zeros, which end a tar."""
     if end is not None and at + _BLOCK > end:
         raise tarfile.ReadError("has no end")
@@ -156,7 +159,7 @@ def _check(name: str, at: int, size: int, end: int | None) -> None:
         raise tarfile.ReadError(f"{who}: its header gives it {size:,} bytes, more than {left}")
 
 
-def _hear(stream: IO[bytes], info: tarfile.TarInfo, aside: _Aside) -> None:
+def _hear(stream: Stream, info: tarfile.TarInfo, aside: _Aside) -> None:
     """Take in a header that says something of the next; ``stream`` stands behind it."""
     if info.type in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
         return  # nothing of them is needed
@@ -170,7 +173,7 @@ def _hear(stream: IO[bytes], info: tarfile.TarInfo, aside: _Aside) -> None:
         aside.note_name(data.partition(b"\0")[0])
 
 
-def _behind_holes(stream: IO[bytes], at: int) -> int:
+def _behind_holes(stream: Stream, at: int) -> int:
     """Where the bytes of a GNU sparse file begin: behind the blocks that list its holes."""
     stream.seek(at - _BLOCK)
     more = stream.read(_BLOCK)[482]

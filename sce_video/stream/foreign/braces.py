@@ -1,4 +1,4 @@
-"""Ranges such as ``{000..127}`` and lists such as ``{a,b}`` in names: counted before they are built.
+"""Ranges such as ``{000..127}`` and lists such as ``{a,b}``: counted before they are built.
 
 The expansion is :mod:`braceexpand`'s, which holds each range as a whole.
 """

@@ -32,6 +32,7 @@ from sce_video.stream.cut import make_clips
 from sce_video.stream.foreign.plan import ForeignPlan, check_tar
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
+from sce_video.stream.watch import sample_limit
 from sce_video.text import printable
 from sce_video.video.decode import DecodeError
 from sce_video.video.kinds import IMAGE_MAGIC, NOT_READ, SUFFIXES, kind_of, refusal_of_image
@@ -99,9 +100,10 @@ class ForeignClips(IterableDataset[ClipBatch]):
             try:
                 if sample.problem:
                     raise DecodeError(sample.problem)
-                self._check_kind(sample.data)
-                specs = self.sampler(peek(sample.data), number, sample.number)
-                clips = make_clips(sample.data, specs, antialias=self.antialias)
+                with sample_limit(sample.name):
+                    self._check_kind(sample.data)
+                    specs = self.sampler(peek(sample.data), number, sample.number)
+                    clips = make_clips(sample.data, specs, antialias=self.antialias)
                 made.append((number, sample, clips))
                 if sample.unlabelled:  # pretraining needs none
                     self._tell(f"{sample.name}: {sample.unlabelled}; it counts as none", "label")

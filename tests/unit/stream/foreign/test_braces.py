@@ -28,8 +28,11 @@ def test_never_fewer_than_there_are(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["x", "", "{00..12}", "{3..1}", "{1..9..2}", "{a..e}", "{Z..b}", "{a,b{1..3},}{x,y}", "{a}"]
-    + [r"\{1..3\}", "{}", "{,}", "t-{0..1}/{00..02}.tar", "{-3..3}", "{a,{b,{c,d}}}", "{1..9..0}"],
+    [
+        *("x", "", "{00..12}", "{3..1}", "{1..9..2}", "{a..e}", "{Z..b}", "{a,b{1..3},}{x,y}"),
+        *("{a}", r"\{1..3\}", "{}", "{,}", "t-{0..1}/{00..02}.tar", "{-3..3}", "{1..9..0}"),
+        "{a,{b,{c,d}}}",
+    ],
 )
 def test_what_is_taken_is_expanded(pattern: str) -> None:
     assert expand_braces(pattern) == list(braceexpand(pattern))
