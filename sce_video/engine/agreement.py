@@ -115,6 +115,18 @@ class Agreement:
         self._known: set[str] = set()  # of this rank
         self._reasons: Counter[str] = Counter()  # of this rank's bad samples
 
+    def begin(self, step: int, own: Mapping[Reason, Given]) -> None:
+        """Agree that there is a first step to take, after ``step``; a collective call.
+
+        Raises:
+            SceVideoError: on all ranks, where one has a reason against it in ``own``.
+        """
+        flags = torch.tensor([*map(float, map(bool, own.values()))]).to(self._runtime.device)
+        dist.all_reduce(flags)
+        told = dict(zip(own, read(flags), strict=True))
+        if why := decide(told, 0, 0):
+            raise self._error(why, own[why], {"step": step, "seen": 0, "allowed": 0})
+
     def reach(
         self,
         step: int,

@@ -47,18 +47,21 @@ class Cadence:
         """Whether minutes ask for a checkpoint; to be asked of the main rank alone."""
         return self._minutes is not None and self._clock() - self._saved >= 60 * self._minutes
 
-    def ended(self, save_seconds: float) -> str | None:
-        """What ends the run now; asked once a step of the main rank alone.
-
-        Args:
-            save_seconds: the longest that a checkpoint took so far.
-        """
+    def step(self) -> None:
+        """A step is over: how long did it take."""
         now = self._clock()
         if self._before is not None:
             self._longest = max(self._longest, now - self._before)
         self._before = now
-        left = 2 * (self._longest + save_seconds)
-        return next((what for what, end in self._ends.items() if now + left >= end), None)
+
+    def over(self, save_seconds: float) -> str | None:
+        """What ends the run now.
+
+        Args:
+            save_seconds: the longest that a checkpoint took so far.
+        """
+        latest = self._clock() + 2 * (self._longest + save_seconds)
+        return next((what for what, end in self._ends.items() if latest >= end), None)
 
     def saved(self) -> None:
         """A checkpoint was begun: minutes count from here."""

@@ -29,7 +29,7 @@ from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.feed import DeviceFeed, Ready
 from sce_video.stream.foreign.plan import ForeignPlan
-from sce_video.stream.loader import ClipBatch, ClipDataset, load
+from sce_video.stream.loader import ClipBatch, ClipDataset, load, never
 from sce_video.stream.order import BatchPlan
 from sce_video.stream.reader import ShardReader
 
@@ -134,6 +134,8 @@ class ClipTask:
     """
 
     module: nn.Module  # goes into the engine, with all that a checkpoint must hold
+    stopped: Callable[[], bool] = staticmethod(never)
+    """Asked while clips are waited for: whether to give that up, as the run is to end."""
 
     def __init__(
         self,
@@ -168,9 +170,9 @@ class ClipTask:
 
             antialias = self.config.augment.antialias
             stream = ForeignClips(self.plan, self._sampler(), consumed, antialias=antialias)
-            return load(stream, None, workers=workers, pin=pin)
+            return load(stream, None, workers=workers, pin=pin, stopped=self.stopped)
         batches = self.plan.micro_batches(consumed)
-        return load(self.dataset(), batches, workers=workers, pin=pin)
+        return load(self.dataset(), batches, workers=workers, pin=pin, stopped=self.stopped)
 
     def dataset(self) -> ClipDataset:
         """Clips by rows of the index, as workers make them."""

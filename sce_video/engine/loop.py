@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from sce_video.compiler import compiled_so_far
 from sce_video.engine import checkpoint
-from sce_video.engine.agreement import GO_ON, Agreed, Agreement, Reason
+from sce_video.engine.agreement import GO_ON, Agreed, Agreement, Given, Reason
 from sce_video.engine.cadence import Cadence
 from sce_video.engine.checkpoint_saver import CheckpointSaver
 from sce_video.engine.clip_task import ClipTask
@@ -83,6 +83,8 @@ class Trainer:
         self._agreement = Agreement(config, runtime, task.steps_per_epoch, self._folder.log)
         self._tracker: Tracker | None = None
         self._means, self._cpu = RowMeans(), 0.0
+        self._stop, self._cadence = StopFlag(), Cadence(config, task.steps_per_epoch)
+        task.stopped = self._stopped
         self.step = 0
         self.last_step = last_step(config, task.plan)
 
@@ -97,7 +99,7 @@ class Trainer:
         config = self.config
         self._restore()
         feed = self.task.feed(self.step * config.train.batch_size)  # starts the workers
-        with StopFlag() as stop:
+        with self._stop:
             try:
                 if self.runtime.main:
                     self._folder.begin(config, self._settings)
@@ -107,7 +109,7 @@ class Trainer:
                 self._status("running")
                 shown = self.runtime.main
                 with Progress(self.last_step, "step", start=self.step, shown=shown) as bar:
-                    self._loop(feed, stop, bar)
+                    self._loop(feed, bar)
                 self.task.save(self._folder.path)
                 self._status("done")
             except Interrupted as stopped:
@@ -118,6 +120,7 @@ class Trainer:
                 self._fail(error)
                 raise
             finally:
+                feed.close()
                 if self._tracker:
                     self._tracker.close()
 
@@ -137,15 +140,18 @@ class Trainer:
                 f"above or in {self._folder.log}; {GO_ON}"
             ) from error
 
-    def _loop(self, feed: DeviceFeed, stop: StopFlag, bar: Progress) -> None:
+    def _stopped(self) -> bool:
+        """Whether this rank is to wait for its clips no longer."""
+        return self._stop.raised or self._cadence.over(self._saver.longest) is not None
+
+    def _loop(self, feed: DeviceFeed, bar: Progress) -> None:
         clock, since, every = time.perf_counter(), self.step, self.config.track.every
-        first, cadence = self.step, Cadence(self.config, self.task.steps_per_epoch)
+        first, cadence = self.step, self._cadence
         if self.step < self.last_step:
             feed.fetch()
-            if feed.error:
-                raise feed.error
+            self._agreement.begin(self.step, self._reasons(feed, self.step))
         while self.step < self.last_step:
-            agreed = self._train_step(feed, stop, cadence)
+            agreed = self._train_step(feed)
             if self.step == first and (compiled := compiled_so_far()):
                 log.info("%s", compiled)
             self.step += 1
@@ -164,7 +170,10 @@ class Trainer:
                 clock, since, feed.waited = now, self.step, 0.0
             due = finished or (self._evaluation and self.step % self._evaluation.every == 0)
             if self._evaluation and due and not end:
-                clock += self._evaluate(self._evaluation)
+                try:
+                    clock += self._evaluate(self._evaluation)
+                except Interrupted:  # on all ranks, as one waited for its samples
+                    end = self._interrupted()
             if end or finished or agreed.save or cadence.is_due(self.step):
                 self._take(self._cpu + feed.cpu)
                 cadence.saved()
@@ -214,7 +223,27 @@ class Trainer:
             f"{values['time/data'] / values['time/step']:.0%} waiting for data"
         )
 
-    def _train_step(self, feed: DeviceFeed, stop: StopFlag, cadence: Cadence) -> Agreed:
+    def _interrupted(self) -> Interrupted:
+        """What is raised where an evaluation was given up for a signal or the time."""
+        return Interrupted(f"stopped after step {self.step}, in an evaluation; {GO_ON}")
+
+    def _reasons(self, feed: DeviceFeed, step: int) -> dict[Reason, Given]:
+        """What this rank knows against a step after ``step``.
+
+        The time is of the main rank's clock, and of another's where that gave up its waiting for
+        clips while the main one waits for it.
+        """
+        gave_up = isinstance(feed.error, Interrupted)
+        late = self._cadence.over(self._saver.longest) if self.runtime.main or gave_up else None
+        time_up = Interrupted(f"stopped after step {step}, in time for {late}; {GO_ON}")
+        return {
+            Reason.UNWRITTEN: self._saver.error() or self._folder.lost,
+            Reason.STOPPED: self._stop.raised,
+            Reason.TIME: time_up if late else None,
+            Reason.STARVED: feed.error,
+        }
+
+    def _train_step(self, feed: DeviceFeed) -> Agreed:
         """One optimizer step.
 
         The host waits for the device once, where all ranks agree.
@@ -233,16 +262,12 @@ class Trainer:
             outcomes.append(outcome._replace(loss=outcome.loss.detach()))
             if micro < config.train.accumulate:
                 self.engine.step()
-        if self.step + 1 < self.last_step and not stop.raised:
+        if self.step + 1 < self.last_step and not self._stop.raised:
             feed.fetch()
-        own = {
-            Reason.UNWRITTEN: self._saver.error() or self._folder.lost,
-            Reason.STOPPED: stop.raised,
-            Reason.TIME: self._time_is_up(cadence),
-            Reason.STARVED: feed.error,
-        }
+        self._cadence.step()
+        own = self._reasons(feed, self.step + 1)
         square = self._gradients.square(runtime.ranks)
-        save = runtime.main and cadence.is_due_by_clock()
+        save = runtime.main and self._cadence.is_due_by_clock()
         agreed = self._agreement.reach(self.step + 1, outcomes, square, own, save=save)
         self._gradients.set_norm(agreed.row["grad_norm"])
         lr = learning_rate(config, self.step, task.steps_per_epoch)
@@ -250,12 +275,6 @@ class Trainer:
             group["lr"] = lr
         self.engine.step()
         return agreed._replace(row={**agreed.row, **task.end_step(self.step), "lr": lr})
-
-    def _time_is_up(self, cadence: Cadence) -> Interrupted | None:
-        """What the main rank raises where there is no time for another step and checkpoint."""
-        what = cadence.ended(self._saver.longest) if self.runtime.main else None
-        after = f"stopped after step {self.step + 1}"
-        return Interrupted(f"{after}, in time for {what}; {GO_ON}") if what else None
 
     def _restore(self) -> None:
         if self._resume is None:

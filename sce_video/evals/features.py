@@ -21,7 +21,7 @@ from sce_video.model.recognise import some
 from sce_video.progress import Progress
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.clips import UniformClips
-from sce_video.stream.loader import ClipDataset, load
+from sce_video.stream.loader import ClipDataset, load, never
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 
@@ -75,6 +75,7 @@ def extract_batches(
     device: torch.device,
     pool: Callable[[Tensor], Tensor] = mean_of_views,
     name: str = "the network",
+    stopped: Callable[[], bool] = never,
 ) -> Iterator[Features]:
     """Features of each batch of rows, batch by batch.
 
@@ -88,13 +89,15 @@ def extract_batches(
         device: where to compute.
         pool: views ``[B,V,F]`` -> samples ``[B,F]``.
         name: of the network, for messages.
+        stopped: asked while a batch is waited for: whether to give up.
 
     Raises:
         NotFiniteError: as :func:`check_finite`.
+        Interrupted: it was given up.
     """
     dataset = ClipDataset(ShardReader(index), views)
     positions = [[Position(0, int(row)) for row in batch] for batch in batches]
-    for clips in load(dataset, positions, workers=workers):
+    for clips in load(dataset, positions, workers=workers, stopped=stopped):
         values = torch.zeros(0, 0, 0)
         if len(clips.rows):
             values = forward(network, spec, clips.views, device)

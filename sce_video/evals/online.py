@@ -94,6 +94,7 @@ class OnlineEvaluation(ABC):
                 device=self._runtime.device,
                 pool=self._pool,
                 name="the network in training",
+                stopped=self._task.stopped,
             )
             return join(list(passes))
         except SceVideoError as error:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sce_video.errors import SceVideoError
-from sce_video.stream.loader import ClipBatch
+from sce_video.stream.loader import Batches, ClipBatch
 
 
 class Ready(NamedTuple):
@@ -74,6 +74,11 @@ class DeviceFeed:
             self.error = error
         self.waited += time.perf_counter() - start
         self._prepare()
+
+    def close(self) -> None:
+        """End the workers, if there are any."""
+        if isinstance(self._batches, Batches):
+            self._batches.close()
 
     def first(self) -> list[Tensor]:
         """The views of the micro-batch that comes next."""

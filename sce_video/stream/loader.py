@@ -10,14 +10,17 @@ import ctypes
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.queues
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from multiprocessing.process import BaseProcess
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,11 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_convert
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import Interrupted, SceVideoError, first_line
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
+from sce_video.stream.watch import Desk, note, sample_limit, sit_down
+from sce_video.stream.worker_errors import UNSENT, death_of_worker, error_of_worker
 from sce_video.video.decode import Backend, DecodeError
 from sce_video.video.decode.torchcodec import require_cuda
 
@@ -106,9 +111,11 @@ class ClipDataset(Dataset[ClipBatch]):
         for _ in range(1 if chain is None else len(chain)):
             if row not in bad:
                 try:
-                    specs = self.sampler(self.reader.video(row), position.epoch, row)
-                    media, index = self.reader.media(row), self.reader.packets(row)
-                    return row, position.epoch, self._make(media, specs, index)
+                    media = self.reader.media(row)  # may fetch its shard
+                    with sample_limit(self.reader.name(row)):
+                        specs = self.sampler(self.reader.video(row), position.epoch, row)
+                        index = self.reader.packets(row)
+                        return row, position.epoch, self._make(media, specs, index)
                 except DecodeError as error:
                     bad[row] = str(error)
             if chain is not None:
@@ -119,10 +126,12 @@ class ClipDataset(Dataset[ClipBatch]):
         raise SceVideoError(f"no sample can be read; the last: {self.reader.name(row)}: {bad[row]}")
 
 
+_LOOK = 1.0  # seconds between looks at a worker, or at whether to go on waiting
+_GRACE = 5.0  # seconds that workers have to end by themselves
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
-def _worker_init(_: int) -> None:
+def _worker_init(desk: Desk, number: int) -> None:
     """Signals are the trainer's business: it finishes its step and then stops its workers.
 
     A thread waits for the trainer's own end: DataLoader watches a worker's parent, and that is the
@@ -132,6 +141,15 @@ def _worker_init(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_trainer, daemon=True).start()
     keep_memory(1 << 25, 1 << 28)  # to fault frames in again costs 7%
+    sit_down(desk, number)
+    # A batch that cannot be sent would be lost without a word, and waited for.
+    multiprocessing.queues.Queue._on_queue_feeder_error = _cannot_send  # type: ignore[attr-defined]
+
+
+def _cannot_send(queue: object, error: Exception, batch: object) -> None:
+    """End this worker, and leave behind why; the first argument is none where Python gives two."""
+    note(f"{UNSENT}{first_line(error)}")
+    os._exit(1)
 
 
 def keep_memory(block: int, free: int) -> None:
@@ -159,55 +177,122 @@ def start_fork_server() -> None:
     multiprocessing.forkserver.ensure_running()
 
 
+def never() -> bool:
+    """Whether somebody wants the waiting to end."""
+    return False
+
+
 def load(
     dataset: ClipDataset | IterableDataset[ClipBatch],
     batches: Iterable[list[Position]] | None,
     *,
     workers: int,
     pin: bool = False,
-) -> Iterator[ClipBatch]:
+    stopped: Callable[[], bool] = never,
+) -> Batches:
     """Iterate over ``batches`` in order, made by ``workers`` processes (0 = in this one).
 
     Without ``batches`` the dataset itself says what they are; the workers take turns. What is
     decoded on the GPU is made in this process: its clips need not travel.
 
-    Raises (while iterating):
-        SceVideoError: a worker met an error of ours, or was killed.
+    Args:
+        dataset: makes them.
+        batches: lists of positions.
+        workers: processes; they start now.
+        pin: move batches to memory that a GPU reads.
+        stopped: asked every second that a batch is waited for; True ends the waiting.
     """
     on_gpu = isinstance(dataset, ClipDataset) and dataset.on_gpu
     workers = 0 if on_gpu else workers
     if workers:
         start_fork_server()
+    desk = Desk(workers)
     loader: DataLoader[ClipBatch] = DataLoader(
         dataset,
         batch_size=None if batches is None else 1,
         batch_sampler=batches,  # any iterable of lists will do
         num_workers=workers,
         collate_fn=default_convert,  # leaves a batch as it is
-        worker_init_fn=_worker_init,
+        worker_init_fn=partial(_worker_init, desk),
         multiprocessing_context="forkserver" if workers else None,
         pin_memory=pin and not on_gpu,
+        timeout=_LOOK if workers else 0,
     )
-    iterator = iter(loader)  # starts the workers now
-    if workers:
-        # After an error the iterator outlives us, and Python's own exit would wait for workers that
-        # it ends by SIGTERM, which they ignore. Exit hooks run last in, first out.
-        atexit.register(iterator._shutdown_workers)  # type: ignore[attr-defined]
-    return _plain_errors(iterator)
+    return Batches(iter(loader), desk, stopped)
 
 
-def _plain_errors(batches: Iterator[ClipBatch]) -> Iterator[ClipBatch]:
-    """Pass batches on; an error of ours that a worker met loses the traceback in its message."""
-    try:
-        yield from batches
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        if type(error) is RuntimeError and "DataLoader worker" not in str(error):
-            raise
-        raise SceVideoError(
-            "a process that makes clips was killed, by the system if memory ran out: "
-            "lower data.workers or train.batch_size"
-        ) from error
-    except SceVideoError as error:
-        *_, last = str(error.args[0]).strip().splitlines()
-        name = f"{type(error).__module__}.{type(error).__qualname__}: "
-        raise type(error)(last.removeprefix(name)) from error
+class Batches(Iterator[ClipBatch]):
+    """Batches as they come; at its end, at :meth:`close` or with us the workers are gone."""
+
+    def __init__(self, made: Iterator[ClipBatch], desk: Desk, stopped: Callable[[], bool]) -> None:
+        """``made``: DataLoader's iterator, whose workers have started."""
+        self._made, self._desk, self._stopped = made, desk, stopped
+        self._workers: list[BaseProcess] = getattr(made, "_workers", [])
+        self.close = weakref.finalize(self, _end_workers, made, self._workers)
+        """Ends the workers, those that hang too; nothing of them stays."""
+        if self._workers:
+            _open.add(self.close)
+
+    def __next__(self) -> ClipBatch:
+        """The next batch.
+
+        Raises:
+            SceVideoError: a worker met an error, was killed or crashed: one line says which.
+            Interrupted: the waiting was to end; it may be asked again.
+        """
+        while True:
+            try:
+                return next(self._made)
+            except StopIteration:
+                self.close()
+                raise
+            except Exception as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    self._tell(error)
+                    raise
+            if self._stopped():
+                raise Interrupted("stopped while clips were waited for")
+            thread = getattr(self._made, "_pin_memory_thread", None)
+            if thread and not thread.is_alive():
+                raise SceVideoError(
+                    "the thread that pins memory has ended; go on from a checkpoint"
+                )
+
+    def _tell(self, error: Exception) -> None:
+        """Raise what an error means that came of a worker; of this process it stays as it is."""
+        if told := error_of_worker(error):
+            raise told from error
+        if not self._workers or isinstance(error, SceVideoError):
+            return
+        multiprocessing.connection.wait([w.sentinel for w in self._workers], _LOOK)
+        for number, worker in enumerate(self._workers):
+            if worker.exitcode:
+                raise death_of_worker(worker.exitcode, self._desk.place(number)) from error
+
+
+def _end_workers(made: Any, workers: Sequence[BaseProcess]) -> None:
+    """End DataLoader's workers before it does: SIGTERM is all that it has, and they ignore it."""
+    _open.difference_update([end for end in _open if not end.alive])
+    if not workers:
+        return
+    if not made._shutdown:
+        made._workers_done_event.set()
+        for queue in made._index_queues:
+            queue.put(None)
+        until = time.monotonic() + _GRACE
+        for worker in workers:
+            worker.join(max(0, until - time.monotonic()))
+    for worker in workers:
+        worker.kill()
+        worker.join(_GRACE)
+    made._shutdown_workers()
+
+
+_open: set[weakref.finalize[..., Any]] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before Python's own exit, which waits for workers that it ends by SIGTERM."""
+    for end in list(_open):
+        end()

@@ -10,33 +10,18 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Self, cast
 
 from sce_video.errors import UsageError
+from sce_video.files import open_plain
 from sce_video.progress import Progress
 from sce_video.shard.pool import Pool
 from sce_video.shard.sources import ZIPPED, Record
 from sce_video.shard.sources.tree import utf8
+from sce_video.shardset.tar_members import walk_tar
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 CHUNK = 1 << 20
 _WALL_LIMIT = 86_400.0  # seconds for one archive; a zipped one has to be read to its end
-
-
-class _Header(tarfile.TarInfo):
-    """Stops at a damaged or cut header, which :mod:`tarfile` takes for the end of the tar."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise  # the end, as it should be
-            raise tarfile.ReadError(str(error)) from error
-        if header.size < 0:
-            raise tarfile.ReadError("negative size")
-        return header
 
 
 @contextlib.contextmanager
@@ -45,17 +30,21 @@ def reading(archive: Path) -> Iterator[io.BufferedIOBase]:
 
     Raises:
         UsageError: its bytes are no tar or no zip; also from what the caller does with the stream.
+        OSError: it cannot be read, or is no regular file.
     """
     try:
-        zipped = archive.suffix.lower() in ZIPPED
-        with gzip.open(archive) if zipped else archive.open("rb") as stream:
-            yield stream
+        with os.fdopen(open_plain(archive, follow=True), "rb") as plain:
+            if is_zipped(archive):
+                with gzip.open(plain) as stream:
+                    yield stream
+            else:
+                yield plain
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UsageError(f"{archive}: damaged or cut ({error}); get it again") from error
 
 
 def members(
-    stream: io.BufferedIOBase, archive: Path, folder: str, end: float = float("inf")
+    stream: io.BufferedIOBase, archive: Path, folder: str, end: int | None = None
 ) -> Iterator[Record]:
     """Files in the tar that begins where ``stream`` stands; their bytes are skipped.
 
@@ -65,18 +54,20 @@ def members(
         folder: where the tar would be unpacked, below the root.
         end: where the tar ends, if it lies in another.
     """
-    with tarfile.open(
-        fileobj=cast("IO[bytes]", stream), mode="r:", tarinfo=_Header, encoding="utf-8"
-    ) as tar:
-        for info in tar:
-            if info.offset_data + info.size > end:
-                raise tarfile.ReadError("a tar in it is cut")
-            parts = [part for part in info.name.split("/") if part not in ("", ".")]
-            hidden = any(part.startswith(".") for part in parts)  # as in a folder; and ".."
-            if not info.isdir() and not hidden:
-                path = utf8("/".join([folder, *parts]))
-                size = info.size if info.isreg() and not info.issparse() else -1
-                yield Record(path, archive, size, offset=info.offset_data)
+    if end is None and not is_zipped(archive):
+        end = os.fstat(stream.fileno()).st_size
+    for member in walk_tar(stream, end):
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        hidden = any(part.startswith(".") for part in parts)  # as in a folder; and ".."
+        if member.kind != tarfile.DIRTYPE and not hidden:
+            path = utf8("/".join([folder, *parts]))
+            size = member.size if member.regular and not member.problem else -1
+            yield Record(path, archive, size, offset=member.offset)
+
+
+def is_zipped(archive: Path) -> bool:
+    """Whether it can be read from its start only, by its name."""
+    return archive.suffix.lower() in ZIPPED
 
 
 def is_archive(file: Record) -> bool:

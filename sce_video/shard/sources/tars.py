@@ -7,6 +7,7 @@ out.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from sce_video.shard.sources.archive import members, reading
 from sce_video.shard.sources.scans import make_scan, nothing_found
 from sce_video.shard.sources.tree import walk
 from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, number_classes, stated_classes
+from sce_video.shardset.tar_members import LABEL_BYTES
+from sce_video.text import printable
 from sce_video.video.kinds import Media
 
 
@@ -47,16 +50,23 @@ def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
             folder, _, base = file.path.rpartition("/")
             key, _, field = base.partition(".")  # WebDataset cuts at the first dot
             samples.setdefault(f"{folder}/{key}", {})[field.lower()] = file
-    with tar.source.open("rb") as raw:
+    with reading(tar.source) as raw:
         for key, sample in samples.items():
-            texts = {
-                field: raw.read(file.size)
-                for field, file in sample.items()
-                if field in LABEL_MEMBERS and raw.seek(file.offset or 0) >= 0
-            }
             try:
+                texts = {
+                    field: _label(raw, file)
+                    for field, file in sample.items()
+                    if field in LABEL_MEMBERS
+                }
                 label = next(stated_classes(texts), "")
             except LabelError as error:
-                what = f"{tar.source}: {key}: its label is not readable ({error})"
+                what = printable(f"{tar.source}: {key}: its label is not readable ({error})")
                 raise UsageError(what) from error
             yield from ((file, label) for file in sample.values() if file.kind)
+
+
+def _label(tar: io.BufferedIOBase, file: Record) -> bytes:
+    if not 0 <= file.size <= LABEL_BYTES:
+        raise LabelError(f"larger than {LABEL_BYTES:,} bytes" if file.size > 0 else "no plain file")
+    tar.seek(file.offset or 0)
+    return tar.read(file.size)

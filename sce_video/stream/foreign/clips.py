@@ -9,9 +9,10 @@ import hashlib
 import logging
 import os
 import random
+import re
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
@@ -20,16 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
-from webdataset.filters import shuffle
-from webdataset.tariterators import group_by_keys, tar_file_expander
+from webdataset.tariterators import group_by_keys
 
 from sce_video.errors import SceVideoError
+from sce_video.files import open_plain
 from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, class_number, stated_classes
+from sce_video.shardset.tar_members import LABEL_BYTES, Member, read_member, walk_tar
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
 from sce_video.stream.foreign.plan import ForeignPlan, check_tar
 from sce_video.stream.loader import ClipBatch, stack_clips
 from sce_video.stream.remote.files import RemoteFile, bare_url, is_remote
+from sce_video.stream.watch import sample_limit
+from sce_video.text import printable
 from sce_video.video.decode import DecodeError
 from sce_video.video.kinds import IMAGE_MAGIC, NOT_READ, SUFFIXES, kind_of, refusal_of_image
 from sce_video.video.peek import peek
@@ -40,9 +44,13 @@ VIDEOS, IMAGES = (tuple(name[1:] for name in SUFFIXES[kind]) for kind in ("video
 UNREAD = frozenset(name[1:] for names in NOT_READ.values() for name in names)
 """Other media that tars hold, for messages."""
 _SHUFFLE = 64  # samples of a reader that are mixed, undecoded
+_SHUFFLE_BYTES = 1 << 28  # that these hold at most, but for the last one
 _MOST_BAD = 100  # samples that one batch may replace
 _COMMON = 8  # extensions that are named
+_SHOWN = 200  # characters of what webdataset says
 _END = 1024  # zero bytes that end a tar
+_PADDING = 1 << 26  # zero bytes that may follow it
+_META = re.compile(r"__[^/]*__($|/)")  # names that webdataset passes over
 
 
 @dataclass(frozen=True)
@@ -92,9 +100,10 @@ class ForeignClips(IterableDataset[ClipBatch]):
             try:
                 if sample.problem:
                     raise DecodeError(sample.problem)
-                self._check_kind(sample.data)
-                specs = self.sampler(peek(sample.data), number, sample.number)
-                clips = make_clips(sample.data, specs, antialias=self.antialias)
+                with sample_limit(sample.name):
+                    self._check_kind(sample.data)
+                    specs = self.sampler(peek(sample.data), number, sample.number)
+                    clips = make_clips(sample.data, specs, antialias=self.antialias)
                 made.append((number, sample, clips))
                 if sample.unlabelled:  # pretraining needs none
                     self._tell(f"{sample.name}: {sample.unlabelled}; it counts as none", "label")
@@ -135,9 +144,8 @@ class ForeignClips(IterableDataset[ClipBatch]):
             visits = self.plan.visits(self.consumed, number, *share)
             seed = f"{self.plan.seed}/{self.consumed}/{number}/{reader}"
             rng = random.Random(seed)  # noqa: S311
-            mix = shuffle(_SHUFFLE, initial=_SHUFFLE, rng=rng)
             empty += 1
-            for sample in mix(s for visit in visits for s in self._samples(*visit)):
+            for sample in mixed((s for visit in visits for s in self._samples(*visit)), rng):
                 empty = 0
                 # Unique over restarts, too: a pass takes a sample at least.
                 yield self.consumed + number, sample
@@ -154,7 +162,7 @@ class ForeignClips(IterableDataset[ClipBatch]):
             descriptor = self.plan.cache.open(RemoteFile.ask(tar))
         else:
             try:
-                descriptor = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = open_plain(tar, follow=True)
             except OSError as error:
                 raise SceVideoError(f"{name}: {error.strerror}") from error
         with os.fdopen(descriptor, "rb") as stream:
@@ -183,21 +191,21 @@ def tar_samples(
     problems: list[str] = []
 
     def note(error: Exception) -> bool:
-        text = str(error.args[0] if error.args else error)  # webdataset adds the stream to it
-        problems.append(text.partition(" @ ")[0] or type(error).__name__)
+        problems.append(printable(str(error.args[0]))[:_SHOWN])  # webdataset adds to them
         return True
 
-    if not _ends(stream):
+    size = stream.seek(0, os.SEEK_END)
+    if not _ends(stream, size):
         problems.append("has no end: cut off, or no plain tar")
     others: set[str] = set()  # extensions of other media
 
-    def select(member: str) -> bool:
-        extension = member.rpartition(".")[2].lower()
+    def select(member: Member) -> bool:
+        extension = member.name.rpartition(".")[2].lower()
         if extension not in media and extension in (*VIDEOS, *IMAGES, *UNREAD):
             others.add(extension)
-        return extension in (*media, *LABEL_MEMBERS)
+        return extension in (*media, *LABEL_MEMBERS) and not _META.match(member.name)
 
-    files = tar_file_expander([{"url": name, "stream": stream}], note, select)
+    files = _files(stream, size, select, problems)
     keys: set[str] = set()
     alone: list[dict[str, Any]] = []  # without media: those may lie elsewhere in the tar
     for fields in group_by_keys(files, handler=note):
@@ -211,17 +219,58 @@ def tar_samples(
         text = f"{name}: {apart:,} labels do not lie beside their samples, and are not read"
         tell(f"{text}; python -m sce_video.shard webdataset makes a set with them", "apart")
     yield from (_lacking(name, f, media, others) for f in alone if f["__key__"] not in keys)
-    if not problems and any(stream.read()):
-        problems.append("damaged: data behind what reads like its end")
     if problems:  # the first: what follows from it is no news
         yield TarSample(name, problem=problems[0])
 
 
-def _ends(stream: BinaryIO) -> bool:
-    size = stream.seek(0, os.SEEK_END)
+def mixed(samples: Iterable[TarSample], rng: random.Random) -> Iterator[TarSample]:
+    """``samples`` in another order: each is drawn from those at hand, whose bytes are bounded."""
+    held: list[TarSample] = []
+    size = 0
+    for sample in samples:
+        held.append(sample)
+        size += len(sample.data)
+        while len(held) == _SHUFFLE or size > _SHUFFLE_BYTES:
+            held.append(held.pop(rng.randrange(len(held))))
+            size -= len(held[-1].data)
+            yield held.pop()
+    rng.shuffle(held)
+    while held:
+        yield held.pop()
+
+
+def _files(
+    stream: BinaryIO, size: int, select: Callable[[Member], bool], problems: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The files of a tar as webdataset has them; ``data`` is an error where it cannot be read."""
+    stream.seek(0)
+    try:
+        for member in walk_tar(stream, size):
+            if not member.regular:
+                continue
+            if not select(member):
+                if member.problem:  # its name may not be whole
+                    problems.append(printable(f"{member.name[:_SHOWN]}: {member.problem}"))
+                continue
+            label = member.name.rpartition(".")[2].lower() in LABEL_MEMBERS
+            data: bytes | DecodeError
+            try:
+                data = read_member(stream, member, *[LABEL_BYTES] * label)
+            except DecodeError as error:
+                data = error
+            yield {"fname": member.name, "data": data, "__url__": ""}
+        end = stream.tell()
+        zeros = size - end <= _PADDING and not any(stream.read())
+        if not zeros:
+            problems.append("damaged: data behind what reads like its end")
+    except tarfile.ReadError as error:
+        problems.append(f"damaged: {error}")
+    yield {}  # what comes next is of another sample
+
+
+def _ends(stream: BinaryIO, size: int) -> bool:
     stream.seek(max(size - _END, 0))
     end = stream.read()
-    stream.seek(0)
     return len(end) == _END and not any(end)
 
 
@@ -231,16 +280,26 @@ def _media_fields(fields: dict[str, Any], media: Sequence[str]) -> list[str]:
 
 def _sample(shard: str, fields: dict[str, Any], media: Sequence[str]) -> TarSample:
     """Of a group with media."""
-    name = f"{shard}/{fields['__key__']}"
+    name = _name(shard, fields)
     found = _media_fields(fields, media)
     if len(found) > 1:
-        several = f"several media files ({', '.join(sorted(found))})"
-        return TarSample(name, problem=f"{several}: its key ends at the first dot")
-    try:  # a name alone gives no class number: -1, as without a class
-        return TarSample(name, fields[found[0]], class_number(stated_classes(fields)))
+        several = f"several media files ({', '.join(sorted(found)[:_COMMON])})"
+        return TarSample(name, problem=printable(f"{several}: its key ends at the first dot"))
+    data = fields[found[0]]
+    if isinstance(data, DecodeError):
+        return TarSample(name, problem=str(data))
+    try:
+        if unread := next((v for v in fields.values() if isinstance(v, DecodeError)), None):
+            raise LabelError(str(unread))
+        # A name alone gives no class number: -1, as without a class.
+        return TarSample(name, data, class_number(stated_classes(fields)))
     except LabelError as error:
-        why = f"its label is not readable ({error})"
-        return TarSample(name, fields[found[0]], unlabelled=why)
+        return TarSample(name, data, unlabelled=f"its label is not readable ({error})")
+
+
+def _name(shard: str, fields: dict[str, Any]) -> str:
+    """``shard/key`` for messages and random numbers, whatever signs the key holds."""
+    return printable(f"{shard}/{fields['__key__']}")
 
 
 def _lacking(
@@ -253,4 +312,4 @@ def _lacking(
     elif others:
         clip = "give clip=null" if media is VIDEOS else "leave out clip=null"
         problem = f"{', '.join(sorted(others))} where others are asked for: {clip}"
-    return TarSample(f"{shard}/{fields['__key__']}", problem=problem)
+    return TarSample(_name(shard, fields), problem=problem)

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-
-from braceexpand import braceexpand
 
 from sce_video.config.tasks import Config
 from sce_video.errors import UsageError
+from sce_video.files import open_plain
 from sce_video.stream.draws import keyed_generator
+from sce_video.stream.foreign.braces import MOST, expand_braces
 from sce_video.stream.order import TrainingPlan, schedule
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import bare_url, file_system, is_remote
 from sce_video.video.kinds import PACKED, kind_of
 
-_MOST = 250_000  # tars; a range of more is a slip
 _BLOCK = tarfile.BLOCKSIZE
 _NAMES = re.compile(r"\.(tar(\.\w+)?|t[gbxz]z2?|tzst|zip)$", re.IGNORECASE)
 _PACKED = "several readers cannot share what is packed; unpack it first"
@@ -38,7 +36,7 @@ def is_foreign(shards: str | Sequence[str]) -> bool:
     """Whether ``data.shards`` names tars rather than a shard set."""
     if not isinstance(shards, str):
         return True
-    if not is_remote(shards) and Path(shards).is_dir():
+    if not is_remote(shards) and os.path.isdir(shards):  # noqa: PTH112  (False for any odd name)
         return False
     where = bare_url(shards)
     return bool(_NAMES.search(where)) or "*" in where or "{" in where
@@ -57,17 +55,13 @@ def expand(shards: str | Sequence[str]) -> list[str]:
     for pattern in [shards] if isinstance(shards, str) else shards:
         if not pattern:
             raise UsageError("data.shards: an empty name in the list; give tars or a shard set")
-        if not is_remote(pattern) and Path(pattern).exists():
+        if not is_remote(pattern) and os.path.lexists(pattern):
             found.append(pattern)
             continue
-        try:
-            names = list(islice(braceexpand(pattern), _MOST + 1))
-        except ValueError as error:
-            raise UsageError(f"{pattern}: a brace is not closed") from error
-        if len(names) > _MOST:
-            raise UsageError(f"{pattern}: more than {_MOST:,} tars")
-        for name in names:
+        for name in expand_braces(pattern):
             found += [name] if is_remote(name) else sorted(glob.glob(name)) or [name]  # noqa: PTH207
+            if len(found) > MOST:
+                raise UsageError(f"data.shards: more than {MOST:,} tars, up to {bare_url(name)}")
     if not found:
         raise UsageError("data.shards: an empty list; give tars or a shard set")
     for name in found:
@@ -78,13 +72,16 @@ def expand(shards: str | Sequence[str]) -> list[str]:
             if (match := _NAMES.search(bare_url(name))) and match[1].lower() != "tar":
                 raise UsageError(f"{bare_url(name)}: {_PACKED}")
             file_system(name)  # the extra is there
-        elif Path(name).is_dir():
+        elif os.path.isdir(name):  # noqa: PTH112
             raise UsageError(f"{name}: a folder; for its tars without an index give '{name}/*.tar'")
-        elif not Path(name).is_file():
-            raise UsageError(f"{name}: no such file")
         else:
-            with Path(name).open("rb") as stream:
-                check_tar(name, stream.read(_BLOCK))
+            try:
+                with os.fdopen(open_plain(name, follow=True), "rb") as stream:
+                    check_tar(name, stream.read(_BLOCK))
+            except FileNotFoundError as error:
+                raise UsageError(f"{name}: no such file") from error
+            except OSError as error:
+                raise UsageError(f"{name}: {error.strerror}") from error
     return found
 
 

@@ -66,7 +66,8 @@ def steps_until_the_end(made: Cadence, clock: Clock, seconds: float, save: float
     """Steps of so many seconds that are done when it ends; the first takes ten times as long."""
     for step in range(1, 10_000):
         clock.now += seconds * (10 if step == 1 else 1)
-        if made.ended(save):
+        made.step()
+        if made.over(save):
             return step
     raise AssertionError("it never ends")
 
@@ -75,14 +76,14 @@ def test_another_step_and_save_fit_twice_before_the_end(clock: Clock) -> None:
     made = cadence(clock, max_hours=1)
     step = steps_until_the_end(made, clock, 10, 50)
     assert step == 1 + (3600 - 100 - 2 * (10 + 50)) / 10
-    assert made.ended(50) == "run.max_hours=1"
+    assert made.over(50) == "run.max_hours=1"
 
 
 def test_slurm_s_end_leaves_a_minute(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(clock.now) + 3600))
     made = cadence(clock)
     assert steps_until_the_end(made, clock, 10, 50) == 1 + (3600 - 60 - 100 - 2 * (10 + 50)) / 10
-    assert made.ended(50) == "SLURM's time limit"
+    assert made.over(50) == "SLURM's time limit"
 
 
 @pytest.mark.parametrize("end", [None, "", "unknown"])
@@ -93,7 +94,7 @@ def test_without_a_limit_it_does_not_end(
         monkeypatch.setenv("SLURM_JOB_END_TIME", end)
     made = cadence(clock)
     clock.now += 1e9
-    assert made.ended(10) is None
+    assert made.over(10) is None
 
 
 @pytest.mark.parametrize(

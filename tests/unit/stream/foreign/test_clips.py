@@ -157,6 +157,8 @@ def damaged(tmp_path: Path, kind: str) -> str:
         del data[3 * member + 4000 :]
     elif kind == "header":
         data[3 * member : 3 * member + 512] = b"\xff" * 512
+    elif kind == "zeros":
+        data[3 * member : 3 * member + 512] = bytes(512)
     elif kind == "no tar":
         data = bytearray(b"<html>" * 1000)
     path.write_bytes(data)
@@ -168,7 +170,8 @@ def damaged(tmp_path: Path, kind: str) -> str:
     [
         ("cut between members", 3, "has no end: cut off, or no plain tar"),
         ("cut inside a member", 3, "has no end: cut off, or no plain tar"),
-        ("header", 3, "damaged: data behind what reads like its end"),
+        ("header", 3, "damaged: bad checksum"),
+        ("zeros", 3, "damaged: data behind what reads like its end"),
         ("no tar", 0, "has no end: cut off, or no plain tar"),
     ],
 )
