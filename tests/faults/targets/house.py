@@ -129,6 +129,7 @@ class House:
         moments = {f"{name}/momentum_buffer": p.detach().clone() for name, p in learned}
         files = {"model.safetensors": siamese.state_dict(), "optimizer.safetensors": moments}
         state = {
+            "run_id": "0123abcd",
             "consumed": 4,
             "data_cpu": 1.5,
             "data": open_shards(self.shards).digest,
