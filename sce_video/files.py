@@ -85,8 +85,11 @@ def read_plain(path: str | Path, *, limit: int = LARGEST, follow: bool = False) 
     """
     with os.fdopen(open_plain(path, follow=follow), "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
-        data = stream.read(limit + 1) if size <= limit else b""
-    if size > limit or len(data) > limit:  # it may grow meanwhile
+        # As much room as it says; what says nothing of itself (/proc), or grows, comes in blocks.
+        data = stream.read(size + 1) if size <= limit else b""
+        while size < len(data) <= limit and (more := stream.read(_BLOCK)):
+            data += more
+    if size > limit or len(data) > limit:
         raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
     return data
 
