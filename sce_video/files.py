@@ -25,6 +25,7 @@ PARTIAL = ".tmp"
 """Suffix of a file that is being written."""
 LARGEST = 1 << 28
 """Bytes that a file has at most which is read as a whole, if nothing else is said."""
+_BLOCK = 1 << 20  # bytes
 LONGEST_NAME = 255
 """Bytes of a file's name, in every file system."""
 
