@@ -6,21 +6,24 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from sce_video import lock
-from sce_video.errors import SceVideoError, UsageError
+from sce_video.errors import SceVideoError, UsageError, VerificationError
 from sce_video.files import write_whole
 from sce_video.lock import LOCK_NAME, Holder, Lock
 from sce_video.shard import output
 from sce_video.shard.__main__ import main
 from sce_video.shard.convert import ConversionState, convert
+from sce_video.shard.plan import Settings, make_plan
+from sce_video.shard.sources import Options, find_source
 from sce_video.shardset.index import open_shards
 from sce_video.shardset.manifest import JOURNAL_NAME
-from tests.unit.shard.layouts import content, plan_of, put, run
+from tests.unit.shard.layouts import class_folders, content, interrupt_after, plan_of, put, run
 
 
 def test_a_finished_set_is_left_alone(root: Path, reference: Path) -> None:
@@ -166,3 +169,81 @@ def test_an_output_folder_below_the_root_is_no_input(
     assert "a/out,shard set\n" in (raw / "b/rejects.csv").read_text()
     assert main(command) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+def _begun(root: Path, folder: Path) -> list[bytes]:
+    """A conversion stopped in its second shard; lines of its journal."""
+    with pytest.raises(KeyboardInterrupt):
+        run(plan_of(root), folder, max_rejects=0.1, on_progress=interrupt_after(6))
+    return (folder / JOURNAL_NAME).read_bytes().splitlines(keepends=True)
+
+
+ODD_LINES: dict[str, Callable[[bytes], bytes]] = {
+    "another place": lambda line: line.replace(b"toy-000000.tar", b"../toy-000000.tar"),
+    "another plan": lambda line: line.replace(b"toy-000000.tar", b"toy-000009.tar"),
+    "more samples": lambda line: line.replace(b", 4, ", b", 5, "),
+    "no samples": lambda line: line.replace(b", 4, ", b", -4, "),
+    "other size": lambda line: line.replace(b", 4, ", b", 4, 1"),
+    "large": lambda line: line.replace(b", 4, ", b", 4, " + b"9" * 5000),
+    "half": lambda line: line[:-5] + b"\n",
+    "deep": lambda line: b"[" * 100_000 + b"\n",
+    "bytes": lambda line: b"\xff\0\n",
+    "twice": lambda line: line * 2,
+    "fields": lambda line: b'["toy-000000.tar", 4, 5, []]\n',
+    "rejects": lambda line: b'["toy-000000.tar", 4, 5, "x", [1, 2]]\n',
+}
+
+
+@pytest.mark.parametrize("kind", ODD_LINES)
+def test_a_journal_is_believed_as_far_as_it_fits_the_plan(
+    kind: str, root: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    first, *rest = _begun(root, folder)
+    (folder / JOURNAL_NAME).write_bytes(b"".join([ODD_LINES[kind](first), *rest]))
+    shutil.copy(folder / "toy-000000.tar", tmp_path)
+    run(plan_of(root), folder, max_rejects=0.1)
+    assert content(folder) == content(reference)
+
+
+@pytest.mark.parametrize("name", [JOURNAL_NAME, ".plan.json"])
+def test_a_pipe_and_a_damaged_plan_are_told_in_one_line(
+    name: str, root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    _begun(root, folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(VerificationError, match=rf"{name}: is not a regular file"):
+        run(plan_of(root), folder)
+    (folder / name).unlink()
+    for text in ("[1]", '{"format": 3}', "{", "[" * 100_000):
+        (folder / ".plan.json").write_text(text)
+        with pytest.raises(VerificationError, match=r"plan\.json: damaged.*; --overwrite starts a"):
+            run(plan_of(root), folder)
+    run(plan_of(root), folder, max_rejects=0.1, overwrite=True)
+
+
+def test_rejects_of_odd_names_are_found_again(clips: Path, tmp_path: Path) -> None:
+    """Sheets get ``'=1.mp4``, and a tar that was lost is made of the same samples again."""
+    raw, folder = class_folders(tmp_path / "raw", clips, classes=1), tmp_path / "toy"
+    for name in ("=1.mp4", "-2.mp4", "a\n\x1b\u200f.mp4", "@x.mp4"):
+        put(raw, name, data=b"no video")
+    options = Options(unlabelled=True)
+    scan = find_source("folder").scan("folder", raw, options)
+    plan = make_plan(scan, Settings("toy", samples_per_shard=4))
+    run(plan, folder, max_rejects=1.0)
+    before = content(folder)
+    text = before["rejects.csv"].decode()
+    assert [line.split(".mp4")[0] for line in text.splitlines()[1:]] == [
+        "'-2",
+        "'=1",
+        "'@x",
+        "a\\n\\x1b\\u200f",
+    ]
+    kept, lost = sorted(folder.glob("*.tar"))[1:], min(folder.glob("*.tar"))
+    times = [path.stat().st_mtime_ns for path in kept]
+    lost.unlink()
+    run(plan, folder, max_rejects=1.0)
+    assert content(folder) == before
+    assert [path.stat().st_mtime_ns for path in kept] == times
