@@ -10,6 +10,8 @@ from pathlib import Path
 from sce_video.commands import evaluation
 from sce_video.terminal import say
 
+_AT_ONCE = 1 << 20  # bytes that are copied
+
 
 def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit code."""
@@ -44,5 +46,10 @@ def _copy(folder: Path, out: Path) -> None:
     from sce_video.files import whole_file
 
     for name in (ROWS_NAME, FEATURES_NAME):
-        with whole_file(out / name) as partial:
-            shutil.copyfile(folder / name, partial)
+        # Not by copyfile, whose errors name the source where the copy finds no room.
+        with (
+            (folder / name).open("rb") as source,
+            whole_file(out / name) as partial,
+            partial.open("wb") as copy,
+        ):
+            shutil.copyfileobj(source, copy, _AT_ONCE)

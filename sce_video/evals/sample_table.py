@@ -45,6 +45,7 @@ def read_sample_table(path: Path, samples: int) -> pa.Table:
             if size > samples * _ROW_BYTES or sum(g.num_rows for g in groups) != samples:
                 raise ValueError("larger than samples are")
             table = file.read()
+        table.validate(full=True)  # that texts are UTF-8, too
         rows = table.column("row").to_numpy()
         if any(column.null_count for column in table.columns) or table.num_rows != samples:
             raise ValueError("samples of which something is lacking")

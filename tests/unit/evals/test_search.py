@@ -210,7 +210,7 @@ TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", [*TABLES, "no parquet", "a cut one"])
+@pytest.mark.parametrize("case", [*TABLES, "no parquet", "a cut one", "no UTF-8"])
 def test_a_table_that_is_none_is_one_line_whatever_its_sum(
     case: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +220,10 @@ def test_a_table_that_is_none_is_one_line_whatever_its_sum(
     if case in TABLES:
         change, told = TABLES[case]
         pq.write_table(change(pq.read_table(path)), path, use_dictionary=False)
+    elif case == "no UTF-8":
+        pq.write_table(pq.read_table(path), path, compression="none")
+        path.write_bytes(path.read_bytes().replace(b"v4.mp4", b"v\xff.mp4"))
+        told = "UTF8"
     else:
         path.write_bytes(b"odd" * 9 if case == "no parquet" else path.read_bytes()[:-9])
     protocol = json.loads((folder / "search.json").read_text())
