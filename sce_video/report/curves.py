@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 POINTS = 300  # of a curve at most; more steps are averaged in stretches of equal length
+_LARGEST = 1e300
 
 _LOSS = "train/loss"
 _EPOCH = "train/epoch"
@@ -75,7 +76,8 @@ def thin(values: Sequence[tuple[float, float]], points: int = POINTS) -> list[Po
     """At most ``points`` of a series: equal stretches with their mean, lowest and highest.
 
     Args:
-        values: ``(step, value)`` by ascending step; values that are not finite leave a gap.
+        values: ``(step, value)`` by ascending step; values that are not finite leave a gap, and
+            so do those of 1e300 and more, between which there is no scale.
         points: how many to keep.
     """
     count = min(points, len(values))
@@ -83,9 +85,9 @@ def thin(values: Sequence[tuple[float, float]], points: int = POINTS) -> list[Po
     result: list[Point] = []
     for begin, end in pairwise(edges):
         step = values[(begin + end - 1) // 2][0]
-        finite = [value for _, value in values[begin:end] if math.isfinite(value)]
+        finite = [value for _, value in values[begin:end] if abs(value) < _LARGEST]
         if finite:
-            mean = math.fsum(value / len(finite) for value in finite)  # no sum beyond a float
+            mean = math.fsum(finite) / len(finite)
             result.append((step, _short(mean), _short(min(finite)), _short(max(finite))))
         else:
             result.append((step, None, None, None))

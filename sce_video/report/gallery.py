@@ -183,6 +183,8 @@ def _open(
     """
     if digest in given:
         return given[digest], ""
+    if not where:
+        return None, "The videos cannot be shown: retrieval.json names no set."
     folder = Path(where)
     inside = run / folder.name  # a run that was moved together with its shards
     try:

@@ -34,9 +34,9 @@ DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, Val
 """What comes of a file with other content than ours."""
 MOST = 1 << 24
 """Bytes of a file that is read as a whole, where it has no limit of its own."""
-_MOST_NEIGHBOURS = 1 << 26  # of 400,000 queries
+_MOST_NEIGHBOURS = 1 << 25  # of 200,000 queries
 _MOST_CONFIG = 1 << 18
-_TAIL = 1 << 25  # bytes of the metrics that are read, the newest
+_TAIL = 1 << 24  # bytes of the metrics that are read, the newest
 _LOG_TAIL = 1 << 23  # of the log
 _SERIES = 200  # of the metrics that are shown at most
 _PLAN = 200  # lines

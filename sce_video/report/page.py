@@ -18,10 +18,10 @@ from PIL import Image
 
 from sce_video.errors import first_line
 from sce_video.text import printable
+from sce_video.video.limits import DEFAULT_LIMITS
 
 PICTURE_SIDE = 2000  # pixels at most: a real batch as PNG has tens of megabytes
 PICTURE_BYTES = 1 << 26  # of its file
-_PICTURE_PIXELS = 1 << 26  # as it is stored
 
 _SCRIPTS = ("dom.js", "charts.js", "tables.js", "gallery.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -76,7 +76,7 @@ def picture_uri(data: bytes) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is judged by our own limit
             image = Image.open(io.BytesIO(data), formats=["PNG"])
-        if image.width * image.height > _PICTURE_PIXELS:
+        if image.width * image.height > DEFAULT_LIMITS.pixels:
             raise ValueError(f"{image.width:,} x {image.height:,} pixels")
         small = image.convert("RGB")
         small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))

@@ -294,6 +294,22 @@ def test_mean_of_splits_and_weights_of_others(browser: Browser, root: Path, url:
     assert text.endswith("All the same.")
 
 
+def test_numbers_of_any_size_are_drawn(browser: Browser, tmp_path: Path) -> None:
+    given = {
+        "close": [(1, 1e17), (2, 1e17 + 16), (3, 1e17 + 32)],
+        "tiny": [(1, 5e-324), (2, 0.0), (3, 1e-323)],
+        "huge": [(1, 1.7e308), (2, -1.7e308), (3, 9e299)],
+        "steps": [(2**53 - 3, 1.0), (2**53 - 2, 2.0), (2**53 - 1, 3.0)],
+    }
+    for name, points in given.items():
+        (tmp_path / name).mkdir()
+        rows = [json.dumps({"step": step, "train/loss": value}) for step, value in points]
+        (tmp_path / name / "metrics.jsonl").write_text("\n".join(rows))
+        browser.open(write_report([tmp_path / name]).as_uri())
+        assert browser.complaints == []
+        assert browser.js("document.querySelectorAll('polyline, circle').length") == 1
+
+
 def test_nothing_yet_is_said(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text('{"state": "running", "step": 0, "checkpoint": null}')
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/l')

@@ -57,3 +57,9 @@ def test_runs_are_drawn_together() -> None:
     assert [(s["title"], len(s["lines"])) for s in found["others"]] == [("other", 1)]
     assert found["constant"] == [["Learning rate", 0.5]]
     assert curves([[], []]) is None
+
+
+def test_values_beyond_any_scale_leave_a_gap() -> None:
+    values = [(1, 1.7e308), (2, -1.7e308), (3, 9e299), (4, 2**63)]
+    assert [point[1] for point in thin(values)] == [None, None, 9e299, 9.22337e18]
+    assert thin([(i, 9e299) for i in range(4)], 1) == [(1, 9e299, 9e299, 9e299)]
