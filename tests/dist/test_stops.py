@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sce_video.engine import checkpoint
+from tests.conftest import REPOSITORY
 from tests.jobs import LAUNCHERS, Job
 from tests.runs import BIN, TRAIN, environment, free_port, make_shards, write_config
 
@@ -203,6 +204,62 @@ def test_a_killed_worker_leaves_a_checkpoint(config: Path, tmp_path: Path) -> No
     assert status["step"] == job.step() >= 3
     log = (tmp_path / "run" / "run.log").read_text()
     assert "rank 1: failed: a process that makes clips was killed" in log
+
+
+HUNG = f"""
+import os, sys, time
+if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
+    sys.path.insert(0, {str(REPOSITORY)!r})
+    import sce_video.stream.cut as cut
+    make, made = cut.make_clips, []
+    def hang(*args, **options):
+        made.append(1)
+        while len(made) > 60 and os.environ.get("RANK", "0") == os.environ["HANGS"]:
+            time.sleep(1)
+        return make(*args, **options)
+    cut.make_clips = hang
+"""
+"""A decoder that never comes back after 60 samples, in the workers of one rank."""
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [
+        pytest.param("python SIGTERM", 0, marks=pytest.mark.slow),
+        pytest.param("torchrun and all SIGTERM", 1, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, 1, marks=pytest.mark.soak)
+            for name in ("torchrun SIGTERM", "deepspeed Ctrl-C", "deepspeed SIGTERM")
+        ),
+        pytest.param("python Ctrl-C", 0, marks=pytest.mark.soak),
+        pytest.param("python SIGUSR1", 0, marks=pytest.mark.soak),
+    ],
+)
+def test_a_signal_ends_a_run_whose_worker_hangs(
+    config: Path, tmp_path: Path, name: str, rank: int
+) -> None:
+    """Saved, on all ranks, and the worker that hangs is gone, too."""
+    (tmp_path / "sitecustomize.py").write_text(HUNG)
+    launcher = STOPS[name][0]
+    job = start(config, tmp_path / "run", launcher, PYTHONPATH=str(tmp_path), HANGS=str(rank))
+    job.wait_for_step(3)
+    seen, since = job.step(), time.monotonic()
+    while time.monotonic() - since < 4:  # until no step has ended for so long
+        if job.step() != seen:
+            seen, since = job.step(), time.monotonic()
+        time.sleep(0.1)
+    stop(job, name)
+
+
+def test_the_time_ends_a_run_whose_worker_hangs(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HUNG)
+    hours = "run.max_hours=0.006"
+    job = start(config, tmp_path / "run", "python", hours, PYTHONPATH=str(tmp_path), HANGS="0")
+    job.wait_for_end(120)
+    code, printed = job.end()
+    assert code == 130, printed[-3000:]
+    assert "in time for run.max_hours=0.006" in printed
+    assert job.status()["state"] == "interrupted"
 
 
 @pytest.mark.parametrize(
