@@ -206,6 +206,43 @@ def test_a_killed_worker_leaves_a_checkpoint(config: Path, tmp_path: Path) -> No
     assert "rank 1: failed: a process that makes clips was killed" in log
 
 
+@pytest.mark.parametrize(
+    "steps", [pytest.param(40, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.soak)]
+)
+def test_workers_killed_at_random(
+    config: Path, tmp_path: Path, steps: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Each time the run ends by itself, saved, with a line; it goes on until so many are done."""
+    rng, folder = random.Random(steps), tmp_path / "run"  # noqa: S311
+    settings = ("data.workers=2", f"run.max_steps={steps}", "train.save_every=1")
+    first, kills, most = 0, 0, 0
+    while True:
+        job = start(config, folder, "python", *settings)
+        after = job.step() + rng.randint(steps // 10, steps // 3)
+        if after >= steps:
+            break
+        job.wait_for_step(after, limit=400)
+        first = first or job.memory()
+        most = max(most, job.memory())
+        os.kill(job.worker(0), signal.SIGKILL)
+        job.wait_for_end()
+        code, printed = job.end()
+        assert code == 1
+        assert "a process that makes clips was killed (SIGKILL)" in printed.splitlines()[-1]
+        status = job.status()
+        assert status["state"] == "failed"
+        assert int(str(status["step"])) == job.step() >= after
+        kills += 1
+    job.wait_for_end(600)
+    code, printed = job.end()
+    record_property("kills", kills)
+    record_property("grown_bytes", most - first)
+    assert code == 0, printed[-3000:]
+    assert (job.step(), job.status()["state"]) == (steps, "done")
+    assert kills >= 2
+    assert most - first < 100e6
+
+
 HUNG = f"""
 import os, sys, time
 if "multiprocessing.forkserver" in " ".join(sys.orig_argv):

@@ -37,7 +37,7 @@ class Odd(IterableDataset[ClipBatch]):
         with sample_limit("t.tar/odd"):
             if self.how == "hang":
                 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
-                watch.faulthandler.cancel_dump_traceback_later()
+                faulthandler.cancel_dump_traceback_later()
                 time.sleep(10**6)
             elif self.how == "native":  # holds the interpreter and hears no signal
                 re.match(r"(a+)+$", "a" * 64 + "b")
