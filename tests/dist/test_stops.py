@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sce_video.engine import checkpoint
+from tests.conftest import REPOSITORY
 from tests.jobs import LAUNCHERS, Job
 from tests.runs import BIN, TRAIN, environment, free_port, make_shards, write_config
 
@@ -204,6 +205,99 @@ def test_a_killed_worker_leaves_a_checkpoint(config: Path, tmp_path: Path) -> No
     assert status["step"] == job.step() >= 3
     log = (tmp_path / "run" / "run.log").read_text()
     assert "rank 1: failed: a process that makes clips was killed" in log
+
+
+@pytest.mark.parametrize(
+    "steps", [pytest.param(40, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.soak)]
+)
+def test_workers_killed_at_random(
+    config: Path, tmp_path: Path, steps: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Each time the run ends by itself, saved, with a line; it goes on until so many are done."""
+    rng, folder = random.Random(steps), tmp_path / "run"  # noqa: S311
+    settings = ("data.workers=2", f"run.max_steps={steps}", "train.save_every=1")
+    first, kills, most = 0, 0, 0
+    while True:
+        job = start(config, folder, "python", *settings)
+        after = job.step() + rng.randint(steps // 10, steps // 3)
+        if after >= steps:
+            break
+        job.wait_for_step(after, limit=400)
+        first = first or job.memory()
+        most = max(most, job.memory())
+        os.kill(job.worker(0), signal.SIGKILL)
+        job.wait_for_end()
+        code, printed = job.end()
+        assert code == 1
+        assert "a process that makes clips was killed (SIGKILL)" in printed.splitlines()[-1]
+        status = job.status()
+        assert status["state"] == "failed"
+        assert int(str(status["step"])) == job.step() >= after
+        kills += 1
+    job.wait_for_end(600)
+    code, printed = job.end()
+    record_property("kills", kills)
+    record_property("grown_bytes", most - first)
+    assert code == 0, printed[-3000:]
+    assert (job.step(), job.status()["state"]) == (steps, "done")
+    assert kills >= 2
+    assert most - first < 100e6
+
+
+HUNG = f"""
+import os, sys, time
+if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
+    sys.path.insert(0, {str(REPOSITORY)!r})
+    import sce_video.stream.cut as cut
+    make, made = cut.make_clips, []
+    def hang(*args, **options):
+        made.append(1)
+        while len(made) > 60 and os.environ.get("RANK", "0") == os.environ["HANGS"]:
+            time.sleep(1)
+        return make(*args, **options)
+    cut.make_clips = hang
+"""
+"""A decoder that never comes back after 60 samples, in the workers of one rank."""
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [
+        pytest.param("python SIGTERM", 0, marks=pytest.mark.slow),
+        pytest.param("torchrun and all SIGTERM", 1, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, 1, marks=pytest.mark.soak)
+            for name in ("torchrun SIGTERM", "deepspeed Ctrl-C", "deepspeed SIGTERM")
+        ),
+        pytest.param("python Ctrl-C", 0, marks=pytest.mark.soak),
+        pytest.param("python SIGUSR1", 0, marks=pytest.mark.soak),
+    ],
+)
+def test_a_signal_ends_a_run_whose_worker_hangs(
+    config: Path, tmp_path: Path, name: str, rank: int
+) -> None:
+    """Saved, on all ranks, and the worker that hangs is gone, too."""
+    (tmp_path / "sitecustomize.py").write_text(HUNG)
+    launcher = STOPS[name][0]
+    job = start(config, tmp_path / "run", launcher, PYTHONPATH=str(tmp_path), HANGS=str(rank))
+    job.wait_for_step(3)
+    seen, since = job.step(), time.monotonic()
+    while time.monotonic() - since < 4:  # until no step has ended for so long
+        if job.step() != seen:
+            seen, since = job.step(), time.monotonic()
+        time.sleep(0.1)
+    stop(job, name)
+
+
+def test_the_time_ends_a_run_whose_worker_hangs(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HUNG)
+    hours = "run.max_hours=0.006"
+    job = start(config, tmp_path / "run", "python", hours, PYTHONPATH=str(tmp_path), HANGS="0")
+    job.wait_for_end(120)
+    code, printed = job.end()
+    assert code == 130, printed[-3000:]
+    assert "in time for run.max_hours=0.006" in printed
+    assert job.status()["state"] == "interrupted"
 
 
 @pytest.mark.parametrize(

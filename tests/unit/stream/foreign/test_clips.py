@@ -5,7 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import os
+import random
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,17 +19,26 @@ from PIL import Image
 
 from sce_video.config.load import load_config
 from sce_video.config.recipes import RandomResizedCrop
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.stream.clips import ClipTiming, RandomClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.data import open_data
-from sce_video.stream.foreign.clips import IMAGES, VIDEOS, ForeignClips, TarSample, tar_samples
+from sce_video.stream.foreign import clips
+from sce_video.stream.foreign.clips import (
+    IMAGES,
+    VIDEOS,
+    ForeignClips,
+    TarSample,
+    mixed,
+    tar_samples,
+)
 from sce_video.stream.foreign.plan import ForeignPlan, expand
 from sce_video.stream.loader import ClipBatch, load
 from sce_video.stream.remote.cache import Cache
 from sce_video.video.peek import peek
 from tests.pictures import encoded
 from tests.servers import Server
+from tests.unit.shardset.test_tar_members import base256, header, padded
 from tests.unit.stream.conftest import SAMPLER
 from tests.unit.stream.foreign.tars import plan, write_tar
 from tests.videos import moving_square, write_video
@@ -181,6 +194,92 @@ def test_a_damaged_tar_is_told(tmp_path: Path, kind: str, sound: int, problem: s
     problems = [s for s in samples if s.problem]
     assert problem in {s.problem for s in problems}
     assert {s.name for s in problems} == {"t"}
+
+
+def hostile(path: Path, kind: str, video: bytes) -> str:
+    """A good sample and then what nobody should believe."""
+    good = header("a.mp4", len(video)) + padded(video)
+    huge = 1 << 40
+    with path.open("wb") as file:
+        file.write(good)
+        if kind == "base-256":
+            file.write(header("b.mp4", base256(huge)))
+        elif kind == "backwards":
+            file.write(header("b.mp4", base256(-1024)))
+        elif kind == "large":
+            file.write(header("b.mp4", base256(huge)))
+            file.seek(huge, 1)
+        elif kind == "large label":
+            file.write(header("b.json", 3 << 30) + b"{")
+            file.seek((3 << 30) - 1, 1)
+            file.write(header("b.mp4", len(video)) + padded(video))
+        elif kind == "zeros behind its end":
+            file.write(bytes(1024))
+            file.seek(huge, 1)
+        elif kind == "control characters":
+            file.write(header("b\x1b[2J\n=1.mp4", 3) + padded(b"123"))
+        file.write(bytes(1024))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "problem"),
+    [
+        ("base-256", "", "has no end"),
+        ("backwards", "", "damaged: b.mp4: its header gives it -1,024 bytes"),
+        ("large", "/b", "larger than 1,073,741,824 bytes"),
+        ("large label", "", ""),
+        ("zeros behind its end", "", "damaged: data behind what reads like its end"),
+        ("control characters", r"/b\x1b[2J\n=1", "no readable MP4"),
+    ],
+)
+def test_a_hostile_tar_costs_one_sample(
+    tmp_path: Path, video: bytes, kind: str, name: str, problem: str
+) -> None:
+    """Not the run, no memory, no time; what follows is read."""
+    shard = hostile(tmp_path / "t.tar", kind, video)
+    if kind == "base-256":
+        with Path(shard).open("r+b") as file:  # nothing but the header says more
+            file.truncate(len(padded(video)) + 1024)
+    tracemalloc.start()
+    try:
+        batch = stream(plan([shard], batch_size=4, epoch_samples=4))[0]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
+    assert len(batch.rows) == 4
+    assert {bad for bad, _ in batch.bad} == ({f"{shard}{name}"} if problem else set())
+    assert all(why.startswith(problem) for _, why in batch.bad)
+
+
+def test_a_pipe_is_no_tar(tmp_path: Path, video: bytes) -> None:
+    shard = tmp_path / "p.tar"
+    os.mkfifo(shard)
+    with pytest.raises(UsageError, match=r"p.tar: is not a regular file"):
+        expand(str(shard))
+    with pytest.raises(SceVideoError, match=r"p.tar: is not a regular file"):
+        stream(plan([str(shard)]))
+
+
+def test_few_samples_are_held_where_they_are_large() -> None:
+    held, given = 0, 0
+    samples = (TarSample(str(n), bytes(1000)) for n in range(100))
+
+    def counted() -> Iterator[TarSample]:
+        nonlocal given
+        for sample in samples:
+            given += 1
+            yield sample
+
+    names, most = [], 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clips, "_SHUFFLE_BYTES", 10_000)
+        for sample in mixed(counted(), random.Random(0)):  # noqa: S311
+            names.append(sample.name)
+            held = given - len(names)
+            most = max(most, held)
+    assert most == 10
+    assert sorted(names, key=int) == [str(n) for n in range(100)] != names
 
 
 def test_a_member_that_is_there_twice_is_told(tmp_path: Path) -> None:
