@@ -37,6 +37,8 @@ from tests.odd_videos import KINDS
 
 _VIEWS = UniformClips(2, 1, 2, 0.2, 16)
 _STILL = UniformClips(1, 1, 1, 0.0, 16, short=8 / 7)
+_UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, MemoryError)
+"""What Arrow raises of a damaged table."""
 
 
 def _shards(house: House, folder: Path) -> None:
@@ -53,7 +55,7 @@ def seal_index(folder: Path, place: str) -> None:
     path = index.parent / "manifest.json"
     manifest, data = json.loads(path.read_text()), index.read_bytes()
     manifest["index_sha256"] = hashlib.sha256(data).hexdigest()
-    with contextlib.suppress(pa.ArrowException, OSError, KeyError, TypeError):
+    with contextlib.suppress(*_UNREADABLE):
         named = pq.read_table(pa.BufferReader(data)).column("shard").to_pylist()
         [entry] = manifest["shards"]
         manifest["shards"] = [{**entry, "name": str(name)} for name in sorted({*named})] or [entry]
