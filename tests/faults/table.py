@@ -12,12 +12,14 @@ from typing import Any
 from tests.faults.attempt import AS_IT_IS, Case, Limits
 from tests.faults.child import Result
 from tests.faults.children import run
-from tests.faults.targets import evals, lists, media, runs, sets, tars, weights
+from tests.faults.targets import evals, lists, media, pages, runs, sets, tars, weights
 from tests.faults.targets.house import House
 from tests.faults.targets.target import Target
 
 TARGETS: tuple[Target, ...] = tuple(
-    target for room in (sets, media, tars, lists, runs, weights, evals) for target in room.TARGETS
+    target
+    for room in (sets, media, tars, lists, runs, pages, weights, evals)
+    for target in room.TARGETS
 )
 _OUTCOMES = ("read", "refused", "failed")
 

@@ -34,10 +34,10 @@ OUTSIDE = "outside-of-all"
 
 PATHS = (
     f"../{OUTSIDE}",
-    f"../{OUTSIDE}.tar",
-    f"../../{OUTSIDE}.mp4",
+    f"../../{OUTSIDE}.tar",
+    f"../../../../{OUTSIDE}.mp4",
     f"/tmp/{OUTSIDE}",  # noqa: S108  (a bait)
-    f"/proc/self/cwd/../{OUTSIDE}.tar",
+    f"/proc/self/cwd/../../{OUTSIDE}.tar",
     f"a/../../{OUTSIDE}.json",
     f"file:///tmp/{OUTSIDE}",
     f"http://127.0.0.1:9/{OUTSIDE}",

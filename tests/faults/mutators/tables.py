@@ -27,6 +27,19 @@ def table_values(data: bytes, d: Dice) -> bytes:
     return _written(table, d)
 
 
+def table_names(data: bytes, d: Dice) -> bytes:
+    """A name, wherever its column has it, that is no plain one."""
+    table = _read(data)
+    texts = [n for n, field in enumerate(table.schema) if pa.types.is_string(field.type)]
+    if not texts or not len(table):
+        return damage(data, d)
+    at = texts[0] if d.random() < 0.5 else d.choice(texts)
+    values = table.column(at).to_pylist()
+    old, new = d.choice(values), d.choice(PATHS)
+    made = pa.array([new if value == old else value for value in values], pa.string())
+    return _written(table.set_column(at, table.schema.field(at), made), d)
+
+
 def _value(kind: Any, values: list[Any], d: Dice) -> Any:
     if d.random() < 0.04:
         return None
@@ -96,4 +109,4 @@ def _written(table: Any, d: Dice) -> bytes:
     return found
 
 
-table_file: Mutator = one_of(*[table_values] * 5, table_columns, table_columns, damage)
+table_file: Mutator = one_of(*[table_values] * 4, table_names, table_columns, table_columns, damage)

@@ -1,4 +1,4 @@
-"""Readers of what runs leave: configurations, checkpoints, metrics, locks, the page about them."""
+"""Readers of what runs leave: configurations, checkpoints, metrics, locks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,10 @@ from sce_video.engine.zero_layout import Segment
 from sce_video.export import export_encoder
 from sce_video.lock import Lock
 from sce_video.model.weights import open_encoder
-from sce_video.report import write_report
 from sce_video.stream.data import open_data
-from tests.faults.mutators.dice import OUTSIDE, one_of
-from tests.faults.mutators.generic import damage
-from tests.faults.mutators.pictures import png_file
+from tests.faults.mutators.dice import one_of
 from tests.faults.mutators.tensors import tensor_file
-from tests.faults.mutators.text import csv_text, json_text, jsonl_text, lines_text, yaml_text
+from tests.faults.mutators.text import json_text, jsonl_text, lines_text, yaml_text
 from tests.faults.targets.house import House
 from tests.faults.targets.target import Target
 
@@ -131,18 +128,6 @@ def _read_lock(folder: Path, place: str) -> None:
         pass
 
 
-def _make_page(house: House, folder: Path) -> None:
-    house.shards, house.results  # noqa: B018  (made)
-    house.give(folder, "shards", "page")
-
-
-def _report(folder: Path, place: str) -> None:
-    page = write_report([folder / "page"]).read_text(encoding="utf-8")
-    head, _, rest = page.partition("<script")
-    assert OUTSIDE not in head
-    assert rest.count("</script>") == page.count("<script")
-
-
 TARGETS = (
     Target(
         "config",
@@ -184,25 +169,4 @@ TARGETS = (
         _seal_checkpoint,
     ),
     Target("lock", _make_lock, {"lock": json_text}, _read_lock, share=1),
-    Target(
-        "run of a page",
-        _make_page,
-        {
-            "page/config.yaml": yaml_text,
-            "page/status.json": json_text,
-            "page/metrics.jsonl": jsonl_text,
-            "page/run.log": lines_text,
-            "page/retrieval/retrieval.json": json_text,
-            "page/retrieval/neighbours.json": json_text,
-            "page/knn/knn.json": json_text,
-            "page/test/test.json": json_text,
-            "page/test/mean.json": json_text,
-            "page/test/per_class.csv": csv_text,
-            "page/test/confusion.png": one_of(png_file, damage),
-            "shards/manifest.json": json_text,
-            "shards/folder-000000.tar": damage,
-        },
-        _report,
-        share=6,
-    ),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sce_video.shard.convert import _Conversion
 from sce_video.shard.output import output_folder
@@ -34,6 +37,8 @@ from tests.odd_videos import KINDS
 
 _VIEWS = UniformClips(2, 1, 2, 0.2, 16)
 _STILL = UniformClips(1, 1, 1, 0.0, 16, short=8 / 7)
+_UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, MemoryError)
+"""What Arrow raises of a damaged table."""
 
 
 def _shards(house: House, folder: Path) -> None:
@@ -45,13 +50,15 @@ def _images(house: House, folder: Path) -> None:
 
 
 def seal_index(folder: Path, place: str) -> None:
-    """Have the manifest name the index that is there."""
-    if Path(place).name != "index.parquet":
-        return
+    """Have the manifest name the index that is there, and the shards that are named in it."""
     index = folder / place
     path = index.parent / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["index_sha256"] = hashlib.sha256(index.read_bytes()).hexdigest()
+    manifest, data = json.loads(path.read_text()), index.read_bytes()
+    manifest["index_sha256"] = hashlib.sha256(data).hexdigest()
+    with contextlib.suppress(*_UNREADABLE):
+        named = pq.read_table(pa.BufferReader(data)).column("shard").to_pylist()
+        [entry] = manifest["shards"]
+        manifest["shards"] = [{**entry, "name": str(name)} for name in sorted({*named})] or [entry]
     path.write_text(json.dumps(manifest))
 
 
