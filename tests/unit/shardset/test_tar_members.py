@@ -11,7 +11,7 @@ import pytest
 
 from sce_video.shardset.tar_members import Member, read_member, walk_tar
 from sce_video.video.errors import DecodeError
-from sce_video.video.facts import DEFAULT_LIMITS
+from sce_video.video.limits import DEFAULT_LIMITS
 
 END = bytes(1024)
 
