@@ -117,6 +117,8 @@ def read_manifest(data: bytes, name: str | Path) -> Manifest:
         UsageError: another format version.
         VerificationError: damaged, or not as it should be.
     """
+    if len(data) > _MOST:
+        raise VerificationError(f"{name}: damaged: larger than {_MOST:,} bytes; shard again")
     try:
         manifest = Manifest.model_validate(parse_json(data))
     except DocumentError as error:

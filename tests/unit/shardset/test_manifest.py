@@ -38,7 +38,9 @@ def test_there_and_back() -> None:
 
 
 def test_damage_and_other_versions_are_told_apart() -> None:
-    for data in (b"", b"{", b"[]", MANIFEST.model_dump_json().encode().replace(b"toy", b'",x')):
+    odd = (b"", b"{", b"[]", b"[" * 100_000, b" " * (1 << 26))
+    text = MANIFEST.model_dump_json().encode()
+    for data in (*odd, text.replace(b"toy", b'",x')):
         with pytest.raises(VerificationError, match=r"^m: damaged: "):
             read_manifest(data, "m")
     other = MANIFEST.model_copy(update={"format": FORMAT_VERSION + 1})
