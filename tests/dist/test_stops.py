@@ -288,6 +288,7 @@ def test_a_signal_ends_a_run_whose_worker_hangs(
     stop(job, name)
 
 
+@pytest.mark.slow
 def test_the_time_ends_a_run_whose_worker_hangs(config: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HUNG)
     hours = "run.max_hours=0.006"
