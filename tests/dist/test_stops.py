@@ -17,7 +17,7 @@ import pytest
 
 from sce_video.engine import checkpoint
 from tests.conftest import REPOSITORY
-from tests.jobs import LAUNCHERS, Job
+from tests.jobs import LAUNCHERS, Job, parent
 from tests.runs import BIN, TRAIN, environment, free_port, make_shards, write_config
 
 INTERVAL = 2  # steps between checkpoints
@@ -224,7 +224,9 @@ def test_workers_killed_at_random(
         job.wait_for_step(after, limit=400)
         first = first or job.memory()
         most = max(most, job.memory())
-        os.kill(job.worker(0), signal.SIGKILL)
+        servers = [pid for pid in job.processes() if parent(pid) == job.process.pid]
+        workers = [pid for pid in job.processes() if parent(pid) in servers]
+        os.kill(rng.choice(workers), signal.SIGKILL)
         job.wait_for_end()
         code, printed = job.end()
         assert code == 1
