@@ -17,7 +17,7 @@ import pytest
 
 from sce_video.engine import checkpoint
 from tests.conftest import REPOSITORY
-from tests.jobs import LAUNCHERS, Job
+from tests.jobs import LAUNCHERS, Job, parent
 from tests.runs import BIN, TRAIN, environment, free_port, make_shards, write_config
 
 INTERVAL = 2  # steps between checkpoints
@@ -225,7 +225,9 @@ def test_workers_killed_at_random(
         job.wait_for_step(after, limit=400)
         first = first or job.memory()
         most = max(most, job.memory())
-        os.kill(job.worker(0), signal.SIGKILL)
+        servers = [pid for pid in job.processes() if parent(pid) == job.process.pid]
+        workers = [pid for pid in job.processes() if parent(pid) in servers]
+        os.kill(rng.choice(workers), signal.SIGKILL)
         job.wait_for_end()
         code, printed = job.end()
         assert code == 1
@@ -289,6 +291,7 @@ def test_a_signal_ends_a_run_whose_worker_hangs(
     stop(job, name)
 
 
+@pytest.mark.slow
 def test_the_time_ends_a_run_whose_worker_hangs(config: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HUNG)
     hours = "run.max_hours=0.006"
