@@ -62,18 +62,25 @@ class EncoderSpec(BaseModel):
 
 
 def encoder_spec(config: Config) -> EncoderSpec:
-    """What a run's encoder is and sees."""
+    """What a run's encoder is and sees.
+
+    Raises:
+        UsageError: its network or its clips are larger than any that can be trained.
+    """
     mean, std = config.augment.find_recipe().stats
-    return EncoderSpec(
-        trunk=config.model.trunk,
-        width=config.model.width,
-        colour=config.colour,
-        frames=config.shape.frames,
-        seconds=config.shape.seconds,
-        size=config.shape.size,
-        mean=mean,
-        std=std,
-    )
+    try:
+        return EncoderSpec(
+            trunk=config.model.trunk,
+            width=config.model.width,
+            colour=config.colour,
+            frames=config.shape.frames,
+            seconds=config.shape.seconds,
+            size=config.shape.size,
+            mean=mean,
+            std=std,
+        )
+    except ValidationError as error:
+        raise UsageError(f"model and clip: {problem_of(error)}") from error
 
 
 def build_encoder(spec: EncoderSpec) -> nn.Module:

@@ -72,7 +72,10 @@ def test_what_is_wrong_with_a_checkpoint_is_said(step: Path, tmp_path: Path) -> 
     config.write_text(config.read_text().replace("width: 4", "width: 8"))
     with pytest.raises(UsageError, match=r"model\.safetensors: its tensors are not its network's"):
         open_encoder(step)
-    config.write_text(config.read_text().replace("width: 8", "width: 4"))
+    config.write_text(config.read_text().replace("width: 8", "width: 1000000"))
+    with pytest.raises(UsageError, match="model and clip: width: Input should be less than or"):
+        open_encoder(step)
+    config.write_text(config.read_text().replace("width: 1000000", "width: 4"))
     data = bytearray((step / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (step / "model.safetensors").write_bytes(data)
