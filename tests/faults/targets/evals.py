@@ -32,6 +32,12 @@ from tests.faults.mutators.text import json_text
 from tests.faults.targets.house import House
 from tests.faults.targets.target import Target
 
+_UNREADABLE = (
+    *(SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError),
+    MemoryError,
+)
+"""What is raised of a damaged file of features."""
+
 
 def _make_features(house: House, folder: Path) -> None:
     house.search  # noqa: B018  (made)
@@ -56,11 +62,11 @@ def _seal_features(folder: Path, place: str) -> None:
     path = folder / place
     if path.suffix != ".safetensors":
         return
-    with contextlib.suppress(SafetensorError, ValueError, LookupError, TypeError, RuntimeError):
+    with contextlib.suppress(*_UNREADABLE):
         with safe_open(path, framework="pt") as stream:
             about = json.loads(stream.metadata()["sce_video"])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        about.pop("sha256", None)
+        about = {name: value for name, value in about.items() if name != "sha256"}
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for name, tensor in sorted(tensors.items()):
             digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
