@@ -75,7 +75,7 @@ def attempt(
     printed, error = io.StringIO(), None
     resident, before, began = _resident(), _peak(), time.process_time()
     os.chdir(folder)
-    guard.watch(folder)
+    guard.watch(folder, anywhere=target.anywhere)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             target.read(folder, place)

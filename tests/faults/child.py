@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import shutil
 import signal
@@ -53,19 +54,15 @@ class Child:
         self._cpu = self._begun = 0.0  # seconds of CPU: now, when it said something
 
     def hear(self) -> Iterator[Result]:
-        """What it has said so far.
-
-        Raises:
-            RuntimeError: the harness itself is wrong.
-        """
+        """What it has said so far."""
         with contextlib.suppress(EOFError, ConnectionError):
             while self.said.poll():
                 word, *rest = self.said.recv()
                 self._since, self._begun = time.monotonic(), self._cpu
                 self._at_work = word == "begin"
                 if word == "broken":
-                    where = f"{self.case.target.name} {self.left[0]}"
-                    raise RuntimeError(f"{where}: the harness fails\n{rest[0]}")
+                    verdict = failed("the harness itself fails", rest[0])
+                    yield Result(self.case, self.left.popleft(), "", verdict)
                 if word == "end":
                     yield Result(self.case, self.left.popleft(), *rest)
 
@@ -131,6 +128,7 @@ def _work(
     """What it does, in its own process."""
     try:
         os.setsid()  # so that what it starts ends with it
+        faulthandler.disable()  # a crash is told by the parent
         for name in ("SIGINT", "SIGTERM", "SIGALRM"):
             signal.signal(signal.Signals[name], signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDWR)

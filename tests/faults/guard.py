@@ -16,7 +16,7 @@ _CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.chmod", "os.li
 _CHANGES |= {"os.truncate", "shutil.rmtree", "shutil.move"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _BAITS = ("/etc/passwd", "/dev/zero")
-_ANYWHERE = ("/dev/", "/proc/self/")  # where all may write
+_WRITABLE = ("/dev/", "/proc/self/")  # where all may write
 
 
 class Guard:
@@ -24,12 +24,13 @@ class Guard:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self._folder = ""
+        self._folder, self._anywhere = "", False
         sys.addaudithook(self._hear)
 
-    def watch(self, folder: Path) -> None:
-        """From now on, files are those of ``folder``."""
+    def watch(self, folder: Path, *, anywhere: bool) -> None:
+        """From now on, files are those of ``folder``; ``anywhere``: others may be read."""
         self.problems, self._folder = [], os.path.realpath(folder)
+        self._anywhere = anywhere
 
     def end(self) -> list[str]:
         """What was done that must not be; nothing is watched from now on."""
@@ -53,10 +54,10 @@ class Guard:
         if not isinstance(path, str | bytes | os.PathLike) or self._inside(path):
             return
         name = os.fsdecode(path)
-        if OUTSIDE in name or name in _BAITS:
-            self.problems.append(f"opened outside: {name!r}")
-        elif (flags or 0) & _WRITES and not name.startswith(_ANYWHERE):
+        if (flags or 0) & _WRITES and not name.startswith(_WRITABLE):
             self.problems.append(f"written outside: {name!r}")
+        elif (OUTSIDE in name or name in _BAITS) and not self._anywhere:
+            self.problems.append(f"opened outside: {name!r}")
 
     def _inside(self, path: object) -> bool:
         if not isinstance(path, str | bytes | os.PathLike):

@@ -20,7 +20,7 @@ from sce_video.errors import SceVideoError
 from tests.conftest import REPOSITORY
 from tests.faults.attempt import Case, Limits
 from tests.faults.children import run
-from tests.faults.mutators.dice import OUTSIDE, dice
+from tests.faults.mutators.dice import OUTSIDE, Dice, dice
 from tests.faults.mutators.generic import damage
 from tests.faults.targets.target import Target
 
@@ -164,6 +164,19 @@ def test_what_fails_is_blamed_on_its_input(
     assert outcomes == ["read", "failed", "read", "failed", "read"]
     assert {result.verdict.kind for result in results} == {"", kind}
     assert [path.name for path in tmp_path.iterdir()] == ["good"]
+
+
+def test_a_harness_that_fails_is_told(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good/a").write_bytes(b"good")
+
+    def broken(data: bytes, d: Dice) -> bytes:
+        raise TypeError("of the mutator")
+
+    target = Target("t", lambda house, folder: None, {"a": broken}, _nothing, replaced=False)
+    results = list(run([(Case(target, tmp_path / "good", 0), [0, -1])], tmp_path, LIMITS, 1))
+    assert [result.verdict.outcome for result in results] == ["failed", "read"]
+    assert "TypeError" in results[0].verdict.why
 
 
 def test_what_is_refused_is_no_failure(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from sce_video.commands.search import _query
 from sce_video.evals.kept import (
     FEATURES_NAME,
     PARTS,
@@ -23,7 +25,6 @@ from sce_video.evals.kept import (
 )
 from sce_video.evals.results import check_replaces
 from sce_video.evals.retrieval import prepare
-from sce_video.evals.search import SearchIndex
 from sce_video.shardset.index import open_shards
 from tests.faults.mutators.generic import damage
 from tests.faults.mutators.tables import table_file
@@ -31,6 +32,12 @@ from tests.faults.mutators.tensors import tensor_file
 from tests.faults.mutators.text import json_text
 from tests.faults.targets.house import House
 from tests.faults.targets.target import Target
+
+_UNREADABLE = (
+    *(SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError),
+    MemoryError,
+)
+"""What is raised of a damaged file of features."""
 
 
 def _make_features(house: House, folder: Path) -> None:
@@ -56,11 +63,11 @@ def _seal_features(folder: Path, place: str) -> None:
     path = folder / place
     if path.suffix != ".safetensors":
         return
-    with contextlib.suppress(SafetensorError, ValueError, LookupError, TypeError, RuntimeError):
+    with contextlib.suppress(*_UNREADABLE):
         with safe_open(path, framework="pt") as stream:
             about = json.loads(stream.metadata()["sce_video"])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        about.pop("sha256", None)
+        about = {name: value for name, value in about.items() if name != "sha256"}
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for name, tensor in sorted(tensors.items()):
             digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
@@ -113,12 +120,10 @@ def _seal_search(folder: Path, place: str) -> None:
 
 
 def _search(folder: Path, place: str) -> None:
-    """Ask with a sample of the index, and with one that has to be read from the set."""
-    index = SearchIndex.open(folder / "run/search")
-    keys = open_shards(folder / "shards").strings("key")
-    for key in keys[:4]:
-        for line in index.query_key(key, None, None, 3):
-            print(f"{line['score']:.4f} {line['class']} {line['shard']}/{line['key']}")
+    """Ask with samples of the index, and with one that has to be read from the set."""
+    rest = {"file": None, "encoder": None, "shards": None, "json": False}
+    for key in open_shards(folder / "shards").strings("key")[:4]:
+        _query(Namespace(index=folder / "run/search", key=key, top=3, **rest))
 
 
 def _make_results(house: House, folder: Path) -> None:

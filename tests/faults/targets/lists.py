@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sce_video.errors import complain
 from sce_video.shard.plan import Settings, make_plan
 from sce_video.shard.show import print_plan
 from sce_video.shard.sources import Options, find_source
@@ -16,7 +17,8 @@ from tests.unit.shard.layouts import kinetics, put, put_text, ucf101
 def _plan(name: str, folder: Path, options: Options) -> None:
     """The dry run: scan, plan, what people are told."""
     scan = find_source(name).scan(name, folder / "raw", options)
-    print("\n".join(scan.notes))
+    for note in scan.notes:
+        complain(note)
     print_plan(make_plan(scan, Settings(name)), folder / "out")
 
 

@@ -21,6 +21,7 @@ from sce_video.engine.run_folder import RunFolder
 from sce_video.engine.status import StatusFile, is_alive, read_status
 from sce_video.engine.track import read_metrics
 from sce_video.engine.zero_layout import Segment
+from sce_video.errors import complain
 from sce_video.export import export_encoder
 from sce_video.lock import Lock
 from sce_video.model.weights import open_encoder
@@ -90,14 +91,15 @@ def _resume(folder: Path, place: str) -> None:
     resume = find_resume(run, config, plan)
     if resume:
         nothing_to_do(run, resume, 9)
-        print(*resume.changes, *resume.passed_over, sep="\n")
+        for line in (*resume.changes, *resume.passed_over):
+            complain(line)
     StatusFile(run.path).refuse("nothing")
 
 
 def _restore(folder: Path, place: str) -> None:
     """What a run that goes on loads into its network, of one rank without ZeRO."""
     config = load_pretraining(str(folder / "run/config.yaml"))
-    saved, _ = newest(folder / "run/checkpoints", warn=print)
+    saved, _ = newest(folder / "run/checkpoints")
     siamese = build_siamese(config, None, samples=4, epoch_steps=1)
     engine = SimpleNamespace(module=siamese, zero_optimization_stage=lambda: 0, device="cpu")
     learned = {name: p for name, p in siamese.named_parameters() if p.requires_grad}
@@ -108,9 +110,9 @@ def _restore(folder: Path, place: str) -> None:
 
 
 def _take_weights(folder: Path, place: str) -> None:
-    newest(folder / "run/checkpoints", warn=print)
+    newest(folder / "run/checkpoints")
     export_encoder(folder / "run", folder / "out.safetensors")
-    print(open_encoder(folder / _STEP).note)
+    complain(open_encoder(folder / _STEP).note)
 
 
 def _make_lock(house: House, folder: Path) -> None:

@@ -32,6 +32,8 @@ class Target:
     """What the reader's contract names beside the package's own exceptions."""
     share: int = 2
     """Of all inputs, beside other targets'."""
+    anywhere: bool = False
+    """Whether paths in it are the user's own, and may lead out of the folder."""
     replaced: bool = True
     """Whether something else may lie in the place of a file: the package opens it, not the test."""
 

@@ -133,6 +133,12 @@ TARGETS = (
         replaced=False,
     ),
     Target(
-        "pattern of tars", _make_pattern, {"pattern": lines_text}, _expand, share=1, replaced=False
+        "pattern of tars",
+        _make_pattern,
+        {"pattern": lines_text},
+        _expand,
+        share=1,
+        anywhere=True,
+        replaced=False,
     ),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from sce_video.errors import UsageError
+from sce_video.errors import UsageError, complain
 from sce_video.evals.classification import open_test
 from sce_video.model.encoder import build_encoder
 from sce_video.model.recognise import find_places
@@ -40,8 +40,7 @@ def _make_classifier(house: House, folder: Path) -> None:
 
 
 def _open_test(folder: Path, place: str) -> None:
-    tested = open_test(folder / "labelled", "shards", None, warn=print)
-    print(tested.split, *tested.classes)
+    open_test(folder / "labelled", "shards", None, warn=complain)
 
 
 def _make_others(house: House, folder: Path) -> None:
@@ -61,7 +60,7 @@ def _read_others(folder: Path, place: str) -> None:
     try:
         find_places(read_tensors(file), str(file))
     except UsageError as error:
-        print(error)
+        complain(error)
 
 
 TARGETS = (
