@@ -29,7 +29,7 @@ from sce_video.shardset.published import PUBLISHED
 from sce_video.shardset.splits import split_rows
 
 INDEX_NAME = "index.parquet"
-_MOST = 1 << 32  # bytes of an index: 40 million samples
+_HEAD, _ROW = 1 << 20, 1 << 13  # bytes of an index at most: of its own, and of a sample
 
 _FIXED_FIELDS = (
     ("shard", pa.string()),  # tar file name
@@ -146,7 +146,7 @@ def open_shards(folder: str | Path) -> ShardIndex:
         )
     manifest, data = read_manifest_file(path)
     index = folder / INDEX_NAME
-    table = read_index(read_part(index, limit=_MOST), manifest, index)
+    table = read_index(read_part(index, limit=_HEAD + _ROW * manifest.samples), manifest, index)
     return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), table)
 
 

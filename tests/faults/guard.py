@@ -42,7 +42,7 @@ class Guard:
             return
         if event == "open":
             self._opened(args[0], args[2])
-        elif event in _CHANGES and not self._inside(args[0]):
+        elif event in _CHANGES and not self._inside(args[0]) and not _is_shared(args[0]):
             self.problems.append(f"{event} outside: {args[0]!r}")
         elif event in _PROGRAMS:
             self.problems.append(f"{event}: {args[:2]!r}")
@@ -67,3 +67,8 @@ class Guard:
         except ValueError:  # a NUL in it: no file
             return True
         return real == self._folder or real.startswith(self._folder + "/")
+
+
+def _is_shared(path: object) -> bool:
+    """Whether it is what multiprocessing makes and removes in the system's shared memory."""
+    return isinstance(path, str) and path.startswith("/dev/shm/pym-")  # noqa: S108

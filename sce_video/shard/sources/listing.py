@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from sce_video.errors import UsageError
 from sce_video.files import open_plain, read_plain
@@ -23,7 +23,7 @@ Groups = Mapping[str | None, Iterable[Record]]
 """Class name -> files, perhaps listed on use only; ``""`` = without a class, None = elsewhere."""
 
 
-_LARGEST = 1 << 30  # bytes of a list
+_LONGEST = 1 << 20  # characters of a line of a csv
 _ENDS = re.compile("\r\n|\n|\r")  # what names hold, such as U+2028, ends no line
 
 
@@ -35,7 +35,7 @@ def read_lines(path: Path) -> list[str]:
         UsageError: the file is not UTF-8 text.
     """
     try:
-        text = read_plain(path, limit=_LARGEST, follow=True).decode("utf-8-sig")
+        text = read_plain(path, follow=True).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a UTF-8 text file") from error
     return [line.strip() for line in _ENDS.split(text) if line.strip()]
@@ -53,7 +53,7 @@ def read_table(
     """
     descriptor = open_plain(path, follow=True)
     with os.fdopen(descriptor, encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream, restval="")
+        rows = csv.DictReader(_lines(stream), restval="")
         try:
             names = rows.fieldnames or ()
             for column in columns:
@@ -65,6 +65,14 @@ def read_table(
                 yield rows.line_num, row
         except (UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"{path}: not a csv in UTF-8 ({error})") from error
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    """Lines of a csv, one at a time in memory, with their ends."""
+    while line := stream.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise csv.Error(f"a line of {_LONGEST:,} characters or more")
+        yield line
 
 
 def first_values(lines: Iterable[tuple[str, Value]]) -> tuple[dict[str, Value], list[str]]:

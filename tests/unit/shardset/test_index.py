@@ -121,6 +121,13 @@ def test_a_file_that_is_larger_than_any_is_not_read(tmp_path: Path) -> None:
         open_shards(tmp_path)
 
 
+def test_an_index_is_as_large_as_its_samples_allow(tmp_path: Path) -> None:
+    make(tmp_path)
+    os.truncate(tmp_path / "index.parquet", (1 << 20) + 5 * (1 << 13) + 1)
+    with pytest.raises(VerificationError, match=r"index\.parquet: is larger than 1,089,536 bytes"):
+        open_shards(tmp_path)
+
+
 def test_an_index_that_is_no_index_of_the_set(tmp_path: Path) -> None:
     make(tmp_path)
     with pytest.raises(VerificationError, match=r"index\.parquet: not as .* is: 5 rows, not 6; sh"):

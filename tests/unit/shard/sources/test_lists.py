@@ -166,13 +166,14 @@ def test_what_a_list_names_is_taken_wherever_it_lies(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"path,label\n" + b"x" * 200_000 + b",1\n", "not a csv in UTF-8 .field larger than"),
+        (b"path,label\n" + bytes(1 << 20), "not a csv in UTF-8 .a line of 1,048,576 characters"),
         (b"path,label\n\xff,1\n", "not a csv in UTF-8"),
         (b"path,label,label\na/1.mp4,1,2\n", "two columns 'label'; name each once"),
         (b"path,label,,\na/1.mp4,1,2\n", "two columns ''; name each once"),
         (b"", "no column 'path'; --csv wants a first line path,label"),
         (b"\0\n", "no column 'path'"),
     ],
-    ids=["field", "bytes", "twice", "nameless", "empty", "zero"],
+    ids=["field", "line", "bytes", "twice", "nameless", "empty", "zero"],
 )
 def test_a_csv_that_is_none_is_told_in_one_line(data: bytes, message: str, tmp_path: Path) -> None:
     put(tmp_path, "a/1.mp4")
