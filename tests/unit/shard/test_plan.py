@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sce_video.errors import UsageError
 from sce_video.shard.plan import Settings, changes, make_keys, make_plan
 from sce_video.shard.sources import Record, Scan
+from sce_video.shardset.reasons import ELSEWHERE, OF_LISTS
 from sce_video.video.facts import Limits
 
 SETTINGS = Settings("set", samples_per_shard=100)
