@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sce_video.errors import UsageError
 from sce_video.shard.plan import Settings, changes, make_keys, make_plan
 from sce_video.shard.sources import Record, Scan
+from sce_video.shardset.reasons import ELSEWHERE, OF_LISTS
 from sce_video.video.limits import Limits
 
 SETTINGS = Settings("set", samples_per_shard=100)
@@ -131,3 +132,49 @@ def test_names_are_those_of_a_manifest(name: str) -> None:
         record = Record("a.mp4", Path("x"), 1, splits={"split": name})
         with pytest.raises(UsageError, match=r"split '.*': a name must be one line"):
             make_plan(Scan("video", (record,), columns=("split",)), SETTINGS)
+
+
+def parts_scan(parts: int, each: int, suffix: str, root: str = "/r") -> Scan:
+    """Videos that were numbered through and then put into parts."""
+    records = [
+        Record(f"train/v{part}_{n:03d}.mp4", Path(f"{root}/part_{part}{suffix}"), 1, 0, {}, n)
+        for part in range(parts)
+        for n in range(each)
+    ]
+    return Scan("video", tuple(records), ("c",))
+
+
+def test_zipped_parts_stay_together() -> None:
+    plan = make_plan(parts_scan(8, 50, ".tar.gz"), Settings("s", samples_per_shard=30))
+    records = list(plan.records)
+    order = [r.part for r in records]
+    runs = [part for at, part in enumerate(order) if at == 0 or order[at - 1] != part]
+    assert len(runs) == 8
+    assert runs != sorted(runs, key=str)
+    for at in range(0, 400, 50):
+        names = [r.path for r in records[at : at + 50]]
+        assert names != sorted(names)
+    elsewhere = make_plan(parts_scan(8, 50, ".tar.gz", "/x"), plan.settings)
+    assert elsewhere.digest == plan.digest
+    again = make_plan(parts_scan(4, 100, ".tar.gz"), plan.settings)
+    assert "order of archives" in changes(plan.parts, again.parts)
+
+
+def test_plain_tars_change_no_plan() -> None:
+    tars = parts_scan(4, 25, ".tar")
+    files = replace(tars, records=tuple(replace(r, offset=None) for r in tars.records))
+    plans = [make_plan(found, Settings("s")) for found in (tars, files)]
+    assert plans[0].digest == plans[1].digest
+    assert "order of archives" not in plans[0].parts
+
+
+def test_what_lies_beside_a_data_set_changes_no_plan() -> None:
+    found = some_scan(10)
+    beside = [("x.mp4", ELSEWHERE), ("y.txt", "not a video"), ("shards", "shard set")]
+    more = replace(found, rejects=(*found.rejects, *beside))
+    assert make_plan(more, SETTINGS).digest == make_plan(found, SETTINGS).digest
+    assert make_plan(more, SETTINGS).rejects == tuple(sorted(more.rejects))
+    for reason in OF_LISTS:
+        listed = replace(found, rejects=(*found.rejects, ("c0/z.mp4", reason)))
+        changed = changes(make_plan(found, SETTINGS).parts, make_plan(listed, SETTINGS).parts)
+        assert changed == "files left out"
