@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import traceback
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_VERIFY = 3
 EXIT_INTERRUPTED = 130
+_NO_ROOM = re.compile("can't allocate memory|^CUDA out of memory")  # torch's, by RuntimeError
 _SHOWN = 200  # characters of a name, at most
 _ENCODED = "cannot be written in {}; give another name, or set LC_ALL=C.UTF-8"
 
@@ -98,8 +100,8 @@ def _line(error: Exception) -> str | None:
     """What is wrong, where it is no bug of ours."""
     if isinstance(error, SceVideoError):
         return str(error)
-    if isinstance(error, MemoryError):
-        return "the memory is used up; give less at a time"
+    if isinstance(error, MemoryError) or _NO_ROOM.search(str(error)):
+        return "the memory is used up; give less at a time (a batch, a queue, workers)"
     if isinstance(error, UnicodeEncodeError):
         return f"{error.object[:_SHOWN]}: {_ENCODED.format(error.encoding)}"
     if isinstance(error, OSError):

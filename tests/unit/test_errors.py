@@ -19,6 +19,9 @@ from tests.conftest import REPOSITORY
 NAME = r"a\ud800"
 
 
+NO_ROOM = "the memory is used up; give less at a time (a batch, a queue, workers)"
+
+
 def raising(error: BaseException) -> Callable[[], int]:
     def command() -> NoReturn:
         raise error
@@ -46,7 +49,13 @@ def raising(error: BaseException) -> Callable[[], int]:
             f"sce-video: {NAME * 100}: cannot be written in utf-8; give another name, or set "
             "LC_ALL=C.UTF-8",
         ),
-        (MemoryError(), 1, "sce-video: the memory is used up; give less at a time"),
+        (MemoryError(), 1, f"sce-video: {NO_ROOM}"),
+        (
+            RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"),
+            1,
+            f"sce-video: {NO_ROOM}",
+        ),
+        (RuntimeError("CUDA out of memory. Tried"), 1, f"sce-video: {NO_ROOM}"),
     ],
 )
 def test_a_failure_is_one_line_and_its_code(
