@@ -217,6 +217,7 @@ def newest(
     Raises:
         SceVideoError: none verifies.
     """
+    first = ""
     for path in reversed(saved_steps(folder).values()):
         if not path.match(name):
             continue
@@ -224,7 +225,10 @@ def newest(
             return path, read_state(path)
         except BadCheckpointError as problem:
             warn(f"passing over {path}: {problem}")
-    raise SceVideoError(f"{folder}: no {name} that verifies; start again with another run.dir")
+            first = first or f" ({path.name}: {problem})"
+    raise SceVideoError(
+        f"{folder}: no {name} that verifies{first}; start again with another run.dir"
+    )
 
 
 def model_part(checkpoint: Path, prefix: str) -> dict[str, Tensor]:

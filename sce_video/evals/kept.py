@@ -179,12 +179,12 @@ def _write(path: Path, found: Features, about: dict[str, Any], **more: Tensor) -
     """Write features without their labels; the header has ``about`` and what is missing."""
     tensors = {"features": found.values.contiguous(), "rows": torch.from_numpy(found.rows), **more}
     about = {**about, "missing": found.missing}
-    header = json.dumps({**about, _SUM: _sum(about, tensors)})
+    header = json.dumps({**about, _SUM: content_sha256(about, tensors)})
     with whole_file(path, shared=True) as partial:
         save_file(tensors, partial, {"sce_video": header})
 
 
-def _sum(about: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+def content_sha256(about: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     """sha256 of a header and of contiguous tensors, hexadecimal."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
@@ -204,7 +204,7 @@ def _read(path: Path, request: Request) -> Features:
     with _opened(path) as stream:
         about = _about(stream)
         tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        if about.pop(_SUM, None) != _sum(about, tensors):
+        if about.pop(_SUM, None) != content_sha256(about, tensors):
             raise ValueError("its sha256 is not that of what it holds")
         if about.get("request") != folder.name:
             raise ValueError("of another encoder, set or views")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import tempfile
@@ -211,7 +212,7 @@ def _train(config: Any, kind: Any, index: Any, prepare: Callable[[Any], None]) -
     plan = BatchPlan(
         rows=np.arange(144),
         shard_of=np.zeros(144, np.int64),
-        digest="made",
+        digest=hashlib.sha256(b"made").hexdigest(),
         seed=config.run.seed,
         epochs=config.train.epochs,
         batch_size=config.train.batch_size,

@@ -16,6 +16,7 @@ from sce_video.commands.search import _query
 from sce_video.evals.kept import (
     FEATURES_NAME,
     PARTS,
+    content_sha256,
     find,
     missing_rows,
     put_together,
@@ -68,11 +69,7 @@ def _seal_features(folder: Path, place: str) -> None:
             about = json.loads(stream.metadata()["sce_video"])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         about = {name: value for name, value in about.items() if name != "sha256"}
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-        for name, tensor in sorted(tensors.items()):
-            digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-            digest.update(tensor.numpy().tobytes())
-        header = json.dumps({**about, "sha256": digest.hexdigest()})
+        header = json.dumps({**about, "sha256": content_sha256(about, tensors)})
         save_file(tensors, path, {"sce_video": header})
 
 

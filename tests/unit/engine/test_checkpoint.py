@@ -105,7 +105,8 @@ def test_none_that_verifies_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SceVideoError, match="no step-00000004 that verifies"):
         checkpoint.newest(tmp_path, "step-00000004")
     flip(tmp_path / "step-00000002" / "state.json")
-    with pytest.raises(SceVideoError, match=r"no step-\* that verifies; start again with another"):
+    why = r"step-00000002: state\.json is not what its manifest names"
+    with pytest.raises(SceVideoError, match=rf"no step-\* that verifies \({why}\); start again"):
         checkpoint.newest(tmp_path, warn=lambda _: None)
 
 

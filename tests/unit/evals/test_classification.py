@@ -408,5 +408,5 @@ def test_scores_that_are_not_finite_are_an_error(
     run = random_run(root / "nan", root / "shards", seed=-1)
     assert main(["test", str(run), *FEW]) == 1
     error = capsys.readouterr().err
-    assert f"{run / 'classifier.safetensors'}: gives values that are not finite" in error
+    assert f"{run / 'classifier.safetensors'}: weights that are not finite: linear.bias" in error
     assert not list(run.rglob("test.json")) + list(run.rglob("features.safetensors"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from sce_video.cli import main
 from sce_video.evals import features, search
 from sce_video.evals.embed import embed
 from sce_video.evals.features import NotFiniteError, check_finite, forward, sample_names
-from sce_video.evals.kept import FEATURES_NAME, read_features
+from sce_video.evals.kept import FEATURES_NAME, content_sha256, read_features
 from sce_video.model.encoder import load_encoder, save_encoder
 from tests.unit.evals.small_set import rank, request_for
 
@@ -108,12 +109,17 @@ def test_features_that_an_older_version_kept_are_found(
     assert main(arguments(root, ("embed",))) == 0
     [file] = (root / "run").rglob(FEATURES_NAME)
     with safe_open(file, framework="pt") as stream:
-        about = stream.metadata()
+        about = json.loads(stream.metadata()["sce_video"])
         tensors = {name: stream.get_tensor(name) for name in ("features", "rows")}
     index = request_for(root).index
     row = int(index.rows("test")[2])
     tensors["features"][row, 3] = torch.nan
-    save_file(tensors, file, about)
+    del about["sha256"]
+    save_file(
+        tensors,
+        file,
+        {"sce_video": json.dumps({**about, "sha256": content_sha256(about, tensors)})},
+    )
     name = sample_names(index, index.rows("test"))[2]
     for verb in VERBS:
         capsys.readouterr()

@@ -78,7 +78,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], ob
     tensors = load_file(path)
     del about["sha256"]
     change(about, tensors)
-    header = json.dumps({**about, "sha256": kept._sum(about, tensors)})
+    header = json.dumps({**about, "sha256": kept.content_sha256(about, tensors)})
     save_file(tensors, path, {"sce_video": header})
 
 

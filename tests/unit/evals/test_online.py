@@ -214,7 +214,12 @@ def test_the_probe_is_asked_by_the_names_of_classes(tmp_path: Path) -> None:
         index = cast("ShardIndex", SimpleNamespace(manifest=SimpleNamespace(classes=CLASSES)))
         found = open_held_out(config, plan, index)
         task = SimpleNamespace(
-            config=config, steps_per_epoch=1, spec=SPEC, module=module, trunk=lambda: trunk
+            config=config,
+            steps_per_epoch=1,
+            spec=SPEC,
+            module=module,
+            trunk=lambda: trunk,
+            stopped=lambda: False,
         )
         assert found is not None
         evaluation = WatchedTrunk(cast("PretrainTask", task), found, rank(0, 1))
@@ -244,6 +249,7 @@ def test_what_is_not_finite_is_warned_of_and_not_logged(
         spec=SPEC,
         module=SimpleNamespace(probe=probe),
         trunk=lambda: trunk,
+        stopped=lambda: False,
     )
     evaluation = WatchedTrunk(cast("PretrainTask", task), found, rank(0, 1))
     with patch("torch.distributed.all_gather_object", _alone), caplog.at_level("WARNING"):

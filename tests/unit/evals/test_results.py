@@ -55,7 +55,7 @@ def test_a_result_of_another_evaluation_is_not_replaced(
 
 HOSTILE = [
     *("", "{", "[1]", "[" * 10**5, '{"protocol": null}', '{"protocol": [5]}', '{"protocol": "k"}'),
-    *('{"protocol": 5}', '{"protocol": {"k": ' + "9" * 5000 + "}}", "\0", '"\\ud800"'),
+    *('{"protocol": 5}', "\0", '"\\ud800"'),
 ]
 
 
