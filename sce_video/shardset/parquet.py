@@ -21,8 +21,6 @@ _ROW_GROUPS = 1 << 10
 _FREE_TEXT = 1 << 26
 """Bytes of text that a file holds at most, and :data:`_TEXT` more for each row."""
 _TEXT = 1 << 10
-
-
 _SHOWN = 200  # characters of Arrow's own words
 _ARROWS = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, ArithmeticError)
 """What Arrow raises, by what its C++ met."""
@@ -47,16 +45,8 @@ def read_parquet(data: bytes, schema: pa.Schema, rows: int | None = None) -> pa.
         return _read(data, schema, rows)
     except ParquetError:
         raise
-    # Arrow raises whatever fits, and what its C++ says is all there is to tell.
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-    ) as error:
-        raise ParquetError(f"no parquet file: {first_line(error)[:200]}") from error
+    except _ARROWS as error:
+        raise ParquetError(f"no parquet file: {first_line(error)[:_SHOWN]}") from error
     except MemoryError as error:
         raise ParquetError("more than the memory holds") from error
 
