@@ -66,6 +66,7 @@ def test_a_run_leaves_what_the_readme_lists(finished: Path) -> None:
     assert offline[0].stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_export_makes_the_same_encoder_again(finished: Path, tmp_path: Path) -> None:
     done = sce_video("export", str(finished / "run"), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -184,6 +185,7 @@ def test_bare_commands_without_data_name_the_next_one(tmp_path: Path) -> None:
     assert deepspeed.stderr.count("did you mean 'optim.lr'?") == 1
 
 
+@pytest.mark.slow
 def test_a_foreign_encoder_and_a_used_folder_are_refused(finished: Path) -> None:
     again = run(
         sys.executable,
@@ -205,6 +207,7 @@ def test_a_foreign_encoder_and_a_used_folder_are_refused(finished: Path) -> None
     assert "not an encoder" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_bank_and_queries_must_differ(finished: Path) -> None:
     done = sce_video(
         "knn",

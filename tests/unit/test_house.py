@@ -100,6 +100,7 @@ def test_the_engine_knows_no_evaluation_and_the_shard_room_no_torch() -> None:
         assert "import torch" not in path.read_text(), path
 
 
+@pytest.mark.slow
 def test_what_reads_by_an_index_needs_no_webdataset() -> None:
     code = (
         "import importlib, pkgutil, sys, sce_video.evals, sce_video.report, sce_video.stream.data\n"

@@ -62,6 +62,7 @@ def soak(project: Path, *options: str) -> tuple[str, str, dict[str, dict[str, An
     return (project / "ran").read_text(), out, {r["test"].partition("::")[2]: r for r in rows}
 
 
+@pytest.mark.slow
 def test_a_killed_soak_goes_on_where_it_was(project: Path) -> None:
     ran, _, rows = soak(project, "-m", "soak")
     assert ran == "0123"

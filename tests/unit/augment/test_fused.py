@@ -77,6 +77,7 @@ def failing(error: Exception) -> Any:
     return view
 
 
+@pytest.mark.slow
 def test_a_missing_compiler_is_one_line_and_eager(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

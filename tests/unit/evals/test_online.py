@@ -144,6 +144,7 @@ def test_training_with_labels_is_watched_by_the_test_s_protocol(config: Path) ->
         assert torch.equal(state[name], tensor), name
 
 
+@pytest.mark.slow
 def test_a_classifier_is_asked_by_the_names_of_classes(tmp_path: Path) -> None:
     """As ``test`` asks it, which has no other numbers."""
     make_set(tmp_path, each=3)
