@@ -334,11 +334,12 @@ def compare(cell: Cell, runs: Runs, record_property: Any) -> None:
     assert difference < (1e-5 if cell.optimizer == "adamw" else 1e-6), where
 
 
-@pytest.mark.parametrize("cell", mostly_slow(pairwise(ALL), quick=2))
+@pytest.mark.parametrize("cell", mostly_slow(pairwise(ALL), quick=1))
 def test_a_stage_ends_where_stage_0_ends(cell: Cell, runs: Runs, record_property: Any) -> None:
     compare(cell, runs, record_property)
 
 
+@pytest.mark.slow
 def test_the_clip_norm_is_one_that_clips(runs: Runs) -> None:
     free = Cell(0, 1, 1, False, False, False, "sgd")
     clipped = free._replace(clip=True)

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from torch.distributed import Store, TCPStore
 
 from sce_video.engine.runtime import store_of_this_start
@@ -38,6 +39,7 @@ stop_runtime()
 """
 
 
+@pytest.mark.slow
 def test_two_jobs_with_the_same_default_port(tmp_path: Path) -> None:
     launch = tmp_path / "deepspeed" / "launcher" / "launch.py"
     launch.parent.mkdir(parents=True)

@@ -370,6 +370,7 @@ def test_one_job_builds_in_a_folder(
     assert sorted(path.name for path in out.iterdir()) == made
 
 
+@pytest.mark.slow
 def test_an_encoder_of_several_in_a_checkpoint(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
