@@ -47,16 +47,8 @@ def read_parquet(data: bytes, schema: pa.Schema, rows: int | None = None) -> pa.
         return _read(data, schema, rows)
     except ParquetError:
         raise
-    # Arrow raises whatever fits, and what its C++ says is all there is to tell.
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-    ) as error:
-        raise ParquetError(f"no parquet file: {first_line(error)[:200]}") from error
+    except _ARROWS as error:  # what its C++ says is all there is to tell
+        raise ParquetError(f"no parquet file: {first_line(error)[:_SHOWN]}") from error
     except MemoryError as error:
         raise ParquetError("more than the memory holds") from error
 
