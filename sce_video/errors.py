@@ -20,6 +20,7 @@ EXIT_USAGE = 2
 EXIT_VERIFY = 3
 EXIT_INTERRUPTED = 130
 _NO_ROOM = re.compile("can't allocate memory|^CUDA out of memory")  # torch's, by RuntimeError
+_LONGEST = 1_600  # characters of a message: paths may have many
 _SHOWN = 200  # characters of a name, at most
 _ENCODED = "cannot be written in {}; give another name, or set LC_ALL=C.UTF-8"
 
@@ -38,7 +39,10 @@ class SceVideoError(Exception):
     exit_code = EXIT_FAILED
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        if len(text) > _LONGEST:  # a name or value of megabytes: the file and the way out remain
+            return f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+        return text
 
 
 class UsageError(SceVideoError):

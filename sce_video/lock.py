@@ -168,7 +168,7 @@ class Lock:
         try:
             os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            if (_age(guard) or 0.0) > STALE:  # whoever had it has gone, too
+            if abs(_age(guard) or 0.0) > STALE:  # whoever had it has gone, too
                 guard.unlink(missing_ok=True)
             time.sleep(_LOOK / 10)
             return

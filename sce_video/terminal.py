@@ -81,12 +81,12 @@ def drop_unwritten() -> None:
     Else it would be tried again where a process is started, and at Python's end.
     """
     for stream in (sys.stdout, sys.stderr):
-        if stream is None or stream.closed:
+        if stream is None or getattr(stream, "closed", False):  # a user's own may lack it
             continue
         try:
             stream.flush()
         except OSError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            with suppress(OSError):  # of a stream that is no file
+            with suppress(OSError, AttributeError):  # of a stream that is no file
                 os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

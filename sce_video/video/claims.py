@@ -30,7 +30,8 @@ class _Track:
     """What its tables claim."""
 
     samples: int = 0
-    edits: int = 0
+    in_runs: int = 0  # of these, in fragments
+    edits: int = 0  # that show samples
     media: frozenset[bytes] = frozenset()
 
 
@@ -45,10 +46,13 @@ def check_claims(data: bytes) -> None:
     """
     if data.startswith(_OTHERS) and not data[4:8].isalpha():
         return
+    in_runs = 0  # of all fragments: FFmpeg keeps them together
     for track in _tracks(data):
+        in_runs += track.in_runs
         plain_sound = track.media == {b"soun"} and track.edits < 2
         most = _MOST_SOUND if plain_sound else _MOST
-        if track.samples > len(data) or track.samples * max(1, track.edits) > most:
+        listed = track.samples * max(1, track.edits)
+        if max(track.samples, in_runs) > len(data) or listed > most or in_runs > _MOST:
             raise DecodeError("its header claims more samples than it can hold")
         if track.edits > _MOST_EDITS:
             raise DecodeError("a track of too many edits")
@@ -75,12 +79,23 @@ def _tracks_of(data: bytes, start: int, end: int) -> Iterator[_Track]:
             header = _unpacked(data[found.end() + 4 : end])
             yield from _tracks_of(header, 0, len(header))
         elif kind == b"elst":
-            track.edits += int.from_bytes(found[2], "big")
+            track.edits += _edits(data, found.end())
         elif found[1]:
-            track.samples += int.from_bytes(found[2 if kind == b"trun" else 3], "big")
+            count = int.from_bytes(found[2 if kind == b"trun" else 3], "big")
+            track.samples += count
+            track.in_runs += count * (kind == b"trun")
         else:
             track.media |= {kind}
     yield track
+
+
+def _edits(data: bytes, at: int) -> int:
+    """Entries of an edit list but for empty ones, which wait and show nothing; ``at``: version."""
+    count, wide = int.from_bytes(data[at + 4 : at + 8], "big"), 8 if data[at] == 1 else 4
+    if count > _MOST_EDITS:
+        return count
+    begins = (at + 8 + wide + (2 * wide + 4) * entry for entry in range(count))
+    return sum(data[begin : begin + wide] != b"\xff" * wide for begin in begins)
 
 
 def _unpacked(packed: bytes) -> bytes:

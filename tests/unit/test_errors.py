@@ -13,7 +13,7 @@ import pytest
 
 from sce_video import errors
 from sce_video.errors import run_command
-from sce_video.terminal import OutputClosed
+from sce_video.terminal import OutputClosed, say
 from tests.conftest import REPOSITORY
 
 NAME = r"a\ud800"
@@ -135,3 +135,27 @@ def test_streams_that_are_closed_or_full_add_nothing(
     assert done.returncode == code, done.stderr
     assert done.stderr.splitlines() == told
     assert "a\\nb" not in done.stdout
+
+
+def test_a_stream_of_the_users_own_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have no more than print asks for."""
+
+    class Copy:
+        def __init__(self) -> None:
+            self.text = ""
+
+        def write(self, text: str) -> int:
+            self.text += text
+            return len(text)
+
+        def flush(self) -> None:
+            """There is nothing to do."""
+
+    def command() -> int:
+        say("a")
+        return 0
+
+    copy = Copy()
+    monkeypatch.setattr(sys, "stdout", copy)
+    assert run_command(command) == 0
+    assert copy.text == "a\n"

@@ -222,6 +222,17 @@ def test_of_many_one_takes_over(path: Path) -> None:
     assert not names(path.parent)
 
 
+def test_a_clock_set_back_leaves_no_takeover_waiting(path: Path) -> None:
+    """Somebody was killed while taking over, hours ahead of now."""
+    write(path, elsewhere(), age=STALE + 5)
+    guard = path.with_name(f"{path.name}.taken.tmp")
+    guard.touch()
+    ahead = guard.stat().st_mtime + 36_000
+    os.utime(guard, (ahead, ahead))
+    with Lock(path):
+        assert not guard.exists()
+
+
 def wait_for_a_beat(own: Lock, beats: threading.Semaphore) -> None:
     assert beats.acquire(timeout=20) or own.lost
 

@@ -59,7 +59,8 @@ def read_table(
             for column in columns:
                 if column not in names:
                     raise UsageError(f"{path}: no column '{column}'; {expected}")
-            if twice := [name for name, times in Counter(names).items() if times > 1]:
+            # Those without a name, which sheets leave behind the last, are not read.
+            if twice := [name for name, times in Counter(names).items() if times > 1 and name]:
                 raise UsageError(f"{path}: two columns {twice[0]!r}; name each once")
             for row in rows:
                 yield rows.line_num, row

@@ -165,7 +165,7 @@ def foreign_plan(config: Config, rank: int, ranks: int) -> ForeignPlan:
             raise UsageError(f"{key}: needs shards with an index; these tars have none")
     names = "\n".join([*(bare_url(shard) for shard in shards), str(data.epoch_samples)])
     return ForeignPlan(
-        digest=hashlib.sha256(names.encode()).hexdigest(),
+        digest=hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(),
         shards=tuple(shards),
         epoch_samples=data.epoch_samples,
         cache=Cache.at(data.cache, data.cache_gib),

@@ -26,7 +26,7 @@ _BACKOFF = 0.5  # seconds before the second attempt; doubled before each further
 _LONGEST_WAIT = 60.0  # seconds that a server may ask for before the next
 _SMALL_TIME = 600.0  # seconds for each LARGEST bytes of a file that is read as a whole
 _LARGEST_NAMED = 1 << 32  # bytes of one whose sha256 is known: the index of 40 million samples
-_VERSIONS = ("ETag", "etag", "Last-Modified", "LastModified", "mtime", "updated")
+_VERSIONS = ("ETag", "etag", "last-modified", "LastModified", "mtime", "updated")
 
 
 class WrongBytes(Exception):  # noqa: N818  (becomes an error when it comes twice)
@@ -162,7 +162,7 @@ def _describe(url: str) -> Mapping[str, Any]:
     if not url.startswith("http"):
         return bucket.describe(file_system(url), url)
     head = web.describe(file_system(url), url, bare_url(url))
-    return {**head, "size": head.get("Content-Length")}
+    return {**head, "size": head.get("content-length")}
 
 
 def persist(url: str, attempt: Callable[[], T]) -> T:

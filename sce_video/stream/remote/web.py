@@ -99,7 +99,7 @@ class WebFile:
 
 
 def describe(files: Any, url: str, name: str) -> Mapping[str, str]:
-    """The head of a server's answer about a file; for the arguments and errors see WebFile."""
+    """The head of a server's answer about a file, with names in lower case; see WebFile."""
     from fsspec.asyn import sync
 
     async def ask() -> Mapping[str, str]:
@@ -107,13 +107,17 @@ def describe(files: Any, url: str, name: str) -> Mapping[str, str]:
             answer = await _ask(files, "HEAD", url, name)
             answer.close()
             if answer.content_length is not None:
-                return dict(answer.headers)
+                return _by_name(answer)
         answer = await _ask(files, "GET", url, name)
         answer.close()
-        return dict(answer.headers)
+        return _by_name(answer)
 
     found: Mapping[str, str] = sync(files.loop, ask)
     return found
+
+
+def _by_name(answer: Any) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in answer.headers.items()}
 
 
 async def _ask(files: Any, method: str, url: str, name: str) -> Any:

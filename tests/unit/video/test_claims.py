@@ -77,6 +77,14 @@ def test_runs_of_fragments(video: bytes) -> None:
     refused(video + run, MANY)
 
 
+def test_fragments_count_together(video: bytes) -> None:
+    """Each claims no more than the file has bytes; all at once would take gigabytes."""
+    run = box(b"moof", box(b"traf", box(b"trun", struct.pack(">II", 0, 1_000_000))))
+    room = box(b"free", bytes(1_000_000))
+    check_claims(video + run + room)
+    refused(video + run * 20 + room, MANY)
+
+
 def test_a_header_that_is_compressed(video: bytes) -> None:
     """As QuickTime does; FFmpeg unpacks it."""
     start = video.index(b"moov") - 4
@@ -115,3 +123,19 @@ def test_sound_as_plain_numbers_passes(video: bytes) -> None:
     check_claims(sound)
     with pytest.raises(DecodeError, match=MANY):
         check_claims(sound.replace(b"soun", b"vide"))
+
+
+@pytest.mark.parametrize("form", [">Iii", ">Qqi"])
+def test_an_empty_edit_lists_no_samples(video: bytes, form: str) -> None:
+    """Sound that begins later than the picture has one, before its only other."""
+    table = {b"stsz": struct.pack(">III", 0, 1, 1 << 25)}
+    waits, plays = (struct.pack(form, 4000, at, 65536) for at in (-1, 0))
+
+    def sound(*edits: bytes) -> bytes:
+        head = struct.pack(">II", (form == ">Qqi") << 24, len(edits))
+        data = told(video, {**table, b"elst": head + b"".join(edits)})
+        return data.replace(b"vide", b"soun") + box(b"free", bytes(1 << 25))
+
+    check_claims(sound(waits, plays))
+    with pytest.raises(DecodeError, match=MANY):
+        check_claims(sound(plays, plays))

@@ -162,6 +162,14 @@ def test_the_plan_of_a_run(tmp_path: Path) -> None:
     assert other.digest != found.digest
 
 
+def test_a_tar_whose_name_is_not_utf_8_is_as_good(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a\udcff.tar", [])
+    settings = ["data.split=null", f"data.shards={tmp_path}/*.tar", "data.epoch_samples=99"]
+    found = open_data(load_config("demo.yaml", settings), 0, 1)[1]
+    assert isinstance(found, ForeignPlan)
+    assert found.shards == (f"{tmp_path}/a\udcff.tar",)
+
+
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "a gzip file": gzip.compress,
     "a bzip2 file": bz2.compress,

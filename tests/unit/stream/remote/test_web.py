@@ -238,3 +238,13 @@ def test_a_page_instead_of_a_manifest_is_said(server: Server, cache: Cache) -> N
     server.raw["none/manifest.json"] = sends(OK + b"Content-Type: text/html\r\n\r\n<h1>")
     with pytest.raises(SceVideoError, match=r"/none/manifest.json: a web page came, not the file"):
         open_set(f"{server.url}/none", cache)
+
+
+@pytest.mark.parametrize("name", ["ETag", "etag", "ETAG"])
+def test_a_file_is_known_by_its_etag_however_it_is_written(server: Server, name: str) -> None:
+    keys = set()
+    for version in ("one", "two"):
+        head = f"{name}: {version}\r\ncontent-length: {SIZE}\r\n\r\n"
+        server.raw["a"] = sends(OK + head.encode())
+        keys.add(RemoteFile.ask(f"{server.url}/a").key)
+    assert len(keys) == 2
