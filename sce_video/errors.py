@@ -20,7 +20,7 @@ EXIT_USAGE = 2
 EXIT_VERIFY = 3
 EXIT_INTERRUPTED = 130
 _NO_ROOM = re.compile("can't allocate memory|^CUDA out of memory")  # torch's, by RuntimeError
-_LONGEST = 1_600  # characters of a message: paths may have many
+_LONGEST = 3_000  # characters of a message: paths may have many
 _SHOWN = 200  # characters of a name, at most
 _ENCODED = "cannot be written in {}; give another name, or set LC_ALL=C.UTF-8"
 

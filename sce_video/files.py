@@ -84,7 +84,7 @@ def read_plain(path: str | Path, *, limit: int = LARGEST, follow: bool = False) 
     Raises:
         OSError: as there, or it is larger.
     """
-    with os.fdopen(open_plain(path, follow=follow), "rb") as stream:
+    with named(Path(path)), os.fdopen(open_plain(path, follow=follow), "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         # As much room as it says; what says nothing of itself (/proc), or grows, comes in blocks.
         data = stream.read(size + 1) if size <= limit else b""
@@ -169,5 +169,5 @@ def sha256_file(path: Path, *, follow: bool = True) -> str:
     Raises:
         OSError: as :func:`open_plain`, which says what ``follow`` is.
     """
-    with os.fdopen(open_plain(path, follow=follow), "rb") as stream:
+    with named(path), os.fdopen(open_plain(path, follow=follow), "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

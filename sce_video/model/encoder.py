@@ -123,7 +123,8 @@ def read_weights(
             text = (stream.metadata() or {}).get("sce_video", "null")
             about = parse_json(text) if len(text) <= _HEADER else None
             if not isinstance(about, dict) or about.keys() - header.model_fields.keys():
-                kind = f"is of another kind ({some(list(about))})" if about else "is not ours"
+                keys = some(list(about)) if isinstance(about, dict) else type(about).__name__
+                kind = f"is of another kind ({keys})" if about else "is not ours"
                 raise UsageError(f"{file}: not {what} of sce-video: its header {printable(kind)}")
             found = header.model_validate(about)
             shapes = {name: stream.get_slice(name).get_shape() for name in stream.keys()}  # noqa: SIM118

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sce_video.errors import UsageError, first_line
-from sce_video.files import open_plain
+from sce_video.files import named, open_plain
 from sce_video.model.pickle_file import conversion, parse
 from sce_video.model.pickle_scan import BombError, check_pickles
 from sce_video.text import printable
@@ -49,7 +49,8 @@ def open_safetensors(file: Path) -> Iterator[Any]:
     """
     os.close(open_plain(file, follow=True))  # the library waits for a pipe
     try:
-        opened = safe_open(file, framework="pt")
+        with named(file):
+            opened = safe_open(file, framework="pt")
     except (RuntimeError, MemoryError) as error:  # of a file that no memory has addresses for
         raise SafetensorError(first_line(error)) from error
     with opened as stream:

@@ -76,6 +76,13 @@ def test_a_traceback_that_is_asked_for_stays_harmless(capsys: pytest.CaptureFixt
     assert shown.replace("\n", "").isprintable()
 
 
+def test_a_name_of_megabytes_leaves_the_file_and_the_way_out() -> None:
+    text = str(errors.UsageError(f"a.yaml: no '{'x' * 10**7}'; give another"))
+    assert text.startswith("a.yaml: no 'xxx")
+    assert text.endswith("xxx'; give another")
+    assert len(text) < 3_100
+
+
 def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(raising(ZeroDivisionError()))

@@ -151,6 +151,9 @@ def test_only_regular_files_are_read_and_none_waited_for(tmp_path: Path) -> None
         with pytest.raises(OSError, match=words) as caught:
             read_plain(path)
         assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        read_plain("/proc/self/mem")  # a regular file, of which nothing can be read
+    assert caught.value.filename == "/proc/self/mem"
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match="symbolic links"):
         read_plain(tmp_path / "loop", follow=True)

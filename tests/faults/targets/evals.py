@@ -53,7 +53,8 @@ def _read_features(folder: Path, place: str) -> None:
     request.folder.parent.mkdir(parents=True, exist_ok=True)
     (folder / "kept").rename(request.folder)
     kept = find(request)
-    assert kept is not None
+    if kept is None:  # what was not written by this version is extracted anew
+        return
     features = read_features(kept, request)
     prepare(features.values)
     missing_rows(kept, request)

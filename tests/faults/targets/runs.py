@@ -23,6 +23,7 @@ from sce_video.engine.track import read_metrics
 from sce_video.engine.zero_layout import Segment
 from sce_video.errors import complain
 from sce_video.export import export_encoder
+from sce_video.files import read_plain
 from sce_video.lock import Lock
 from sce_video.model.weights import open_encoder
 from sce_video.stream.data import open_data
@@ -46,12 +47,16 @@ def _make_config(house: House, folder: Path) -> None:
     (folder / "line").write_text("data.shards: shards\n")
 
 
+_WORD = 1 << 17  # bytes of a word of a command line
+
+
 def _read_config(folder: Path, place: str) -> None:
     path = folder / place
     if path.suffix:
         config = load_config(str(path))
     else:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+        data = read_plain(path, limit=_WORD)  # no command line has a longer one
+        text = data.decode(errors="surrogateescape").rstrip("\n")
         config = load_config(str(folder / "own.yaml"), [text.replace(": ", "=", 1)])
     dump_config(config)
     if config.data.shards == "shards":
@@ -124,7 +129,8 @@ def _make_lock(house: House, folder: Path) -> None:
 
 
 def _read_lock(folder: Path, place: str) -> None:
-    os.utime(folder / "lock", (1, 1))
+    if os.path.lexists(folder / "lock"):
+        os.utime(folder / "lock", (1, 1), follow_symlinks=False)
     is_alive(folder)
     with Lock(folder / "lock"):
         pass

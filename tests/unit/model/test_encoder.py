@@ -92,8 +92,10 @@ def test_a_header_is_held_to_bounds(change: dict[str, Any], why: str, tmp_path: 
         ('{"trunk": "\\ud800"}', "no UTF-8 text"),
         ("null", "is not ours"),
         ('{"\\u001b[31m\\n": 1}', r"of another kind (\x1b[31m\n)"),
+        ("[[1], null]", "of another kind (list)"),
+        ("7", "of another kind (int)"),
     ],
-    ids=["nan", "infinite", "digits", "deep", "surrogate", "null", "controls"],
+    ids=["nan", "infinite", "digits", "deep", "surrogate", "null", "controls", "list", "number"],
 )
 def test_a_header_that_is_no_header(text: str, why: str, tmp_path: Path) -> None:
     assert why in refused(tmp_path / "x.safetensors", text, TENSORS, UsageError)
