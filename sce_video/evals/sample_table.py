@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sce_video.errors import VerificationError, first_line
+from sce_video.files import read_plain
 from sce_video.shardset.index import ShardIndex
+from sce_video.shardset.parquet import ParquetError, read_parquet
 
 _SCHEMA = pa.schema(
     [("row", pa.int64())]
@@ -18,7 +19,7 @@ _SCHEMA = pa.schema(
     + [("label", pa.int64())]
     + [(name, pa.string()) for name in ("class", "path")]
 )
-_ROW_BYTES = 1 << 14  # of a sample, at most: a path has 4 KiB
+_HEAD, _ROW_BYTES = 1 << 20, 1 << 14  # of a file at most: of its own, and of a sample
 
 
 def sample_table(index: ShardIndex, rows: NDArray[np.int64]) -> pa.Table:
@@ -36,22 +37,12 @@ def read_sample_table(path: Path, samples: int) -> pa.Table:
         VerificationError: it holds another table, or not so many samples.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            about = file.metadata
-            groups = [about.row_group(i) for i in range(about.num_row_groups)]
-            size = sum(group.total_byte_size for group in groups)
-            if not file.schema_arrow.equals(_SCHEMA) or about.num_rows != samples:
-                raise ValueError(f"no table of {samples} samples")
-            if size > samples * _ROW_BYTES or sum(g.num_rows for g in groups) != samples:
-                raise ValueError("larger than samples are")
-            table = file.read()
-        table.validate(full=True)  # that texts are UTF-8, too
+        data = read_plain(path, limit=_HEAD + _ROW_BYTES * samples)
+        table = read_parquet(data, _SCHEMA, samples)
         rows = table.column("row").to_numpy()
-        if any(column.null_count for column in table.columns) or table.num_rows != samples:
-            raise ValueError("samples of which something is lacking")
         if rows.min() < 0 or len(np.unique(rows)) != samples:
-            raise ValueError("rows that no set has")
-    except (pa.ArrowException, ValueError, OSError, RuntimeError, OverflowError) as error:
-        reason = first_line(error)
+            raise ParquetError("rows that no set has")
+    except (ParquetError, OSError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise VerificationError(f"{path}: no table of samples: {reason}; build again") from error
     return table

@@ -220,7 +220,7 @@ def test_workers_killed_at_random(
     while True:
         job = start(config, folder, "python", *settings)
         after = job.step() + rng.randint(steps // 10, steps // 3)
-        if after >= steps:
+        if after >= steps - steps // 10:  # it might end before the kill
             break
         job.wait_for_step(after, limit=400)
         first = first or job.memory()

@@ -24,6 +24,7 @@ from sce_video.video.packets import PacketIndex
 _DAMAGED = "damaged image"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _SCAN = b"\xff\xda"
+_END = b"\xd9"
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _NO_FRAME = {0xD8, 0xD9, 0xDA}  # a second start, the end, a scan
@@ -84,7 +85,9 @@ def check_jpeg(data: bytes, limits: Limits, damaged: str) -> None:
         if marker in _FRAMES:
             height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (3, 5))
             check_pixels(width, height, limits, "image")
-            if width * height * data.count(_SCAN) > _MOST_SCANNED:
+            most = _MOST_SCANNED // max(1, width * height)
+            # The quick count takes in what lies behind the image, such as a phone's video.
+            if data.count(_SCAN) > most and _scans(data, found.start()) > most:
                 raise DecodeError("an image of too many scans")
             return
         if marker in _NO_FRAME:
@@ -92,6 +95,16 @@ def check_jpeg(data: bytes, limits: Limits, damaged: str) -> None:
         if marker not in _ALONE:
             at += max(2, int.from_bytes(data[at : at + 2], "big"))
     raise DecodeError(damaged)
+
+
+def _scans(data: bytes, at: int) -> int:
+    """Scans of a JPEG from a marker on, up to its end."""
+    scans = 0
+    while (found := _MARKER.search(data, at)) and found[1] != _END:
+        at, scans = found.end(), scans + (found[1] == _SCAN[1:])
+        if found[1][0] not in _ALONE:
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return scans
 
 
 def _jpeg(data: bytes) -> NDArray[np.uint8]:

@@ -193,19 +193,19 @@ def change_rows(table: pa.Table, name: str, values: list[Any], kind: str) -> pa.
 
 
 TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
-    "fewer": (lambda t: t.slice(1), "no table of 12 samples"),
-    "a column less": (lambda t: t.drop_columns(["path"]), "no table of 12 samples"),
-    "a column more": (lambda t: t.append_column("x", t.column("row")), "no table of 12 samples"),
-    "rows of text": (lambda t: change_rows(t, "row", ["a"] * 12, "string"), "no table of 12"),
+    "fewer": (lambda t: t.slice(1), "11 rows, not 12"),
+    "a column less": (lambda t: t.drop_columns(["path"]), "other columns"),
+    "a column more": (lambda t: t.append_column("x", t.column("row")), "other columns"),
+    "rows of text": (lambda t: change_rows(t, "row", ["a"] * 12, "string"), "other columns"),
     "a row twice": (lambda t: change_rows(t, "row", [7] * 12, "int64"), "rows that no set has"),
     "rows below 0": (
         lambda t: change_rows(t, "row", list(range(-12, 0)), "int64"),
         "rows that no set has",
     ),
-    "no class": (lambda t: change_rows(t, "class", [None] * 12, "string"), "something is lacking"),
+    "no class": (lambda t: change_rows(t, "class", [None] * 12, "string"), "empty places"),
     "texts without end": (
-        lambda t: change_rows(t, "path", ["x" * 10**6] * 12, "string"),
-        "larger than samples are",
+        lambda t: change_rows(t, "path", ["x" * 6 * 10**6] * 12, "string"),
+        "more text than 1,024 bytes a row",
     ),
 }
 
@@ -219,7 +219,9 @@ def test_a_table_that_is_none_is_one_line_whatever_its_sum(
     path, told = folder / "rows.parquet", "no table of samples"
     if case in TABLES:
         change, told = TABLES[case]
-        pq.write_table(change(pq.read_table(path)), path, use_dictionary=False)
+        pq.write_table(
+            change(pq.read_table(path)), path, use_dictionary=case == "texts without end"
+        )
     elif case == "no UTF-8":
         pq.write_table(pq.read_table(path), path, compression="none")
         path.write_bytes(path.read_bytes().replace(b"v4.mp4", b"v\xff.mp4"))

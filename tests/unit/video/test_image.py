@@ -156,6 +156,12 @@ def test_scans_are_bounded_by_what_they_go_over() -> None:
     assert peek(scans(20, 8192)).width == 8192
 
 
+def test_what_lies_behind_an_image_has_no_scans() -> None:
+    """Phones append a video."""
+    behind = in_jpeg(PROGRESSIVE, 8192, 8192) + b"\xff\xda\0\2" * 100
+    assert peek(behind).width == 8192
+
+
 @pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
 def test_texts_of_a_png_are_not_unpacked_without_bounds(kind: bytes) -> None:
     head = b"x\0\1\0\0\0" if kind == b"iTXt" else b"x\0\0"
