@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
 _LISTED = 12  # names in a line, at most
 _LONGEST = 500  # characters of a message
 _DIGITS = 20  # of a number, at most
-MOST = 2**31 - 1
+MOST = 2**32 - 1
 """What a count has at most, if nothing else is said."""
 
 

@@ -13,8 +13,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-LARGEST = (1 << 31) - 1
-"""Of every number in a configuration, above and below zero: what is computed of it stays exact."""
+LARGEST = (1 << 32) - 1
+"""Of every number in a configuration, above and below zero: the largest seed that NumPy takes."""
 
 
 class Section(BaseModel):

@@ -145,7 +145,8 @@ def read_weights(
 def problem_of(error: ValidationError) -> str:
     """The first thing that is wrong with a header, in one line."""
     first = error.errors()[0]
-    return printable(": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]])))
+    words = first["msg"].removeprefix("Value error, ")
+    return printable(": ".join(filter(None, [".".join(map(str, first["loc"])), words])))
 
 
 def make_network(

@@ -143,6 +143,9 @@ def _finished(folder: Path, plan: ConversionPlan) -> Manifest | None:
         return None
     manifest = open_shards(folder).manifest
     sizes = {folder / shard.name: shard.bytes for shard in manifest.shards}
+    for path in sizes:
+        if path.is_symlink():
+            raise UsageError(f"{path}: is a link; put the file itself there, or give --overwrite")
     lost = [path for path, size in sizes.items() if not _is_whole(path, size)]
     lost += [path for name in _WRITTEN_LAST if not (path := folder / name).is_file()]
     if not lost:
@@ -156,8 +159,8 @@ def _finished(folder: Path, plan: ConversionPlan) -> Manifest | None:
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Whether a file of this size is there, and no link to one."""
-    return path.is_file() and not path.is_symlink() and path.stat().st_size == size
+    """Whether a file of this size is there."""
+    return path.is_file() and path.stat().st_size == size
 
 
 def _journal_of(folder: Path, manifest: Manifest, plan: ConversionPlan) -> list[JournalEntry]:

@@ -49,7 +49,7 @@ def verify(folder: Path, *, decode: bool = False, workers: int = 1) -> int:
         with tqdm.external_write_mode(file=sys.stderr):  # above the bar, if there is one
             note(problem)
     if problems:
-        what = "delete the tars named above, then convert again: it makes what lacks"
+        what = "delete the files named above, then convert again: it makes what lacks"
         note(f"{folder}: {problems:,} findings; {what}")
         return EXIT_VERIFY
     manifest = shards.manifest

@@ -8,6 +8,7 @@ named there.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import re
@@ -98,7 +99,8 @@ def read_part(path: Path, *, limit: int) -> bytes:
     try:
         return read_plain(path, limit=limit)
     except OSError as error:
-        raise VerificationError(f"{path}: {error.strerror}; shard again") from error
+        lost = error.errno in (errno.ENOENT, errno.EFBIG, errno.EINVAL)
+        raise VerificationError(f"{path}: {error.strerror}{'; shard again' * lost}") from error
 
 
 def read_manifest_file(path: Path) -> tuple[Manifest, bytes]:

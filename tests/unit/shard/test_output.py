@@ -34,6 +34,19 @@ def test_a_finished_set_is_left_alone(root: Path, reference: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in reference.iterdir()} == before
 
 
+def test_a_tar_that_was_moved_and_linked_is_not_made_again(
+    root: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(reference, folder)
+    tar = sorted(folder.glob("*.tar"))[0]
+    tar.rename(tmp_path / "elsewhere.tar")
+    tar.symlink_to(tmp_path / "elsewhere.tar")
+    with pytest.raises(UsageError, match=rf"{tar}: is a link; put the file itself there, or"):
+        convert(plan_of(root), folder, workers=1)
+    assert (folder / "manifest.json").is_file()
+
+
 def test_another_plan_is_refused_and_overwrite_starts_again(
     root: Path, reference: Path, tmp_path: Path
 ) -> None:
