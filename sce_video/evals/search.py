@@ -28,6 +28,7 @@ from sce_video.stream.clips import UniformClips
 from sce_video.stream.cut import make_clips
 from sce_video.stream.reader import open_set
 from sce_video.stream.remote.files import on_this_machine
+from sce_video.stream.watch import sample_limit
 from sce_video.text import printable
 from sce_video.video.decode import DecodeError
 from sce_video.video.limits import read_media
@@ -162,7 +163,8 @@ class SearchIndex:
         opened, views = self._encoder(encoder)
         try:
             data = read_media(file)
-            clips = make_clips(data, views(peek(data), 0, 0))
+            with sample_limit(str(file)):
+                clips = make_clips(data, views(peek(data), 0, 0))
         except DecodeError as error:
             raise UsageError(f"{file}: {error}") from error
         inputs = [clip[None] for clip in clips]

@@ -18,6 +18,7 @@ from sce_video.report.thumbnails import LARGE, SMALL, thumbnail
 from sce_video.shardset.index import ShardIndex
 from sce_video.stream.reader import ShardReader, open_set
 from sce_video.stream.remote.files import on_this_machine
+from sce_video.stream.watch import sample_limit
 
 QUERIES = 500  # shown of a run at most
 NEAREST = 5  # videos of a query
@@ -73,7 +74,9 @@ def galleries(
             if used >= limit:
                 continue
             try:
-                data = thumbnail(source.reader.media(row), source.reader.video(row), size)
+                media = source.reader.media(row)
+                with sample_limit(source.reader.name(row)):
+                    data = thumbnail(media, source.reader.video(row), size)
             except SceVideoError as error:
                 videos[video] |= {"error": str(error), "name": source.reader.name(row)}
                 continue

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from sce_video.cli import main
 from sce_video.errors import UsageError
 from sce_video.evals.classification import write_spread
 from sce_video.lock import LOCK_NAME, Lock
-from sce_video.report import write_report
+from sce_video.report import gallery, write_report
 from sce_video.report.gallery import galleries
 from sce_video.report.inputs import read_run
+from sce_video.stream import watch
 from sce_video.video.decode import decode_frames
 from tests.report_run import EVIL, QUOTED, make_run, write_metrics, write_results
 from tests.servers import serving
@@ -163,6 +165,17 @@ def test_video_that_does_not_decode_is_named(run: Path, finished: Path, tmp_path
     videos = written.document()["videos"]
     assert all("error" in video and video["name"] for video in videos.values())
     assert f"{len(videos)} videos could not be decoded" in written.run()["gallery"]["note"]
+
+
+def test_a_video_that_takes_too_long_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(*_: object) -> bytes:
+        time.sleep(1000)
+        return b""
+
+    monkeypatch.setattr(watch, "SECONDS", 0.02)
+    monkeypatch.setattr(gallery, "thumbnail", endless)
+    _, videos = galleries([read_run(run)], {})
+    assert {video["error"] for video in videos.values()} == {"took longer than 0.02 s"}
 
 
 def test_shards_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
