@@ -104,15 +104,11 @@ def named(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
     except Exception as error:
         number = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors has them
-        if number is None:
+        code = int(number[1]) if number else getattr(error, "errno", None)
+        if not isinstance(code, int) or getattr(error, "filename", None) is not None:
             raise
-        code = int(number[1])
         raise OSError(code, os.strerror(code), str(path)) from error
 
 

@@ -16,6 +16,7 @@ from sce_video.stream.clips import ClipSpec, Indices
 from sce_video.stream.crops import Size
 from sce_video.video.decode import Backend, decode_frames
 from sce_video.video.decode.torchcodec import decode_tensor
+from sce_video.video.limits import check_pixels
 from sce_video.video.packets import PacketIndex
 
 _LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
@@ -49,7 +50,8 @@ def make_clips(
         One tensor ``[T,3,S,S]`` uint8 a spec, channels last in memory if made on the CPU.
 
     Raises:
-        DecodeError: the video does not give the frames, or the backend gets its kind wrong.
+        DecodeError: the video does not give the frames, or the backend gets its kind wrong, or
+            frames are so narrow that they would be too large with the short side that is asked for.
     """
     needed = all_needed(specs)
     pixels = decode_pixels(data, needed, index, backend)
@@ -80,6 +82,7 @@ def cut_clips(
         else:
             key = (spec.frames.tobytes(), spec.difference, spec.scale)
             if key not in whole:
+                check_pixels(*spec.scale, what="narrow frames, at the size asked for,")
                 whole[key] = resize(pixels(places, _WHOLE), spec.scale, antialias)
             crop = whole[key][:, :, *part]
         clips.append(resize(crop, (spec.size, spec.size), antialias).to(torch.uint8))

@@ -55,6 +55,8 @@ class Guard:
         if not isinstance(path, str | bytes | os.PathLike) or self._inside(path):
             return
         name = os.fsdecode(path)
+        if (flags or 0) & os.O_EXCL and self._inside(Path(name).parent):
+            return  # follows no link
         if (flags or 0) & _WRITES and not name.startswith(_WRITABLE):
             self.problems.append(f"written outside: {name!r}")
         elif (OUTSIDE in name or name in _BAITS) and not self._anywhere:

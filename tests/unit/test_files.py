@@ -161,6 +161,16 @@ def test_only_regular_files_are_read_and_none_waited_for(tmp_path: Path) -> None
         sha256_file(pipe)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError("No such device (os error 19)"), ValueError("x (os error 19)"), OSError(19, "x")],
+)
+def test_an_error_of_the_system_gets_the_name_of_its_file(error: Exception) -> None:
+    with pytest.raises(OSError, match="No such device") as caught, named(Path("a")):
+        raise error
+    assert (caught.value.errno, caught.value.filename) == (19, "a")
+
+
 def test_a_file_has_a_size_whatever_it_says(tmp_path: Path) -> None:
     sparse = tmp_path / "sparse"
     sparse.touch()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sce_video.shardset.index import ShardIndex
-from sce_video.stream.clips import ClipSpec, subsample
+from sce_video.stream.clips import ClipSpec, UniformClips, subsample
 from sce_video.stream.cut import all_needed, make_clips, temporal_difference
 from sce_video.stream.reader import ShardReader
-from sce_video.video.decode import decode_frames
+from sce_video.video.decode import DecodeError, decode_frames
+from sce_video.video.facts import Video
 from tests.unit.stream.conftest import SAMPLER
 from tests.unit.stream.golden import CASES, named
 
@@ -64,3 +67,12 @@ def test_clips_do_not_depend_on_the_packet_index(index: ShardIndex) -> None:
         with_index = make_clips(reader.media(row), specs, packets)
         for a, b in zip(with_index, make_clips(reader.media(row), specs), strict=True):
             assert torch.equal(a, b)
+
+
+def test_a_line_of_pixels_is_not_made_as_wide_as_it_is_long() -> None:
+    """Its short side would make gigabytes of a few bytes."""
+    stream = io.BytesIO()
+    Image.new("RGB", (1, 1 << 16)).save(stream, "PNG")
+    specs = UniformClips(1, 3, 1, 1.0, 112)(Video(1, 0.0, 1 << 16, 1), 0, 0)
+    with pytest.raises(DecodeError, match="narrow frames, at the size asked for, too large"):
+        make_clips(stream.getvalue(), specs)
