@@ -167,7 +167,7 @@ def with_sound(data: bytes, changes: dict[bytes, bytes], chunks: int = 1, room: 
 def test_long_sound_at_a_constant_rate(sound: bytes) -> None:
     """FFmpeg makes no entry for each of its samples, of which a byte may hold many."""
     edit = struct.pack(">IiI", 500, 0, 65536)
-    for edits in (1, 2, 10):
+    for edits in (1, 2, 9):
         elst = struct.pack(">II", 0, edits) + edit * edits
         data = with_sound(sound, {b"elst": elst}, room=LONG >> 6)
         check_claims(data)
