@@ -1,27 +1,33 @@
 """How many samples an MP4 claims to have: FFmpeg makes room for them as it opens a file.
 
 A table of samples of one size takes 20 bytes, whatever their number; so does a run of samples in a
-fragment, and each edit lists a track's samples once more. A file of some kilobytes can claim what
-takes gigabytes. So claims are held against the bytes that are there, before FFmpeg sees them.
+fragment, or the number of samples in each chunk of sound, and each edit lists them once more. A
+file of some kilobytes can claim what takes gigabytes. So claims are held against the bytes that are
+there, before FFmpeg sees them.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sce_video.video.boxes import boxes
+import numpy as np
+
+from sce_video.video.boxes import Box, boxes
 from sce_video.video.errors import DecodeError
 
 _OTHERS = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\0\0\1")  # how other containers begin
 _OF_NO_TABLES = (b"mdat", b"free", b"skip")
 """Boxes that FFmpeg does not look into; all else is searched, as tables may lie anywhere in it."""
-_WORDS = re.compile(rb"trak|soun|vide|cmvd|(stsz|stz2|trun|elst)(?=.{4}(.{4})(.{4}|))", re.DOTALL)
-_MOST = 1 << 24  # samples of a track; FFmpeg takes some 40 bytes for each
+_WORDS = re.compile(rb"trak|hdlr|cmvd|elst|stts|stsc|stco|co64|stsz|stz2|trun")
+_MOST = 1 << 24  # entries of a track; FFmpeg takes some 40 bytes for each
+_MOST_SOUND = 1 << 27  # of sound, 12 bytes for each
 _MOST_EDITS = 1_000  # of a track
-_MOST_SOUND = 1 << 27  # of sound as plain numbers, 12 bytes for each: 46 minutes at 48 kHz
+_MOST_IN_BYTE = 64  # samples of sound at a constant rate; QDesign's at 8 kbit/s has 44
+_ENTRY = 160  # of such samples FFmpeg makes one entry of as many at least, or of a chunk
 _MOST_HEADER = 1 << 26  # bytes of a compressed header, unpacked
 
 
@@ -29,10 +35,27 @@ _MOST_HEADER = 1 << 26  # bytes of a compressed header, unpacked
 class _Track:
     """What its tables claim."""
 
+    plain: bool = False  # whether it may be sound at a constant rate
     samples: int = 0
     in_runs: int = 0  # of these, in fragments
     edits: int = 0  # that show samples
-    media: frozenset[bytes] = frozenset()
+    chunks: int = 0
+    in_chunks: int = 0  # samples, by the table of chunks
+    words: Counter[bytes] = field(default_factory=Counter)  # a handler by its media
+
+    @property
+    def constant(self) -> bool:
+        """Whether FFmpeg makes entries of its chunks, not of each sample.
+
+        It does for sound of which each sample lasts one tick (PCM; QuickTime's old codecs).
+        """
+        once = self.words[b"stts"] == self.words[b"stsz"] == 1
+        return self.plain and once and self.sound and not self.words.keys() & {b"stz2", b"trun"}
+
+    @property
+    def sound(self) -> bool:
+        """Whether it can be nothing else."""
+        return self.words.keys() & {b"soun", b"vide", b"subp", b"clcp"} == {b"soun"}
 
 
 def check_claims(data: bytes) -> None:
@@ -49,10 +72,11 @@ def check_claims(data: bytes) -> None:
     in_runs = 0  # of all fragments: FFmpeg keeps them together
     for track in _tracks(data):
         in_runs += track.in_runs
-        plain_sound = track.media == {b"soun"} and track.edits < 2
-        most = _MOST_SOUND if plain_sound else _MOST
-        listed = track.samples * max(1, track.edits)
-        if max(track.samples, in_runs) > len(data) or listed > most or in_runs > _MOST:
+        samples = 0 if track.constant else track.samples
+        chunks, edits = track.in_chunks // _ENTRY + track.chunks, max(1, track.edits)
+        most = _MOST_SOUND if track.sound and edits == 1 else _MOST
+        held = max(samples, in_runs, track.in_chunks // _MOST_IN_BYTE) <= len(data)
+        if not held or samples * edits > most or max(chunks * edits, in_runs) > _MOST:
             raise DecodeError("its header claims more samples than it can hold")
         if track.edits > _MOST_EDITS:
             raise DecodeError("a track of too many edits")
@@ -69,29 +93,68 @@ def _tracks(data: bytes) -> Iterator[_Track]:
 
 
 def _tracks_of(data: bytes, start: int, end: int) -> Iterator[_Track]:
-    track = _Track()
-    for found in _WORDS.finditer(data, start, end):
-        kind = found[1] or found[0]
+    track, runs = _Track(), list[int]()
+    while found := _WORDS.search(data, start, end):
+        start = found.start() + 1  # words may overlap: the end of a size, and a name
+        kind, at = found[0], found.end()
         if kind == b"trak":
-            yield track
-            track = _Track()
+            yield _with_chunks(track, data, runs)
+            track, runs = _Track(plain=_is_plain(data, at, end)), []
         elif kind == b"cmvd":  # a header that QuickTime compressed, behind its length
-            header = _unpacked(data[found.end() + 4 : end])
+            header = _unpacked(data[at + 4 : end])
             yield from _tracks_of(header, 0, len(header))
         elif kind == b"elst":
-            track.edits += _edits(data, found.end())
-        elif found[1]:
-            count = int.from_bytes(found[2 if kind == b"trun" else 3], "big")
+            track.edits += _edits(data, at)
+        elif kind == b"stsc":
+            runs.append(at)
+        elif kind in (b"stco", b"co64"):
+            track.chunks += _number(data, at + 4)
+        elif kind in (b"stsz", b"stz2", b"trun"):
+            count = _number(data, at + (4 if kind == b"trun" else 8))
             track.samples += count
             track.in_runs += count * (kind == b"trun")
-        else:
-            track.media |= {kind}
-    yield track
+        track.words[data[at + 8 : at + 12] if kind == b"hdlr" else kind] += 1
+    yield _with_chunks(track, data, runs)
+
+
+def _number(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "big")
+
+
+def _with_chunks(track: _Track, data: bytes, runs: list[int]) -> _Track:
+    """Adds samples by the tables of chunks that begin at ``runs``: version, count, entries."""
+    for at in runs:
+        count = min(_number(data, at + 4), max(0, len(data) - at - 8) // 12)
+        table = np.frombuffer(data, ">u4", 3 * count, at + 8 if count else 0).reshape(-1, 3)
+        first, each = table[1:, 0].astype(np.int64) - 1, table[:, 1].astype(np.int64)
+        if np.any(np.diff(first, prepend=0) <= 0):  # FFmpeg mends it, by any of its entries
+            track.in_chunks += int(each.max()) * track.chunks
+        elif count:  # the first holds for the first chunk, whatever it says
+            ends = np.minimum(np.append(first, track.chunks), track.chunks)
+            track.in_chunks += int(np.diff(ends, prepend=0).astype(float) @ each)
+    return track
+
+
+def _is_plain(data: bytes, at: int, end: int) -> bool:
+    """Whether the track that begins at ``at`` is sound whose samples all last one tick."""
+    media = _only(data, Box(b"trak", at, min(end, at - 8 + _number(data, at - 8))), b"mdia")
+    tables = _only(data, _only(data, media, b"minf"), b"stbl")
+    handler, times = _only(data, media, b"hdlr"), _only(data, tables, b"stts")
+    if handler is None or times is None or _only(data, tables, b"stsz") is None:
+        return False
+    one_tick = _number(data, times.start + 4) == _number(data, times.start + 12) == 1
+    return data[handler.start + 8 : handler.start + 12] == b"soun" and one_tick
+
+
+def _only(data: bytes, outer: Box | None, kind: bytes) -> Box | None:
+    """The box of a kind in another; None = it has none, or several."""
+    inner = [] if outer is None else [b for b in boxes(data, *outer[1:]) if b.kind == kind]
+    return inner[0] if len(inner) == 1 else None
 
 
 def _edits(data: bytes, at: int) -> int:
     """Entries of an edit list but for empty ones, which wait and show nothing; ``at``: version."""
-    count, wide = int.from_bytes(data[at + 4 : at + 8], "big"), 8 if data[at] == 1 else 4
+    count, wide = _number(data, at + 4), 8 if data[at : at + 1] == b"\1" else 4
     if count > _MOST_EDITS:
         return count
     begins = (at + 8 + wide + (2 * wide + 4) * entry for entry in range(count))

@@ -28,7 +28,9 @@ CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp9", "mjpeg")
 """Codecs that are indexed, by FFmpeg's names; nothing else is opened for an index."""
 COLOUR = ("color_range", "color_primaries", "color_trc", "colorspace")
 """Of a decoder, what :attr:`PacketIndex.colour` holds, by PyAV's names."""
-_MOST_COLOUR = (2, 22, 18, 17)  # their greatest numbers, of H.273 but for the range
+_MOST_RANGE = 2
+"""No container says more; other colours are any byte, as MPEG-2 has them, and decoders pass on."""
+_MOST_REPEATS = 1_000  # as many edits may show the same packets
 _MOST_EXTRADATA = 1 << 20  # bytes
 _MOST_KIND = 2 << 1 | 1
 KEY = 1
@@ -68,7 +70,7 @@ class PacketIndex:
             IdxError: numbers that are none, a size over the limit, frames that lack or are there
                 twice.
         """
-        colours = all(0 <= c <= most for c, most in zip(self.colour, _MOST_COLOUR, strict=True))
+        colours = self.colour[0] <= _MOST_RANGE and 0 <= min(self.colour) <= max(self.colour) < 256
         sides = min(self.width, self.height) > 0 and len(self.extradata) <= _MOST_EXTRADATA
         order = np.sort(self.number)[-self.frames or len(self.number) :]
         if not (
@@ -87,12 +89,21 @@ class PacketIndex:
     def check_extents(self, media: int) -> None:
         """Refuse packets that are not in a media file of ``media`` bytes, each in its own place.
 
+        Where edits show media more than once, so do packets.
+
         Raises:
-            IdxError: some reach behind its end, or all are together more than it.
+            IdxError: some reach behind its end, or different ones are together more than it, or
+                one is there more often than edits can show it.
         """
         end = (self.offset.astype(np.int64) + self.size).max()
-        if end > media or self.size.sum(dtype=np.int64) > media:
+        if end > media or (self.size.sum(dtype=np.int64) > media and self._overlap(media)):
             raise IdxError("packet index is not of this file")
+
+    def _overlap(self, media: int) -> bool:
+        places = self.offset.astype(np.uint64) << np.uint64(32) | self.size
+        unique, repeats = np.unique(places, return_counts=True)
+        size = (unique & np.uint64(2**32 - 1)).sum()
+        return bool(size > media or repeats.max() > _MOST_REPEATS)
 
     @cached_property
     def frames(self) -> int:

@@ -6,6 +6,8 @@ import struct
 import zlib
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from sce_video.video.claims import check_claims
@@ -123,6 +125,85 @@ def test_sound_as_plain_numbers_passes(video: bytes) -> None:
     check_claims(sound)
     with pytest.raises(DecodeError, match=MANY):
         check_claims(sound.replace(b"soun", b"vide"))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A MOV with PCM of a second; its track of sound is the last."""
+    path = tmp_path_factory.mktemp("claims") / "v.mov"
+    with av.open(str(path), "w") as container:
+        picture, plain = container.add_stream("mpeg4"), container.add_stream("pcm_u8", rate=8000)
+        plain.layout = "mono"
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))
+            frame.pts = number
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+        numbers = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.uint8), "u8", "mono")
+        numbers.sample_rate = 8000
+        container.mux(plain.encode(numbers))
+    return path.read_bytes()
+
+
+LONG = 1 << 28  # samples
+
+
+def with_sound(data: bytes, changes: dict[bytes, bytes], chunks: int = 1, room: int = 0) -> bytes:
+    """Sound of ``LONG`` samples in each chunk, with other contents of some boxes of its track."""
+    header, track = data.rindex(b"moov") - 4, data.rindex(b"trak") - 4
+    end = track + int.from_bytes(data[track : track + 4], "big")
+    tables = {
+        b"stsz": struct.pack(">III", 0, 1, LONG),
+        b"stts": struct.pack(">IIII", 0, 1, LONG, 1),
+        b"stsc": struct.pack(">IIIII", 0, 1, 1, LONG, 1),
+        b"stco": struct.pack(">II", 0, chunks) + struct.pack(">I", 40) * chunks,
+    }
+    new = told(data[track:end], tables | changes)
+    made = data[:header] + box(b"moov", data[header + 8 : track] + new + data[end:])
+    return made + box(b"free", bytes(room))
+
+
+def test_long_sound_at_a_constant_rate(sound: bytes) -> None:
+    """FFmpeg makes no entry for each of its samples, of which a byte may hold many."""
+    edit = struct.pack(">IiI", 500, 0, 65536)
+    for edits in (1, 2, 9):
+        elst = struct.pack(">II", 0, edits) + edit * edits
+        data = with_sound(sound, {b"elst": elst}, room=LONG >> 6)
+        check_claims(data)
+        assert peek(data) == peek(sound)
+    edits = 1 + (1 << 24) // (LONG // 160)
+    elst = struct.pack(">II", 0, edits) + edit * edits
+    refused(with_sound(sound, {b"elst": elst}, room=LONG >> 6), MANY)
+
+
+OTHER_SOUND = {
+    "longer samples": {b"stts": struct.pack(">IIII", 0, 1, LONG, 2)},
+    "two runs": {b"stts": struct.pack(">IIIIII", 0, 2, LONG - 1, 1, 1, 1)},
+    "no sound": {b"hdlr": struct.pack(">II4sIIIB", 0, 0, b"text", 0, 0, 0, 0)},
+    "sound in name": {b"hdlr": struct.pack(">II4sIII5s", 0, 0, b"meta", 0, 0, 0, b"soun")},
+    "more tables": {b"gmhd": b"", b"smhd": box(b"stts", struct.pack(">IIII", 0, 1, LONG, 9))},
+    "a table under a size": {b"smhd": b"\0\0elstsz" + struct.pack(">III", 0, 1, LONG)},
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_SOUND)
+def test_sound_of_which_each_sample_takes_room(sound: bytes, kind: str) -> None:
+    with pytest.raises(DecodeError, match=MANY):
+        check_claims(with_sound(sound, OTHER_SOUND[kind], room=LONG >> 6))
+
+
+@pytest.mark.parametrize("chunks", [2, 40])
+def test_chunks_of_more_than_the_file_holds(sound: bytes, chunks: int) -> None:
+    """FFmpeg makes room for them by the table of chunks, whatever the number of samples."""
+    few = {b"stsz": struct.pack(">III", 0, 1, 8000), b"stts": struct.pack(">IIII", 0, 1, 8000, 1)}
+    refused(with_sound(sound, few, chunks, LONG >> 6), MANY)
+    runs = [(1, 1, 1), (2, LONG, 1)], [(100, LONG, 1)], [(5, 1, 1), (5, LONG, 1), (3, 1, 1)]
+    for entries in runs:
+        table = struct.pack(">II", 0, len(entries))
+        few[b"stsc"] = table + b"".join(struct.pack(">III", *entry) for entry in entries)
+        with pytest.raises(DecodeError, match=MANY):
+            check_claims(with_sound(sound, few, chunks, LONG >> 8))
 
 
 @pytest.mark.parametrize("form", [">Iii", ">Qqi"])

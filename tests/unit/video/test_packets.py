@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from sce_video.video.decode.planned import plan_packets
 from sce_video.video.examine import examine_video
 from sce_video.video.orientation import UPRIGHT
 from sce_video.video.packets import IdxError, PacketIndex
-from tests.odd_videos import KINDS, VFR
+from tests.odd_videos import KINDS, VFR, encode
+from tests.unit.video.test_claims import told
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +87,6 @@ LIES: dict[str, tuple[int, dict[str, Any]]] = {
     "no height": (1, {"height": 0}),
     "extradata": (1, {"extradata": bytes((1 << 20) + 1)}),
     "range": (1, {"colour": (3, 2, 2, 2)}),
-    "primaries": (1, {"colour": (0, 23, 2, 2)}),
-    "transfer": (1, {"colour": (0, 2, 19, 2)}),
-    "matrix": (1, {"colour": (0, 2, 2, 18)}),
     "a frame twice": (3, {"number": np.array([0, 1, 1], np.int32)}),
     "a frame that lacks": (3, {"number": np.array([0, 3, 1], np.int32)}),
     "a frame below none": (3, {"number": np.array([0, -2, 1], np.int32)}),
@@ -121,7 +121,7 @@ def test_the_count_of_frames_is_that_of_the_packets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "size"), [([0, 6], [5, 5]), ([2**32 - 1, 0], [2**32 - 1, 1]), ([0, 0], [9, 9])]
+    ("offset", "size"), [([0, 6], [5, 5]), ([2**32 - 1, 0], [2**32 - 1, 1]), ([0, 1], [9, 9])]
 )
 def test_packets_are_in_the_file_each_in_its_own_place(offset: list[int], size: list[int]) -> None:
     """Else room would be made for what is not there, or the same bytes be fed over and over."""
@@ -130,6 +130,66 @@ def test_packets_are_in_the_file_each_in_its_own_place(offset: list[int], size: 
     with pytest.raises(IdxError, match="not of this file"):
         decode_frames(b"0123456789", [0], index)
     made(2).check_extents(2)
+
+
+def test_packets_that_edits_show_again_count_once() -> None:
+    """As often as a track may have edits; each other place is its own."""
+    places = {"offset": np.full(1_001, 2, np.uint32), "size": np.full(1_001, 8, np.uint32)}
+    made(1_000, **{name: place[:1_000] for name, place in places.items()}).check_extents(10)
+    with pytest.raises(IdxError, match="not of this file"):
+        made(1_001, **places).check_extents(10)
+    places["size"][0] = 7
+    with pytest.raises(IdxError, match="not of this file"):
+        made(1_001, **places).check_extents(10)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_video_whose_edits_show_its_media_again(times: int, tmp_path: Path) -> None:
+    data = KINDS["edit list"](tmp_path).read_bytes()
+    once = told(data, {b"elst": struct.pack(">II", 0, 1) + struct.pack(">IiI", 1000, 0, 65536)})
+    edits = struct.pack(">II", 0, times) + struct.pack(">IiI", 1000, 0, 65536) * times
+    data = told(data, {b"elst": edits})
+    found, shown = examine_video(data), examine_video(once).frames
+    assert found.packets is not None
+    assert found.frames == times * shown
+    assert found.packets.size.sum(dtype=np.int64) > len(data)
+    index = PacketIndex.from_bytes(found.packets.to_bytes())
+    numbers = np.array([0, shown - 1, shown, found.frames - 1])
+    images = decode_frames(data, numbers, index)
+    assert np.array_equal(images, decode_frames(data, numbers, None, "pyav"))
+    assert np.array_equal(images[0], images[2])
+
+
+@pytest.mark.parametrize("colours", [(23, 19, 9), (255, 255, 6)])
+def test_colours_that_nobody_has_named(colours: tuple[int, ...], tmp_path: Path) -> None:
+    """MPEG-2 has a byte for each, and its decoder takes them as they are."""
+    named: dict[str, Any] = {
+        "color_primaries": "bt470bg",
+        "color_trc": "smpte170m",
+        "colorspace": "bt470bg",
+    }
+    path = encode(tmp_path / "v.avi", "mpeg2video", **named)
+    data = re.sub(
+        rb"(?s)(\x00\x00\x01\xb5[\x21-\x2f:])...",
+        lambda found: found[1] + bytes(colours),
+        path.read_bytes(),
+    )
+    packets = examine_video(data).packets
+    assert packets is not None
+    assert packets.colour[1:] == colours
+    index = PacketIndex.from_bytes(packets.to_bytes())
+    images = decode_frames(data, np.array([0, 9]), index)
+    assert np.array_equal(images, decode_frames(data, np.array([0, 9]), None, "pyav"))
+
+
+@pytest.mark.parametrize("kind", ["b-frames", "vp9", "mpeg-4 b", "mpeg-2"])
+def test_decoders_take_any_byte_as_colours(kind: str, tmp_path: Path) -> None:
+    data = KINDS[kind](tmp_path).read_bytes()
+    index = examine_video(data).packets
+    assert index is not None
+    odd = replace(index, colour=(*index.colour[:1], 255, 255, *index.colour[3:]))
+    odd = PacketIndex.from_bytes(odd.to_bytes())
+    assert np.array_equal(decode_frames(data, [0], odd), decode_frames(data, [0], index))
 
 
 @pytest.mark.parametrize("kind", [0, 2, 4])
