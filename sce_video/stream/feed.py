@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sce_video.errors import SceVideoError
-from sce_video.stream.loader import Batches, ClipBatch
+from sce_video.stream.batches import Batches
+from sce_video.stream.loader import ClipBatch
 
 
 class Ready(NamedTuple):

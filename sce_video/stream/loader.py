@@ -5,7 +5,6 @@ This module is what workers import: no deepspeed here.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import multiprocessing
 import multiprocessing.connection
@@ -15,12 +14,10 @@ import os
 import signal
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,13 +25,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_convert
 
-from sce_video.errors import Interrupted, SceVideoError, first_line
+from sce_video.errors import SceVideoError, first_line
+from sce_video.stream.batches import LOOK, Batches
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 from sce_video.stream.watch import Desk, note, sample_limit, sit_down
-from sce_video.stream.worker_errors import UNSENT, death_of_worker, error_of_worker
+from sce_video.stream.worker_errors import UNSENT
 from sce_video.video.decode import Backend, DecodeError
 from sce_video.video.decode.torchcodec import require_cuda
 
@@ -126,8 +124,6 @@ class ClipDataset(Dataset[ClipBatch]):
         raise SceVideoError(f"no sample can be read; the last: {self.reader.name(row)}: {bad[row]}")
 
 
-_LOOK = 1.0  # seconds between looks at a worker, or at whether to go on waiting
-_GRACE = 5.0  # seconds that workers have to end by themselves
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
@@ -216,83 +212,6 @@ def load(
         worker_init_fn=partial(_worker_init, desk),
         multiprocessing_context="forkserver" if workers else None,
         pin_memory=pin and not on_gpu,
-        timeout=_LOOK if workers else 0,
+        timeout=LOOK if workers else 0,
     )
     return Batches(iter(loader), desk, stopped)
-
-
-class Batches(Iterator[ClipBatch]):
-    """Batches as they come; at its end, at :meth:`close` or with us the workers are gone."""
-
-    def __init__(self, made: Iterator[ClipBatch], desk: Desk, stopped: Callable[[], bool]) -> None:
-        """``made``: DataLoader's iterator, whose workers have started."""
-        self._made, self._desk, self._stopped = made, desk, stopped
-        self._workers: list[BaseProcess] = getattr(made, "_workers", [])
-        self.close = weakref.finalize(self, _end_workers, made, self._workers)
-        """Ends the workers, those that hang too; nothing of them stays."""
-        if self._workers:
-            _open.add(self.close)
-
-    def __next__(self) -> ClipBatch:
-        """The next batch.
-
-        Raises:
-            SceVideoError: a worker met an error, was killed or crashed: one line says which.
-            Interrupted: the waiting was to end; it may be asked again.
-        """
-        while True:
-            try:
-                return next(self._made)
-            except StopIteration:
-                self.close()
-                raise
-            except Exception as error:
-                if not str(error).startswith("DataLoader timed out"):
-                    self._tell(error)
-                    raise
-            if self._stopped():
-                raise Interrupted("stopped while clips were waited for")
-            thread = getattr(self._made, "_pin_memory_thread", None)
-            if thread and not thread.is_alive():
-                raise SceVideoError(
-                    "the thread that pins memory has ended; go on from a checkpoint"
-                )
-
-    def _tell(self, error: Exception) -> None:
-        """Raise what an error means that came of a worker; of this process it stays as it is."""
-        if told := error_of_worker(error):
-            raise told from error
-        if not self._workers or isinstance(error, SceVideoError):
-            return
-        multiprocessing.connection.wait([w.sentinel for w in self._workers], _LOOK)
-        for number, worker in enumerate(self._workers):
-            if worker.exitcode:
-                raise death_of_worker(worker.exitcode, self._desk.place(number)) from error
-
-
-def _end_workers(made: Any, workers: Sequence[BaseProcess]) -> None:
-    """End DataLoader's workers before it does: SIGTERM is all that it has, and they ignore it."""
-    _open.difference_update([end for end in _open if not end.alive])
-    if not workers:
-        return
-    if not made._shutdown:
-        made._workers_done_event.set()
-        for queue in made._index_queues:
-            queue.put(None)
-        until = time.monotonic() + _GRACE
-        for worker in workers:
-            worker.join(max(0, until - time.monotonic()))
-    for worker in workers:
-        worker.kill()
-        worker.join(_GRACE)
-    made._shutdown_workers()
-
-
-_open: set[weakref.finalize[..., Any]] = set()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Before Python's own exit, which waits for workers that it ends by SIGTERM."""
-    for end in list(_open):
-        end()

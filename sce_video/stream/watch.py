@@ -1,14 +1,12 @@
 """How long one sample may take, and which one each worker has in hand.
 
 Two limits. What returns to Python now and then is interrupted in time, and the sample counts as a
-bad one. A worker whose native code never comes back is ended from outside Python, and so the run,
-with a line that names the sample.
+bad one. A worker that never comes back is killed by who waits for it, which reads its desk, and the
+run ends with a line that names the sample.
 """
 
 from __future__ import annotations
 
-import faulthandler
-import os
 import signal
 import struct
 import threading
@@ -16,7 +14,6 @@ import time
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import RawArray
 from types import FrameType, TracebackType
-from typing import IO
 
 from sce_video.text import printable
 from sce_video.video.errors import DecodeError
@@ -24,7 +21,7 @@ from sce_video.video.errors import DecodeError
 SECONDS = 300.0
 """Wall seconds that decoding and cutting one sample may take; reading and fetching do not count."""
 LAST = 2 * SECONDS
-"""Seconds after which a worker is ended that could not be interrupted."""
+"""Seconds of waiting after which a worker is killed that could not be interrupted."""
 _AGAIN = 1.0  # seconds after which it is interrupted again: some code passes over exceptions
 _SLOT = 1024  # bytes that a worker has to say what it does
 _HEAD = struct.Struct("dH")  # when, in seconds of the monotonic clock; bytes of text
@@ -39,7 +36,7 @@ class Place:
     """What a worker did last."""
 
     text: str  # the sample's name; empty = nothing that is watched
-    seconds: float  # since it began
+    began: float  # when, in seconds of the monotonic clock; what tells one from the next
 
 
 class Desk:
@@ -52,23 +49,27 @@ class Desk:
         """Say what a worker does."""
         told = printable(text).encode("utf-8", "replace")[: _SLOT - _HEAD.size]
         data = _HEAD.pack(time.monotonic(), len(told)) + told
-        self._memory[worker * _SLOT : worker * _SLOT + len(data)] = data
+        slots = memoryview(self._memory).cast("B")
+        slots[worker * _SLOT : worker * _SLOT + len(data)] = data
 
     def place(self, worker: int) -> Place:
         """What a worker said last."""
-        data = bytes(self._memory[worker * _SLOT : (worker + 1) * _SLOT])
+        slot = memoryview(self._memory).cast("B")[worker * _SLOT : (worker + 1) * _SLOT]
+        data = bytes(slot)
+        while data != (again := bytes(slot)):  # it was being written
+            data = again
         began, size = _HEAD.unpack_from(data)
         told = data[_HEAD.size : _HEAD.size + size].decode("utf-8", "replace")
-        return Place(told, time.monotonic() - began)
+        return Place(told, began)
 
 
-_own: tuple[Desk, int, IO[str]] | None = None  # where this worker says what it does
+_own: tuple[Desk, int] | None = None  # where this worker says what it does
 
 
 def sit_down(desk: Desk, worker: int) -> None:
-    """Let this process be a worker, which says what it does and may be ended."""
+    """Let this process be a worker, which says what it does."""
     global _own
-    _own = desk, worker, open(os.devnull, "w")  # noqa: PTH123, SIM115
+    _own = desk, worker
 
 
 def note(text: str) -> None:
@@ -95,10 +96,9 @@ class sample_limit:  # noqa: N801  (used as a function)
         note(self._name)
         main = threading.current_thread() is threading.main_thread()
         self._armed = main and not signal.getitimer(signal.ITIMER_REAL)[0]
-        if _own:
-            faulthandler.dump_traceback_later(LAST, exit=True, file=_own[2])
         if self._armed:
-            self._previous = signal.signal(signal.SIGALRM, _interrupt)
+            # None: it was set by other code than Python's, and cannot be given back.
+            self._previous = signal.signal(signal.SIGALRM, _interrupt) or signal.SIG_DFL
             signal.setitimer(signal.ITIMER_REAL, SECONDS, _AGAIN)
 
     def __exit__(
@@ -113,8 +113,8 @@ class sample_limit:  # noqa: N801  (used as a function)
         except _TimeUp:  # it came at the last moment
             late = True
             self._disarm()
-        if late or error is None or isinstance(error, DecodeError):
-            note("")
+        if late or error is None or isinstance(error, Exception):
+            note("")  # it goes on, or tells the error itself
         if late:
             raise DecodeError(f"took longer than {SECONDS:g} s") from error
 
@@ -122,8 +122,6 @@ class sample_limit:  # noqa: N801  (used as a function)
         if self._armed:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._previous)
-        if _own:
-            faulthandler.cancel_dump_traceback_later()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

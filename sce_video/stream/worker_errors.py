@@ -55,11 +55,6 @@ def death_of_worker(code: int, place: Place) -> SceVideoError:
         said = place.text.removeprefix(UNSENT)
         full = "No space left" in said or "Cannot allocate" in said
         return SceVideoError(f"{who} could not send them: {_shared() if full else said}")
-    if code > 0 and place.text and place.seconds >= LAST:
-        return SceVideoError(
-            f"{place.text}: took longer than {LAST:g} s, and its decoder could not be interrupted; "
-            "take it out of the set"
-        )
     if code > 0:
         return SceVideoError(f"{who} ended by itself with code {code}{at}: see what it says above")
     name = signal.Signals(-code).name
@@ -70,6 +65,14 @@ def death_of_worker(code: int, place: Place) -> SceVideoError:
     return SceVideoError(
         f"{who} crashed ({name}){at}: a fault of a decoder; take the sample out of the set, or try "
         "data.decode=pyav"
+    )
+
+
+def hung_worker(place: Place) -> SceVideoError:
+    """That a worker did not come back from a sample: ``place``, where it is."""
+    return SceVideoError(
+        f"{place.text}: took longer than {LAST:g} s, and its decoder could not be interrupted; "
+        "take it out of the set"
     )
 
 

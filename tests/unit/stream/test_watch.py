@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sce_video.stream.loader import ClipDataset, load
 from sce_video.stream.order import Position
 from sce_video.stream.reader import ShardReader
 from sce_video.stream.watch import Desk, Place, sample_limit
-from sce_video.stream.worker_errors import UNSENT, death_of_worker, error_of_worker
+from sce_video.stream.worker_errors import UNSENT, death_of_worker, error_of_worker, hung_worker
 from sce_video.video.errors import DecodeError
 from sce_video.video.packets import PacketIndex
 from tests.unit.stream.conftest import SAMPLER
@@ -42,6 +43,36 @@ def test_what_takes_too_long_is_a_decode_error(monkeypatch: pytest.MonkeyPatch) 
         pass
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_a_handler_that_python_does_not_know_is_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Code that embeds Python may have set one: ``signal.signal`` then gives none."""
+    before, change = signal.getsignal(signal.SIGALRM), signal.signal
+    answers: Iterator[None] = iter([None])
+    monkeypatch.setattr(signal, "signal", lambda *new: next(answers, change(*new)))
+    with sample_limit("a"):
+        assert signal.getsignal(signal.SIGALRM) is watch._interrupt
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    change(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(ValueError, ""), (MemoryError, ""), (DecodeError, ""), (SystemExit, "s/a")],
+)
+def test_a_sample_is_in_hand_until_it_is_done_or_ends_its_worker(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException], left: str
+) -> None:
+    desk = Desk(1)
+    monkeypatch.setattr(watch, "_own", (desk, 0))
+    with pytest.raises(error), sample_limit("s/a"):
+        raise error
+    assert desk.place(0).text == left
+    with sample_limit("s/b"):
+        assert desk.place(0).text == "s/b"
+    assert desk.place(0).text == ""
 
 
 def test_a_thread_and_a_used_timer_are_left_alone() -> None:
@@ -92,29 +123,36 @@ def test_a_desk_holds_any_name() -> None:
     desk.note(0, "a\nb\ud800")
     assert desk.place(0).text == r"a\nb\ud800"
     assert desk.place(1).text.startswith("s/éé")
-    assert desk.place(1).seconds < 60
+    before = desk.place(0)
+    assert desk.place(0) == before
+    desk.note(0, "a\nb\ud800")
+    assert desk.place(0) != before  # another sample of the same name
 
 
 @pytest.mark.parametrize(
-    ("code", "text", "seconds", "said"),
+    ("code", "text", "said"),
     [
-        (-signal.SIGKILL, "s/a", 0, "was killed (SIGKILL), by the system if memory ran out: lower"),
-        (-signal.SIGSEGV, "s/a", 0, "crashed (SIGSEGV) at s/a: a fault of a decoder; take"),
-        (-signal.SIGABRT, "", 0, "crashed (SIGABRT): a fault of a decoder"),
-        (-signal.SIGBUS, "s/a", 0, "ended by SIGBUS at s/a: /dev/shm"),
-        (1, f"{UNSENT}unable: No space left on device (28)", 0, "could not send them: /dev/shm"),
-        (1, f"{UNSENT}no pickle", 0, "could not send them: no pickle"),
-        (1, "s/a", watch.LAST, "s/a: took longer than 600 s, and its decoder could not be inter"),
-        (1, "s/a", 1, "ended by itself with code 1 at s/a"),
+        (-signal.SIGKILL, "s/a", "was killed (SIGKILL), by the system if memory ran out: lower"),
+        (-signal.SIGSEGV, "s/a", "crashed (SIGSEGV) at s/a: a fault of a decoder; take"),
+        (-signal.SIGABRT, "", "crashed (SIGABRT): a fault of a decoder"),
+        (-signal.SIGBUS, "s/a", "ended by SIGBUS at s/a: /dev/shm"),
+        (1, f"{UNSENT}unable: No space left on device (28)", "could not send them: /dev/shm"),
+        (1, f"{UNSENT}no pickle", "could not send them: no pickle"),
+        (1, "s/a", "ended by itself with code 1 at s/a"),
     ],
 )
-def test_the_death_of_a_worker_is_told_as_what_it_is(
-    code: int, text: str, seconds: float, said: str
-) -> None:
-    told = str(death_of_worker(code, Place(text, seconds)))
+def test_the_death_of_a_worker_is_told_as_what_it_is(code: int, text: str, said: str) -> None:
+    told = str(death_of_worker(code, Place(text, 0.0)))
     assert said in told
     assert "\n" not in told
     assert ("full; mount it larger" in told) == ("/dev/shm" in said)  # noqa: S108
+
+
+def test_a_hung_worker_is_told_by_its_sample() -> None:
+    assert str(hung_worker(Place("s/a", 0.0))) == (
+        "s/a: took longer than 600 s, and its decoder could not be interrupted; "
+        "take it out of the set"
+    )
 
 
 @pytest.mark.parametrize(
