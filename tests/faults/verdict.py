@@ -70,7 +70,9 @@ def _out_of_memory(error: BaseException | None) -> bool:
     """Whether an error comes of one, however it was wrapped."""
     seen = 0
     while error is not None and seen < 20:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error).lower():
+        # FFmpeg says so, too, of what a header asks for beyond its own limit, which is not made.
+        asked = type(error).__module__ == "av.error"
+        if not asked and (isinstance(error, MemoryError) or "allocate memory" in str(error)):
             return True
         error, seen = error.__cause__ or error.__context__, seen + 1
     return False
