@@ -39,7 +39,7 @@ _MANY = "its header claims more samples than it can hold"
 class _Track:
     """What its tables claim."""
 
-    plain: bool = False  # whether it may be sound at a constant rate
+    box: tuple[bytes, int, int] = b"", 0, 0  # its header, where it begins there and may end
     samples: int = 0
     in_runs: int = 0  # of these, in fragments
     edits: int = 0  # that show samples
@@ -55,7 +55,8 @@ class _Track:
         It does for sound of which each sample lasts one tick (PCM; QuickTime's old codecs).
         """
         once = self.words[b"stts"] == self.words[b"stsz"] == 1
-        return self.plain and once and self.sound and not self.words.keys() & {b"stz2", b"trun"}
+        others = self.words.keys() & {b"stz2", b"trun"}
+        return once and self.sound and not others and _is_plain(*self.box)
 
     @property
     def sound(self) -> bool:
@@ -83,11 +84,11 @@ def check_claims(data: bytes) -> None:
             raise DecodeError(_TWICE)
         in_runs += track.in_runs
         runs -= track.runs
-        samples = 0 if track.constant else track.samples
         chunks, edits = track.in_chunks // _ENTRY + track.chunks, max(1, track.edits)
+        held = max(in_runs, track.in_chunks // _MOST_IN_BYTE) <= len(data) and runs >= 0
         most = _MOST_SOUND if track.sound and edits == 1 else _MOST
-        held = max(samples, in_runs, track.in_chunks // _MOST_IN_BYTE) <= len(data)
-        if not held or runs < 0 or samples * edits > most or max(chunks * edits, in_runs) > _MOST:
+        many = track.samples > len(data) or track.samples * edits > most
+        if not held or max(chunks * edits, in_runs) > _MOST or (many and not track.constant):
             raise DecodeError(_MANY)
         if track.edits > _MOST_EDITS:
             raise DecodeError("a track of too many edits")
@@ -110,7 +111,7 @@ def _tracks_of(data: bytes, start: int, end: int, *, inner: bool = False) -> Ite
         kind, at = found[0], found.end()
         if kind == b"trak":
             yield _with_chunks(track, data, runs)
-            track, runs = _Track(plain=_is_plain(data, at, end)), []
+            track, runs = _Track((data, at, end)), []
         elif kind == b"cmvd":  # a header that QuickTime compressed, behind its length
             if inner or track.words[kind]:
                 raise DecodeError(_TWICE)
