@@ -13,6 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -26,21 +27,25 @@ _WORDS = re.compile(rb"trak|hdlr|cmvd|elst|stts|stsc|stco|co64|stsz|stz2|trun")
 _MOST = 1 << 24  # entries of a track; FFmpeg takes some 40 bytes for each
 _MOST_SOUND = 1 << 27  # of sound, 12 bytes for each
 _MOST_EDITS = 1_000  # of a track
-_MOST_IN_BYTE = 64  # samples of sound at a constant rate; QDesign's at 8 kbit/s has 44
+_MOST_IN_BYTE = 64  # samples of sound at a constant rate: 44 if 44.1 kHz take 8 kbit/s
 _ENTRY = 160  # of such samples FFmpeg makes one entry of as many at least, or of a chunk
 _MOST_HEADER = 1 << 26  # bytes of a compressed header, unpacked
+_MOST_BOXES = 64  # in one, of those that are looked into
+_TWICE = "its header is compressed more than once"
+_MANY = "its header claims more samples than it can hold"
 
 
 @dataclass
 class _Track:
     """What its tables claim."""
 
-    plain: bool = False  # whether it may be sound at a constant rate
+    box: tuple[bytes, int, int] = b"", 0, 0  # its header, where it begins there and may end
     samples: int = 0
     in_runs: int = 0  # of these, in fragments
     edits: int = 0  # that show samples
     chunks: int = 0
-    in_chunks: int = 0  # samples, by the table of chunks
+    runs: int = 0  # of chunks
+    in_chunks: int = 0  # samples, by these
     words: Counter[bytes] = field(default_factory=Counter)  # a handler by its media
 
     @property
@@ -50,7 +55,8 @@ class _Track:
         It does for sound of which each sample lasts one tick (PCM; QuickTime's old codecs).
         """
         once = self.words[b"stts"] == self.words[b"stsz"] == 1
-        return self.plain and once and self.sound and not self.words.keys() & {b"stz2", b"trun"}
+        others = self.words.keys() & {b"stz2", b"trun"}
+        return once and self.sound and not others and _is_plain(*self.box)
 
     @property
     def sound(self) -> bool:
@@ -70,14 +76,20 @@ def check_claims(data: bytes) -> None:
     if data.startswith(_OTHERS) and not data[4:8].isalpha():
         return
     in_runs = 0  # of all fragments: FFmpeg keeps them together
+    runs = max(len(data), _MOST_HEADER) // 12  # of chunks, if each has a place of its own
+    packed = 0
     for track in _tracks(data):
+        packed += track.words[b"cmvd"]
+        if packed > 1:
+            raise DecodeError(_TWICE)
         in_runs += track.in_runs
-        samples = 0 if track.constant else track.samples
+        runs -= track.runs
         chunks, edits = track.in_chunks // _ENTRY + track.chunks, max(1, track.edits)
+        held = max(in_runs, track.in_chunks // _MOST_IN_BYTE) <= len(data) and runs >= 0
         most = _MOST_SOUND if track.sound and edits == 1 else _MOST
-        held = max(samples, in_runs, track.in_chunks // _MOST_IN_BYTE) <= len(data)
-        if not held or samples * edits > most or max(chunks * edits, in_runs) > _MOST:
-            raise DecodeError("its header claims more samples than it can hold")
+        many = track.samples > len(data) or track.samples * edits > most
+        if not held or max(chunks * edits, in_runs) > _MOST or (many and not track.constant):
+            raise DecodeError(_MANY)
         if track.edits > _MOST_EDITS:
             raise DecodeError("a track of too many edits")
 
@@ -92,17 +104,19 @@ def _tracks(data: bytes) -> Iterator[_Track]:
     yield from _tracks_of(data, at, len(data))
 
 
-def _tracks_of(data: bytes, start: int, end: int) -> Iterator[_Track]:
+def _tracks_of(data: bytes, start: int, end: int, *, inner: bool = False) -> Iterator[_Track]:
     track, runs = _Track(), list[int]()
     while found := _WORDS.search(data, start, end):
         start = found.start() + 1  # words may overlap: the end of a size, and a name
         kind, at = found[0], found.end()
         if kind == b"trak":
             yield _with_chunks(track, data, runs)
-            track, runs = _Track(plain=_is_plain(data, at, end)), []
+            track, runs = _Track((data, at, end)), []
         elif kind == b"cmvd":  # a header that QuickTime compressed, behind its length
-            header = _unpacked(data[at + 4 : end])
-            yield from _tracks_of(header, 0, len(header))
+            if inner or track.words[kind]:
+                raise DecodeError(_TWICE)
+            header = _unpacked(memoryview(data)[at + 4 : end])
+            yield from _tracks_of(header, 0, len(header), inner=True)
         elif kind == b"elst":
             track.edits += _edits(data, at)
         elif kind == b"stsc":
@@ -123,8 +137,11 @@ def _number(data: bytes, at: int) -> int:
 
 def _with_chunks(track: _Track, data: bytes, runs: list[int]) -> _Track:
     """Adds samples by the tables of chunks that begin at ``runs``: version, count, entries."""
-    for at in runs:
-        count = min(_number(data, at + 4), max(0, len(data) - at - 8) // 12)
+    counts = [min(_number(data, at + 4), max(0, len(data) - at - 8) // 12) for at in runs]
+    track.runs = sum(counts)
+    if track.runs > min(_MOST, len(data) // 12):
+        raise DecodeError(_MANY)
+    for at, count in zip(runs, counts, strict=True):
         table = np.frombuffer(data, ">u4", 3 * count, at + 8 if count else 0).reshape(-1, 3)
         first, each = table[1:, 0].astype(np.int64) - 1, table[:, 1].astype(np.int64)
         if np.any(np.diff(first, prepend=0) <= 0):  # FFmpeg mends it, by any of its entries
@@ -148,7 +165,8 @@ def _is_plain(data: bytes, at: int, end: int) -> bool:
 
 def _only(data: bytes, outer: Box | None, kind: bytes) -> Box | None:
     """The box of a kind in another; None = it has none, or several."""
-    inner = [] if outer is None else [b for b in boxes(data, *outer[1:]) if b.kind == kind]
+    there = [] if outer is None else islice(boxes(data, outer.start, outer.end), _MOST_BOXES)
+    inner = [box for box in there if box.kind == kind]
     return inner[0] if len(inner) == 1 else None
 
 
@@ -161,7 +179,7 @@ def _edits(data: bytes, at: int) -> int:
     return sum(data[begin : begin + wide] != b"\xff" * wide for begin in begins)
 
 
-def _unpacked(packed: bytes) -> bytes:
+def _unpacked(packed: memoryview) -> bytes:
     unpacker = zlib.decompressobj()
     try:
         header = unpacker.decompress(packed, _MOST_HEADER)

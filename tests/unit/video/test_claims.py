@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+from sce_video.video.boxes import Box, boxes
 from sce_video.video.claims import check_claims
 from sce_video.video.decode import decode_frames
 from sce_video.video.errors import DecodeError
@@ -104,6 +107,19 @@ def test_a_header_that_is_compressed(video: bytes) -> None:
         check_claims(packed(told(header, {b"stsz": table})))
     with pytest.raises(DecodeError, match="compressed header is too large"):
         check_claims(packed(bytes(1 << 27)))
+
+
+def test_a_header_that_is_compressed_more_than_once(video: bytes) -> None:
+    """One may hold itself, without end; each of many may be as large as one can be."""
+
+    def packed(header: bytes) -> bytes:
+        return box(b"cmvd", bytes(4) + zlib.compress(header))
+
+    once = packed(b"")
+    check_claims(video + box(b"moov", once))
+    for header in (packed(once), once * 2, once + b"trak" + once, once + box(b"moov", once)):
+        with pytest.raises(DecodeError, match="compressed more than once"):
+            check_claims(video + box(b"moov", header))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -204,6 +220,28 @@ def test_chunks_of_more_than_the_file_holds(sound: bytes, chunks: int) -> None:
         few[b"stsc"] = table + b"".join(struct.pack(">III", *entry) for entry in entries)
         with pytest.raises(DecodeError, match=MANY):
             check_claims(with_sound(sound, few, chunks, LONG >> 8))
+
+
+def test_tables_that_share_their_bytes_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a file of a megabyte takes hours."""
+    looked = []
+
+    def counted(*where: Any) -> Iterator[Box]:
+        for found in boxes(*where):
+            looked.append(found)
+            yield found
+
+    monkeypatch.setattr("sce_video.video.claims.boxes", counted)
+    tracks = box(b"moov", box(b"skip", struct.pack(">I4s", 2**31, b"trak")) * 1_000)
+    check_claims(tracks)
+    assert len(looked) <= 2_000
+    many = b"stts....hdlr" + bytes(8) + b"soun" + b"stsz" + bytes(8) + b"\xff" * 4
+    with pytest.raises(DecodeError, match=MANY):
+        check_claims(tracks + box(b"moov", struct.pack(">I4s", 2**31, b"trak") + many))
+    assert len(looked) <= 4_000
+    for words in (b"stsc", b"trakstsc"):
+        with pytest.raises(DecodeError, match=MANY):
+            check_claims(box(b"moov", (words + b"\0\0\0\0\x7f\0\0\0") * 50_000))
 
 
 @pytest.mark.parametrize("form", [">Iii", ">Qqi"])
