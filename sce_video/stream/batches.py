@@ -94,6 +94,8 @@ class Batches(Iterator["ClipBatch"]):
                 self.close()
                 raise
             except Exception as error:
+                if place := self._watch.hung:
+                    raise hung_worker(place) from error
                 if not str(error).startswith("DataLoader timed out"):
                     self._tell(error)
                     raise
@@ -107,8 +109,6 @@ class Batches(Iterator["ClipBatch"]):
 
     def _tell(self, error: Exception) -> None:
         """Raise what an error means that came of a worker; of this process it stays as it is."""
-        if place := self._watch.hung:
-            raise hung_worker(place) from error
         if told := error_of_worker(error):
             raise told from error
         if not self._workers or isinstance(error, SceVideoError):
