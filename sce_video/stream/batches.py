@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing.connection
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,42 @@ LOOK = 1.0
 _GRACE = 5.0  # seconds that workers have to end by themselves
 
 
+class HangWatch:
+    """Kills a worker that is not back from one sample while a batch is waited for.
+
+    A thread looks: who takes a batch reads from the worker that made it, and hangs with it. Looks
+    are counted, no clock is read: clocks run on while all of us are stopped, and a worker that goes
+    on with us has done no wrong.
+    """
+
+    def __init__(self, desk: Desk, workers: Sequence[BaseProcess]) -> None:
+        """``desk``: where the ``workers`` say what they do."""
+        self.waiting = False  # whether a batch is waited for
+        self.hung: Place | None = None  # where a worker was that was killed
+        self.done = threading.Event()
+        self._desk, self._workers = desk, workers
+        # Of each worker: what it did at the last look, and for how many seconds of looks.
+        self._seen: list[tuple[Place | None, float]] = [(None, 0.0)] * len(workers)
+
+    def run(self) -> None:
+        """Look every now and then, until a worker was killed or all is done."""
+        while not self.hung and not self.done.wait(LOOK):
+            if self.waiting:
+                self.look()
+
+    def look(self) -> None:
+        """Look once."""
+        for number, worker in enumerate(self._workers):
+            place = self._desk.place(number)
+            before, seconds = self._seen[number]
+            seconds = seconds + LOOK if place == before else 0.0
+            self._seen[number] = place, seconds
+            if seconds >= LAST and place.text and not place.text.startswith(UNSENT):
+                self.hung = place
+                worker.kill()  # a stopped one hears this, too
+                return
+
+
 class Batches(Iterator["ClipBatch"]):
     """Batches as they come; at its end, at :meth:`close` or with us the workers are gone."""
 
@@ -29,12 +66,12 @@ class Batches(Iterator["ClipBatch"]):
         """``made``: DataLoader's iterator, whose workers have started."""
         self._made, self._desk, self._stopped = made, desk, stopped
         self._workers: list[BaseProcess] = getattr(made, "_workers", [])
-        # Of each worker: what it did when we looked, and the seconds that we have seen it there.
-        self._seen: list[tuple[Place | None, float]] = [(None, 0.0)] * len(self._workers)
-        self.close = weakref.finalize(self, _end_workers, made, self._workers)
+        self._watch = HangWatch(desk, self._workers)
+        self.close = weakref.finalize(self, _end_workers, made, self._workers, self._watch)
         """Ends the workers, those that hang too; nothing of them stays."""
         if self._workers:
             _open.add(self.close)
+            threading.Thread(target=self._watch.run, daemon=True).start()
 
     def __next__(self) -> ClipBatch:
         """The next batch.
@@ -43,6 +80,13 @@ class Batches(Iterator["ClipBatch"]):
             SceVideoError: a worker met an error, was killed, crashed or hung: one line says which.
             Interrupted: the waiting was to end; it may be asked again.
         """
+        self._watch.waiting = True
+        try:
+            return self._next()
+        finally:
+            self._watch.waiting = False
+
+    def _next(self) -> ClipBatch:
         while True:
             try:
                 return next(self._made)
@@ -50,6 +94,8 @@ class Batches(Iterator["ClipBatch"]):
                 self.close()
                 raise
             except Exception as error:
+                if place := self._watch.hung:
+                    raise hung_worker(place) from error
                 if not str(error).startswith("DataLoader timed out"):
                     self._tell(error)
                     raise
@@ -60,22 +106,6 @@ class Batches(Iterator["ClipBatch"]):
                 raise SceVideoError(
                     "the thread that pins memory has ended; go on from a checkpoint"
                 )
-            self._end_hung()
-
-    def _end_hung(self) -> None:
-        """Kill a worker that is not back from one sample, at a look of the waiting.
-
-        Looks are counted, no clock is read: it runs on while all of us are stopped, and a worker
-        that goes on with us has done no wrong.
-        """
-        for number, worker in enumerate(self._workers):
-            place = self._desk.place(number)
-            before, seconds = self._seen[number]
-            seconds = seconds + LOOK if place == before else 0.0
-            self._seen[number] = place, seconds
-            if seconds >= LAST and place.text and not place.text.startswith(UNSENT):
-                worker.kill()  # a stopped one hears this, too
-                raise hung_worker(place)
 
     def _tell(self, error: Exception) -> None:
         """Raise what an error means that came of a worker; of this process it stays as it is."""
@@ -89,8 +119,9 @@ class Batches(Iterator["ClipBatch"]):
                 raise death_of_worker(worker.exitcode, self._desk.place(number)) from error
 
 
-def _end_workers(made: Any, workers: Sequence[BaseProcess]) -> None:
+def _end_workers(made: Any, workers: Sequence[BaseProcess], watch: HangWatch) -> None:
     """End DataLoader's workers before it does: SIGTERM is all that it has, and they ignore it."""
+    watch.done.set()
     _open.difference_update([end for end in _open if not end.alive])
     if not workers:
         return

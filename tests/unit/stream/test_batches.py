@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,8 +20,8 @@ from torch.utils.data import IterableDataset
 from sce_video.errors import Interrupted, SceVideoError
 from sce_video.stream import batches as waiting
 from sce_video.stream import loader, worker_errors
-from sce_video.stream.batches import Batches
-from sce_video.stream.loader import ClipBatch, load, never
+from sce_video.stream.batches import HangWatch
+from sce_video.stream.loader import ClipBatch, load
 from sce_video.stream.watch import Desk, sample_limit
 from sce_video.stream.worker_errors import UNSENT
 from tests.unit.stream.test_workers import alive
@@ -27,9 +29,6 @@ from tests.unit.stream.test_workers import alive
 
 def batch() -> ClipBatch:
     return ClipBatch([torch.zeros(1)], np.zeros(1, np.int64), np.zeros(1, np.int64), torch.zeros(1))
-
-
-BATCH = batch()
 
 
 class Odd(IterableDataset[ClipBatch]):
@@ -111,32 +110,10 @@ def test_a_worker_that_never_comes_back_is_ended(how: str) -> None:
 class Worker:
     """A process that hears of its end."""
 
-    def __init__(self) -> None:
-        self.killed = False
+    killed = False
 
     def kill(self) -> None:
         self.killed = True
-
-    def join(self, seconds: float) -> None:
-        """It has ended."""
-
-
-class Slow(Iterator[ClipBatch]):
-    """DataLoader's iterator: no batch at any look but the last; between looks ``work`` goes on."""
-
-    def __init__(self, looks: int, work: Callable[[int], None]) -> None:
-        self._workers, self._shutdown = [Worker()], True
-        self.looks, self.work, self.seen = looks, work, 0
-
-    def __next__(self) -> ClipBatch:
-        self.seen += 1
-        self.work(self.seen)
-        if self.seen % self.looks:
-            raise RuntimeError("DataLoader timed out after 1 seconds")
-        return BATCH
-
-    def _shutdown_workers(self) -> None:
-        """There are none."""
 
 
 @pytest.mark.usefixtures("last", "impatient")
@@ -151,34 +128,49 @@ class Slow(Iterator[ClipBatch]):
     ],
 )
 def test_only_a_sample_that_was_waited_for_ends_its_worker(
-    text: str, begins: set[int], killed: int | None
+    monkeypatch: pytest.MonkeyPatch, text: str, begins: set[int], killed: int | None
 ) -> None:
-    desk = Desk(1)
-    made = Slow(10, lambda look: desk.note(0, text) if look in begins else None)
-    found = Batches(made, desk, never)
-    if killed is None:
-        assert next(found) is BATCH
-    else:
-        with pytest.raises(SceVideoError, match=r"^t\.tar/odd: took longer than"):
-            next(found)
-        assert made.seen == killed
-    assert made._workers[0].killed == (killed is not None)
-    found.close()
+    """However long ago it began: looks alone count, and the trainer may have been stopped."""
+    now = iter(range(-(10**9), 0, 10**8))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    desk, worker = Desk(1), Worker()
+    watch = HangWatch(desk, [cast("BaseProcess", worker)])
+    ended = None
+    for look in range(1, 10):
+        if look in begins:
+            desk.note(0, text)
+        watch.look()
+        if ended is None and worker.killed:
+            ended = look
+    assert ended == killed
+    assert (watch.hung and watch.hung.text) == (text if killed else None)
 
 
-@pytest.mark.usefixtures("last", "impatient")
+@pytest.mark.usefixtures("impatient")
 def test_a_pause_of_the_trainer_ends_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long ago a sample began, and over several batches, its looks alone count."""
-    desk = Desk(1)
-    with monkeypatch.context() as then:
-        then.setattr(time, "monotonic", lambda: -1e9)
-        desk.note(0, "t.tar/slow")
-    made = Slow(2, lambda look: None)
-    found = Batches(made, desk, never)
-    for _ in range(2):
-        assert next(found) is BATCH
-    assert not made._workers[0].killed
-    found.close()
+    """Only while a batch is waited for does anybody look."""
+    made = load(Odd("hang"), None, workers=1)
+    next(made)
+    monkeypatch.setattr(waiting, "LAST", 0.2)
+    monkeypatch.setattr(worker_errors, "LAST", 0.2)
+    while not made._desk.place(0).text:
+        time.sleep(0.01)
+    time.sleep(0.5)  # more than the limit
+    assert made._watch.hung is None
+    with pytest.raises(SceVideoError, match=r"^t\.tar/odd: took longer"):
+        next(made)
+    made.close()
+
+
+@pytest.mark.usefixtures("impatient", "last")
+def test_a_batch_that_a_stopped_worker_made_is_not_waited_for_without_end() -> None:
+    """It lies in memory that only its worker can hand over."""
+    made = load(Odd("stop"), None, workers=1)
+    while not made._desk.place(0).text:
+        time.sleep(0.01)
+    with pytest.raises(SceVideoError, match=r"^t\.tar/odd: took longer"):
+        list(made)
+    made.close()
 
 
 @pytest.mark.usefixtures("impatient")
