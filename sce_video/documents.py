@@ -134,6 +134,14 @@ class _Loader(yaml.SafeLoader):
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number: int = super().construct_yaml_int(node)
+        str(number)  # ValueError: of hexadecimal ones Python makes what it does not write again
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 def _expanded(node: yaml.Node, sizes: dict[int, float]) -> float:
     """Values below a node, as many times as aliases name them; infinite where one holds itself."""

@@ -150,6 +150,8 @@ class Trainer:
         if self.step < self.last_step:
             feed.fetch()
             self._agreement.begin(self.step, self._reasons(feed, self.step))
+        elif self._evaluation:  # the start before this one was stopped in its last look
+            self._evaluate(self._evaluation)
         while self.step < self.last_step:
             agreed = self._train_step(feed)
             if self.step == first and (compiled := compiled_so_far()):
@@ -172,23 +174,32 @@ class Trainer:
             if self._evaluation and due and not end:
                 try:
                     clock += self._evaluate(self._evaluation)
-                except Interrupted:  # on all ranks, as one waited for its samples
-                    end = self._interrupted()
+                except Interrupted as given_up:
+                    end = given_up
             if end or finished or agreed.save or cadence.is_due(self.step):
                 self._take(self._cpu + feed.cpu)
                 cadence.saved()
             if end or finished:
                 self._saver.commit()
-            stopped = isinstance(end, Interrupted)
+            stopped = isinstance(agreed.end, Interrupted)
             if self._evaluation and finished and stopped:
                 self._evaluate(self._evaluation)  # saved first: launchers wait 30 s
             if end and not (finished and stopped):
                 raise end
 
     def _evaluate(self, evaluation: Evaluation) -> float:
-        """Look at held-out samples; the seconds that it took. A collective call."""
+        """Look at held-out samples; the seconds that it took. A collective call.
+
+        Raises:
+            Interrupted: on all ranks, where one waited for its samples as a signal came, or the
+                time was up.
+        """
         began = time.perf_counter()
-        found = evaluation()
+        try:
+            found = evaluation()
+        except Interrupted as stopped:
+            after = f"stopped after step {self.step}, in an evaluation"
+            raise Interrupted(f"{after}; {GO_ON}") from stopped
         if self._tracker and found:
             self._tracker.log(self.step, {f"eval/{k}": value for k, value in found.items()})
             figures = (
@@ -222,10 +233,6 @@ class Trainer:
             f"loss {values['train/loss']:.3f}  {clips:,.0f} clips/s  "
             f"{values['time/data'] / values['time/step']:.0%} waiting for data"
         )
-
-    def _interrupted(self) -> Interrupted:
-        """What is raised where an evaluation was given up for a signal or the time."""
-        return Interrupted(f"stopped after step {self.step}, in an evaluation; {GO_ON}")
 
     def _reasons(self, feed: DeviceFeed, step: int) -> dict[Reason, Given]:
         """What this rank knows against a step after ``step``.

@@ -106,7 +106,8 @@ def _wandb_mode(configured: str) -> Literal["online", "offline", "disabled"]:
     mode = os.environ.get("WANDB_MODE") or configured
     if mode != "online":
         return "offline" if mode == "offline" else "disabled"
-    if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file():
+    keys = os.path.expanduser("~/.netrc")  # noqa: PTH111  (of a user without a home no error)
+    if os.environ.get("WANDB_API_KEY") or Path(keys).is_file():
         return "online"
     complain("W&B has no key here: tracking offline")
     return "offline"

@@ -23,6 +23,8 @@ def way_out(folder: Path, command: str) -> str:
         command: what makes a shard set in it.
     """
     make = f"make one: {command}"
+    if not os.path.lexists(folder):  # False for any odd name, too
+        return make
     if folder.is_file():
         inside = (folder.parent / MANIFEST_NAME).is_file()
         return f"it is a file; give {f'its folder {folder.parent}' if inside else 'a folder'}"

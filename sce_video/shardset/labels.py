@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sce_video.documents import DocumentError, parse_json
@@ -11,7 +11,7 @@ from sce_video.errors import UsageError
 from sce_video.text import one_line
 
 LABEL_MEMBERS = ("cls", "json")
-"""Members of a tar in which a sample's class may be."""
+"""Members of a tar in which a sample's class may be; the first that is there counts."""
 _DIGITS = 18  # of a class number that is read as one: as many as 64 bits hold
 _NAMED = 5  # classes in a message
 _SHOWN = 40  # characters of a wrong label in a message
@@ -27,6 +27,11 @@ def class_name(label: str) -> str | None:
     return None if name in ("", "-1") else name
 
 
+def label_member(fields: Collection[str]) -> str | None:
+    """Which of a sample's members, by their extensions, is asked for its class; None = none is."""
+    return next((name for name in LABEL_MEMBERS if name in fields), None)
+
+
 def stated_classes(sample: Mapping[str, bytes]) -> Iterator[str]:
     """Names that a sample gives its class, the one that counts first; none where it has no class.
 
@@ -34,13 +39,13 @@ def stated_classes(sample: Mapping[str, bytes]) -> Iterator[str]:
     the one that is taken is not looked at. Numbers are names as they are written.
 
     Args:
-        sample: extension -> bytes of its members, :data:`LABEL_MEMBERS` or more.
+        sample: extension -> bytes of its members, that of :func:`label_member` among them.
 
     Raises (while iterating):
         LabelError: a member is not readable, or holds something else than a number or a name.
     """
     try:
-        if "cls" in sample:
+        if label_member(sample) == "cls":
             fields = {"class": sample["cls"].decode()}
         else:
             fields = parse_json(sample.get("json", b"{}"), finite=False)

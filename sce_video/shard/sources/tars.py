@@ -16,7 +16,7 @@ from sce_video.shard.sources import Options, Record, Scan
 from sce_video.shard.sources.archive import members, reading
 from sce_video.shard.sources.scans import make_scan, nothing_found
 from sce_video.shard.sources.tree import walk
-from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, number_classes, stated_classes
+from sce_video.shardset.labels import LabelError, label_member, number_classes, stated_classes
 from sce_video.shardset.tar_members import LABEL_BYTES
 from sce_video.text import printable
 from sce_video.video.kinds import Media
@@ -53,11 +53,8 @@ def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
     with reading(tar.source) as raw:
         for key, sample in samples.items():
             try:
-                texts = {
-                    field: _label(raw, file)
-                    for field, file in sample.items()
-                    if field in LABEL_MEMBERS
-                }
+                member = label_member(sample)
+                texts = {member: _label(raw, sample[member])} if member else {}
                 label = next(stated_classes(texts), "")
             except LabelError as error:
                 what = printable(f"{tar.source}: {key}: its label is not readable ({error})")

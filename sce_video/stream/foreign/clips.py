@@ -25,7 +25,13 @@ from webdataset.tariterators import group_by_keys
 
 from sce_video.errors import SceVideoError
 from sce_video.files import open_plain
-from sce_video.shardset.labels import LABEL_MEMBERS, LabelError, class_number, stated_classes
+from sce_video.shardset.labels import (
+    LABEL_MEMBERS,
+    LabelError,
+    class_number,
+    label_member,
+    stated_classes,
+)
 from sce_video.shardset.tar_members import LABEL_BYTES, Member, read_member, walk_tar
 from sce_video.stream.clips import ViewSampler
 from sce_video.stream.cut import make_clips
@@ -289,7 +295,7 @@ def _sample(shard: str, fields: dict[str, Any], media: Sequence[str]) -> TarSamp
     if isinstance(data, DecodeError):
         return TarSample(name, problem=str(data))
     try:
-        if unread := next((v for v in fields.values() if isinstance(v, DecodeError)), None):
+        if isinstance(unread := fields.get(label_member(fields) or ""), DecodeError):
             raise LabelError(str(unread))
         # A name alone gives no class number: -1, as without a class.
         return TarSample(name, data, class_number(stated_classes(fields)))

@@ -16,12 +16,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import open_plain
 from sce_video.stream.remote.files import RemoteFile, WrongBytes, bare_url, persist, reading
 
 _OURS = re.compile(r"[0-9a-f]{64}(\.part)?")
 """Names in the cache's folder that are the cache's: nothing else there is ever deleted."""
+_MOST_GIB = 1e9  # more than any disk has
 _REASONS = {
     errno.EEXIST: "is no folder",
     errno.ELOOP: "is a link",
@@ -46,9 +47,19 @@ class Cache:
 
     @classmethod
     def at(cls, folder: str | None = None, gib: float = 100.0) -> Cache:
-        """The cache in ``folder``, else in ``$SCE_VIDEO_CACHE``, else in the user's own cache."""
+        """The cache in ``folder``, else in ``$SCE_VIDEO_CACHE``, else in the user's own cache.
+
+        Raises:
+            UsageError: the folder is in a home that nobody knows.
+        """
         chosen = folder or os.environ.get("SCE_VIDEO_CACHE") or "~/.cache/sce_video"
-        return cls(Path(chosen).expanduser(), int(gib * 2**30))
+        try:
+            return cls(Path(chosen).expanduser(), int(min(gib, _MOST_GIB) * 2**30))
+        except RuntimeError as error:
+            raise UsageError(
+                f"{chosen}: there is no such home folder; put the cache elsewhere (data.cache or "
+                "$SCE_VIDEO_CACHE)"
+            ) from error
 
     def open(self, file: RemoteFile) -> int:
         """A descriptor of the file, which stays readable whatever leaves the cache meanwhile.

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from sce_video.config.tasks import PretrainConfig
-from sce_video.engine.track import METRICS_NAME, Tracker, in_order, read_metrics
+from sce_video.engine.track import (
+    METRICS_NAME,
+    Tracker,
+    _wandb_mode,
+    in_order,
+    read_metrics,
+)
 from sce_video.errors import VerificationError
 
 
@@ -63,3 +70,14 @@ def test_a_line_that_is_no_row_is_named(line: str, tmp_path: Path) -> None:
     assert str(error.value).isprintable()
     (tmp_path / METRICS_NAME).write_text('{"step": 1, "loss": 2}\nhalf')
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 2}]
+
+
+def test_a_user_without_a_home_has_no_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HOME", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert _wandb_mode("disabled") == "offline"
+    assert capsys.readouterr().err == "sce-video: W&B has no key here: tracking offline\n"

@@ -74,6 +74,8 @@ def test_a_file_of_a_set(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_or_closed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"; make one: python -m sce_video.shard ucf101$"):
         open_shards("shards/ucf101")
+    with pytest.raises(UsageError, match=r"^a\\x00b: no finished shard set .*; make one: "):
+        open_shards("a\0b")  # as somebody's file names it
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "gone")
     with pytest.raises(UsageError, match="; make one: "):

@@ -19,6 +19,7 @@ from sce_video.shardset.labels import (
     number_classes,
     stated_classes,
 )
+from sce_video.shardset.tar_members import LABEL_BYTES
 from sce_video.stream.foreign.clips import VIDEOS, tar_samples
 
 
@@ -114,6 +115,7 @@ def test_sharding_and_streaming_agree(tmp_path: Path) -> None:
         "d": {"cls": b"-1"},
         "e": {"json": {"label": -1, "class": ""}},
         "f": {"json": {"caption": "x"}},
+        "g": {"cls": b"2", "json": {"boxes": "0" * LABEL_BYTES}},  # too large, and not asked
     }
     path = tmp_path / "t.tar"
     with webdataset.TarWriter(str(path)) as tar:
@@ -123,8 +125,8 @@ def test_sharding_and_streaming_agree(tmp_path: Path) -> None:
     sharded = [scan.classes[r.label] if r.label >= 0 else None for r in scan.records]
     with path.open("rb") as stream:
         streamed = [sample.label for sample in tar_samples(stream, "t", VIDEOS)]
-    assert sharded == ["2", "10", "0", None, None, None]
-    assert streamed == [2, 10, 0, -1, -1, -1]
+    assert sharded == ["2", "10", "0", None, None, None, "2"]
+    assert streamed == [2, 10, 0, -1, -1, -1, 2]
     assert scan.classes == ("0", "2", "10")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, UsageError
 from sce_video.stream.reader import open_set
 from sce_video.stream.remote.cache import Cache
 from sce_video.stream.remote.files import RemoteFile
@@ -270,3 +270,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCE_VIDEO_CACHE", "/elsewhere")
     assert Cache.at().folder == Path("/elsewhere")
     assert Cache.at("/here", 0.5) == Cache(Path("/here"), 2**29)
+    assert Cache.at("/here", 1e300).limit > 2**50
+    told = r"^~nobody-of-ours/x: there is no such home folder; put the cache else"
+    with pytest.raises(UsageError, match=told):
+        Cache.at("~nobody-of-ours/x")
