@@ -19,7 +19,7 @@ from sce_video.text import printable
 from sce_video.video.errors import DecodeError
 
 SECONDS = 300.0
-"""Wall seconds that decoding and cutting one sample may take; reading and fetching do not count, nor
+"""Wall seconds that decoding and cutting one sample may take; reading, fetching do not count, nor
 time in which the process is stopped."""
 LAST = 2 * SECONDS
 """Seconds of waiting after which a worker is killed that could not be interrupted."""
