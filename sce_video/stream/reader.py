@@ -94,7 +94,7 @@ class ShardReader:
     def __init__(self, index: ShardIndex) -> None:
         self._where, self._cure = index.name, "shard again"
         if isinstance(index, RemoteIndex):
-            self._cure = f"delete what {index.folder} keeps of it, or shard again"
+            self._cure = f"empty the cache {index.folder}, or shard again"
         shards = sorted(index.manifest.shards, key=attrgetter("name"))
         self.shard_names = [shard.name for shard in shards]
         self.shard_of = index.shard_numbers()

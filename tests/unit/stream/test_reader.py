@@ -161,7 +161,7 @@ def test_a_kept_shard_that_is_written_over_is_named_by_its_address(
     ShardReader(there).media(row)
     [kept] = (tmp_path / "cache").glob("?" * 64)
     kept.write_bytes(bytes(kept.stat().st_size))
-    told = rf"^{server.url}/set/folder-000002\.tar: .* its index says; delete what {tmp_path}/"
+    told = rf"^{server.url}/set/folder-000002\.tar: .* its index says; empty the cache {tmp_path}/"
     with pytest.raises(SceVideoError, match=told):
         ShardReader(there).media(row)
 
