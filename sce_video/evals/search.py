@@ -117,7 +117,9 @@ def _read_protocol(folder: Path) -> SearchProtocol:
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise VerificationError(f"{path}: damaged, or of another version: {reason}") from error
+        raise VerificationError(
+            f"{path}: damaged, or of another version: {reason}; build again"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ MEMBERS = ("media", "json", "idx")
 _BLOCK = 512  # bytes of a tar's header, before each member
 LARGEST_JSON = 1 << 20
 """Bytes of a ``json`` member."""
+_LONGEST_KEY = 95  # bytes: a plain tar holds names of 100, extension included
 _LONGEST = 1 << 16  # bytes of a path and other text; names are bounded by the manifest
 _SHOWN = 80  # characters of a wrong value in a message
 
@@ -77,7 +78,7 @@ def _texts(table: pa.Table, manifest: Manifest, shards: NDArray[np.int64]) -> It
     key, ext = table.column("key"), table.column("ext")
     plain = pc.match_substring_regex(key, "^[A-Za-z0-9_-]+$")
     yield Wrong("key", _not(plain), "not of letters, digits, _ and -")
-    yield Wrong("key", _not(pc.less(pc.binary_length(key), 100)), "too long")
+    yield Wrong("key", _not(pc.less_equal(pc.binary_length(key), _LONGEST_KEY)), "too long")
     if len(key.unique()) != len(table):
         _, first = np.unique(key.to_numpy(), return_index=True)
         rows = np.ones(len(table), np.bool_)

@@ -19,6 +19,7 @@ from sce_video.shardset.checks import IMAGE_EXTENSIONS, row_problem, shard_numbe
 from sce_video.shardset.elsewhere import way_out
 from sce_video.shardset.manifest import (
     FORMAT_VERSION,
+    LARGEST_INDEX,
     MANIFEST_NAME,
     Manifest,
     read_manifest_file,
@@ -146,7 +147,8 @@ def open_shards(folder: str | Path) -> ShardIndex:
         )
     manifest, data = read_manifest_file(path)
     index = folder / INDEX_NAME
-    table = read_index(read_part(index, limit=_HEAD + _ROW * manifest.samples), manifest, index)
+    most = min(_HEAD + _ROW * manifest.samples, LARGEST_INDEX)
+    table = read_index(read_part(index, limit=most), manifest, index)
     return ShardIndex(folder, manifest, hashlib.sha256(data).hexdigest(), table)
 
 

@@ -36,6 +36,8 @@ JOURNAL_NAME = ".journal.jsonl"
 """One line a finished shard; gone when the manifest is there."""
 LONGEST_NAME = 1_000
 """Characters of a class, a split and whatever else of a set has a name."""
+LARGEST_INDEX = 1 << 32
+"""Bytes of an index, whatever the manifest counts: that of 40 million samples."""
 _MOST = 1 << 25  # bytes of a manifest: 200,000 shards, a million classes
 _MOST_REJECTS = 1 << 30  # bytes of their list
 _HEAD = ("path", "reason")

@@ -26,7 +26,7 @@ LONG = "path too long for the system"
 ABOVE = "link to a folder above it"
 AGAIN = "link to a folder that is read elsewhere"
 SPECIAL = "neither a file nor a folder"
-IN_ARCHIVE = "link in an archive"
+IN_ARCHIVE = "no plain file in an archive"
 SHARD_SET = "shard set"
 
 ASIDE = frozenset(

@@ -92,7 +92,9 @@ class ShardReader:
     """Media bytes and metadata of a shard set's samples; safe to send to a worker."""
 
     def __init__(self, index: ShardIndex) -> None:
-        self.folder = index.folder
+        self._where, self._cure = index.name, "shard again"
+        if isinstance(index, RemoteIndex):
+            self._cure = f"empty the cache {index.folder}, or shard again"
         shards = sorted(index.manifest.shards, key=attrgetter("name"))
         self.shard_names = [shard.name for shard in shards]
         self.shard_of = index.shard_numbers()
@@ -141,7 +143,7 @@ class ShardReader:
     def _read(self, row: int, member: str) -> bytes:
         offset, size = (int(column[row]) for column in self._places[member])
         shard = int(self.shard_of[row])
-        path = self.folder / self.shard_names[shard]
+        path = f"{self._where}/{self.shard_names[shard]}"
         ext = self._ext[row].as_py() if member == "media" else member
         header = tar_member(f"{self._keys[row].as_py()}.{ext}", offset, size)
         try:
@@ -149,11 +151,12 @@ class ShardReader:
             before = os.pread(file, tarfile.BLOCKSIZE, header.offset)
             data = os.pread(file, size, offset)
         except OSError as error:
-            raise SceVideoError(f"{path}: {error.strerror}; shard again") from error
+            raise SceVideoError(f"{path}: {error.strerror}; {self._cure}") from error
         if len(data) != size:
-            raise SceVideoError(f"{path}: shorter than its index says; shard again")
+            raise SceVideoError(f"{path}: shorter than its index says; {self._cure}")
         if before != header.tobuf(tarfile.USTAR_FORMAT):  # written over while it is read, say
-            raise SceVideoError(f"{path}: {header.name} is not where its index says; shard again")
+            what = f"{header.name} is not where its index says"
+            raise SceVideoError(f"{path}: {what}; {self._cure}")
         return data
 
     def _file(self, shard: int) -> int:

@@ -19,9 +19,11 @@ from sce_video.text import printable
 from sce_video.video.errors import DecodeError
 
 SECONDS = 300.0
-"""Wall seconds that decoding and cutting one sample may take; reading and fetching do not count."""
+"""Wall seconds that decoding and cutting one sample may take; reading, fetching do not count, nor
+time in which the process is stopped."""
 LAST = 2 * SECONDS
 """Seconds of waiting after which a worker is killed that could not be interrupted."""
+_TICKS = 10  # looks in that time
 _AGAIN = 1.0  # seconds after which it is interrupted again: some code passes over exceptions
 _SLOT = 1024  # bytes that a worker has to say what it does
 _HEAD = struct.Struct("dH")  # when, in seconds of the monotonic clock; bytes of text
@@ -90,7 +92,7 @@ class sample_limit:  # noqa: N801  (used as a function)
 
     def __init__(self, name: str) -> None:
         """``name``: of the sample."""
-        self._name = name
+        self._name, self._ticks, self._began = name, 0, time.thread_time()
 
     def __enter__(self) -> None:
         note(self._name)
@@ -98,8 +100,8 @@ class sample_limit:  # noqa: N801  (used as a function)
         self._armed = main and not signal.getitimer(signal.ITIMER_REAL)[0]
         if self._armed:
             # None: it was set by other code than Python's, and cannot be given back.
-            self._previous = signal.signal(signal.SIGALRM, _interrupt) or signal.SIG_DFL
-            signal.setitimer(signal.ITIMER_REAL, SECONDS, _AGAIN)
+            self._previous = signal.signal(signal.SIGALRM, self._look) or signal.SIG_DFL
+            signal.setitimer(signal.ITIMER_REAL, SECONDS / _TICKS, SECONDS / _TICKS)
 
     def __exit__(
         self,
@@ -118,11 +120,18 @@ class sample_limit:  # noqa: N801  (used as a function)
         if late:
             raise DecodeError(f"took longer than {SECONDS:g} s") from error
 
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        """Count: the timer goes on while we are stopped, and then rings once.
+
+        While code other than Python's runs it rings once, too: that has its CPU time.
+        """
+        self._ticks += 1
+        ran = max(self._ticks * SECONDS / _TICKS, time.thread_time() - self._began)
+        if ran >= SECONDS:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+            raise _TimeUp
+
     def _disarm(self) -> None:
         if self._armed:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._previous)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise _TimeUp

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from sce_video.errors import SceVideoError, UsageError
 from sce_video.files import LARGEST
+from sce_video.shardset.manifest import LARGEST_INDEX
 from sce_video.stream.remote import bucket, web
 
 T = TypeVar("T")
@@ -25,7 +26,6 @@ _ATTEMPTS = 5
 _BACKOFF = 0.5  # seconds before the second attempt; doubled before each further one
 _LONGEST_WAIT = 60.0  # seconds that a server may ask for before the next
 _SMALL_TIME = 600.0  # seconds for each LARGEST bytes of a file that is read as a whole
-_LARGEST_NAMED = 1 << 32  # bytes of one whose sha256 is known: the index of 40 million samples
 _VERSIONS = ("ETag", "etag", "last-modified", "LastModified", "mtime", "updated")
 
 
@@ -214,7 +214,7 @@ def fetch_small(url: str, sha256: str = "") -> bytes:
     Raises:
         SceVideoError: it cannot be fetched, is too large, takes too long, or is another one.
     """
-    name, limit = bare_url(url), _LARGEST_NAMED if sha256 else LARGEST
+    name, limit = bare_url(url), LARGEST_INDEX if sha256 else LARGEST
 
     def attempt() -> bytes:
         data, began = bytearray(), time.monotonic()

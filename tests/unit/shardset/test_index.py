@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,17 @@ def test_a_file_that_is_larger_than_any_is_not_read(tmp_path: Path) -> None:
         open_shards(tmp_path)
 
 
-def test_an_index_is_as_large_as_its_samples_allow(tmp_path: Path) -> None:
+def test_an_index_is_as_large_as_its_samples_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(tmp_path)
     os.truncate(tmp_path / "index.parquet", (1 << 20) + 5 * (1 << 13) + 1)
     with pytest.raises(VerificationError, match=r"index\.parquet: is larger than 1,089,536 bytes"):
         open_shards(tmp_path)
+    os.truncate(tmp_path / "index.parquet", 1 << 40)  # of holes, whose sum nobody waits for
+    monkeypatch.setattr(sys.modules[__name__], "sha256_file", lambda _: "5" * 64)
+    with pytest.raises(VerificationError, match=r"t: is larger than 4,294,967,296 bytes; shard"):
+        opened(tmp_path, samples=10**12, shards=(_shard(10**12),))
 
 
 def test_an_index_that_is_no_index_of_the_set(tmp_path: Path) -> None:

@@ -153,6 +153,19 @@ def test_batches_are_those_of_the_local_folder(
     assert tars == {f"set/folder-00000{i}.tar": 1 for i in range(3)}
 
 
+def test_a_kept_shard_that_is_written_over_is_named_by_its_address(
+    shards: Path, server: Server, tmp_path: Path
+) -> None:
+    there = open_set(f"{server.url}/set/", Cache.at(str(tmp_path / "cache")))
+    row = int(np.flatnonzero(there.shard_numbers() == 2)[0])
+    ShardReader(there).media(row)
+    [kept] = (tmp_path / "cache").glob("?" * 64)
+    kept.write_bytes(bytes(kept.stat().st_size))
+    told = rf"^{server.url}/set/folder-000002\.tar: .* its index says; empty the cache {tmp_path}/"
+    with pytest.raises(SceVideoError, match=told):
+        ShardReader(there).media(row)
+
+
 def test_a_set_on_s3(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
     from s3fs import S3FileSystem

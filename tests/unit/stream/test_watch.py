@@ -52,10 +52,27 @@ def test_a_handler_that_python_does_not_know_is_the_default(
     before, change = signal.getsignal(signal.SIGALRM), signal.signal
     answers: Iterator[None] = iter([None])
     monkeypatch.setattr(signal, "signal", lambda *new: next(answers, change(*new)))
-    with sample_limit("a"):
-        assert signal.getsignal(signal.SIGALRM) is watch._interrupt
+    limit = sample_limit("a")
+    with limit:
+        assert signal.getsignal(signal.SIGALRM) == limit._look
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
     change(signal.SIGALRM, before)
+
+
+def test_a_process_that_was_stopped_has_done_no_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer rings once for all of that time; and once for long work in native code."""
+
+    def sample(alarms: int, worked: float) -> None:
+        times = iter([0.0])
+        monkeypatch.setattr(time, "thread_time", lambda: next(times, worked))
+        with sample_limit("a"):
+            for _ in range(alarms):
+                signal.raise_signal(signal.SIGALRM)
+
+    sample(watch._TICKS - 1, watch.SECONDS - 1)
+    for alarms, worked in ((watch._TICKS, 0.0), (1, watch.SECONDS)):
+        with pytest.raises(DecodeError, match=r"^took longer than 300 s$"):
+            sample(alarms, worked)
 
 
 @pytest.mark.parametrize(
