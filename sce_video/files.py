@@ -107,7 +107,8 @@ def named(path: Path) -> Iterator[None]:
     except Exception as error:
         number = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors has them
         code = int(number[1]) if number else getattr(error, "errno", None)
-        if not isinstance(code, int) or getattr(error, "filename", None) is not None:
+        ours = type(error).__module__.startswith("sce_video.")
+        if ours or not isinstance(code, int) or getattr(error, "filename", None) is not None:
             raise
         raise OSError(code, os.strerror(code), str(path)) from error
 

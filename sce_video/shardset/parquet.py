@@ -16,7 +16,7 @@ from sce_video.errors import first_line
 
 _FREE_ROWS = 1 << 16
 """Rows that a file has at most whatever its size; for more each takes :data:`_ROW` bytes of it."""
-_ROW = 4
+_ROW = 2
 _ROW_GROUPS = 1 << 10
 _FREE_TEXT = 1 << 26
 """Bytes of text that a file holds at most, and :data:`_TEXT` more for each row."""

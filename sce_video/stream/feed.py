@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sce_video.errors import SceVideoError
+from sce_video.errors import SceVideoError, first_line
 from sce_video.stream.batches import Batches
 from sce_video.stream.loader import ClipBatch
 
@@ -73,6 +73,8 @@ class DeviceFeed:
                 self._fetched = [next(self._batches) for _ in range(self._count)]
         except SceVideoError as error:
             self.error = error
+        except (OSError, MemoryError) as error:
+            self.error = SceVideoError(f"no more clips: {first_line(error)}")
         self.waited += time.perf_counter() - start
         self._prepare()
 

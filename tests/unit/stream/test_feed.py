@@ -74,6 +74,19 @@ def test_why_there_are_none_waits_for_the_others() -> None:
     assert list(feed.step()) == []
 
 
+@pytest.mark.parametrize("error", [OSError(5, "broken"), MemoryError("all of it")])
+def test_what_this_process_cannot_read_is_told_to_the_other_ranks(error: Exception) -> None:
+    """It would be alone with it, and they in the middle of a step."""
+
+    def batches() -> Iterator[ClipBatch]:
+        raise error
+        yield batch(0)
+
+    feed = DeviceFeed(batches(), 1, lambda one: one.views, CPU)
+    feed.fetch()
+    assert str(feed.error) == f"no more clips: {error}"
+
+
 class Gpu:
     """Streams that write down what is asked of them."""
 
