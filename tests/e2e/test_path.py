@@ -171,6 +171,7 @@ def test_usage_errors_are_one_line_and_exit_2(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_bare_commands_without_data_name_the_next_one(tmp_path: Path) -> None:
     shard = run(
         sys.executable, "-m", "sce_video.shard", "kinetics400", cwd=tmp_path, PYTHONPATH=HERE

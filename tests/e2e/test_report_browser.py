@@ -306,8 +306,8 @@ def test_numbers_of_any_size_are_drawn(browser: Browser, tmp_path: Path) -> None
         rows = [json.dumps({"step": step, "train/loss": value}) for step, value in points]
         (tmp_path / name / "metrics.jsonl").write_text("\n".join(rows))
         browser.open(write_report([tmp_path / name]).as_uri())
+        browser.until("document.querySelectorAll('polyline, circle').length === 1")
         assert browser.complaints == []
-        assert browser.js("document.querySelectorAll('polyline, circle').length") == 1
 
 
 def test_nothing_yet_is_said(browser: Browser, tmp_path: Path) -> None:

@@ -81,7 +81,13 @@ THEIRS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("trunk", THEIRS)
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        pytest.param(name, marks=[] if name in ("r2plus1d_18", "resnet18") else pytest.mark.slow)
+        for name in THEIRS
+    ],
+)
 def test_their_networks_load_both_files_strictly_and_give_the_same(
     trunk: str, tmp_path: Path
 ) -> None:

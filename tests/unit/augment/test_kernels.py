@@ -35,6 +35,7 @@ def test_compiled_equals_eager_and_is_compiled_beforehand() -> None:
         assert a.stride() == b.stride()
 
 
+@pytest.mark.slow
 def test_a_missing_compiler_is_one_line_and_eager(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -99,7 +99,13 @@ def test_scores_are_the_mean_softmax_of_a_videos_own_views(root: Path, tested: P
         assert line["class"] == index.strings("class")[row]
 
 
-@pytest.mark.parametrize("known", [CLASSES, ("Diving", "Aaa", "Archery", "Bowling")])
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(CLASSES, marks=pytest.mark.slow),
+        ("Diving", "Aaa", "Archery", "Bowling"),
+    ],
+)
 def test_a_set_of_other_numbers_is_matched_by_name(root: Path, known: tuple[str, ...]) -> None:
     """A set of two of the classes numbers them otherwise than the one that was trained on."""
     name = "run-" + "-".join(known)

@@ -62,7 +62,7 @@ def same_but_for_the_place(a: tuple[bytes, bytes], b: tuple[bytes, bytes], where
     return rows == other_rows and x[cut[0] :] == y[cut[1] :]
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_number_of_ranks_gives_the_same_bits(
     ranks: int, root: Path, whole: tuple[Path, tuple[bytes, bytes]]
 ) -> None:
@@ -260,6 +260,7 @@ def test_what_never_came_into_the_shards_is_missing_too(
     assert "not in the shards, see its rejects.csv: 2 missing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_encoder_of_images_takes_frames_of_videos(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

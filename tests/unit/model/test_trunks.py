@@ -120,8 +120,13 @@ def test_features_of_a_clip_are_the_mean_of_its_frames(name: str) -> None:
     torch.testing.assert_close(trunk(clip), frames.mean(0), rtol=1e-4, atol=1e-5)
 
 
+QUICK = [("r2plus1d_18", 3), ("resnet18", 1)]
+OTHERS = [*((name, 3) for name in TRUNKS), *((name, 1) for name in FAMILIES)]
+
+
 @pytest.mark.parametrize(
-    ("name", "channels"), [*((name, 3) for name in TRUNKS), *((name, 1) for name in FAMILIES)]
+    ("name", "channels"),
+    [*QUICK, *(pytest.param(*x, marks=pytest.mark.slow) for x in OTHERS if x not in QUICK)],
 )
 def test_slim_trunks_have_the_same_layers_and_train(name: str, channels: int) -> None:
     trunk = copy.deepcopy(slim(name, 16 if channels == 3 else 4, channels))

@@ -118,6 +118,7 @@ def test_a_lost_shard_is_one_line(index: ShardIndex, tmp_path: Path, workers: in
     assert str(caught.value) == f"{path}: No such file or directory; shard again"
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_ends_the_process(index: ShardIndex, tmp_path: Path) -> None:
     script = tmp_path / "fails.py"
     script.write_text(

@@ -146,6 +146,7 @@ def _digests(paths: list[Path]) -> dict[str, str]:
     return {path.name: _digest(path) for path in paths}
 
 
+@pytest.mark.slow
 def test_equal_bytes_in_any_order_and_process(tmp_path: Path) -> None:
     """With AVX-512, x264 gives other bytes from the second encode of a process on."""
     paths = []

@@ -147,8 +147,8 @@ def pack_kinetics(files: Path, root: Path, where: str = "{}") -> Path:
     ("where", "lists"),
     [
         ("{}", "annotations"),
-        ("k400_targz/{}", "annotations"),
-        ("k400_targz/{}", "k400/annotations"),
+        pytest.param("k400_targz/{}", "annotations", marks=pytest.mark.slow),
+        pytest.param("k400_targz/{}", "k400/annotations", marks=pytest.mark.slow),
     ],
 )
 def test_kinetics_parts_are_what_they_hold(where: str, lists: str, tmp_path: Path) -> None:
