@@ -136,7 +136,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         number: int = super().construct_yaml_int(node)
-        str(number)  # ValueError: of hexadecimal ones Python makes what it does not write again
+        if not -(1 << 63) <= number < 1 << 63:
+            raise DocumentError("the number has more than 64 bits")
         return number
 
 

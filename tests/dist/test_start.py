@@ -19,6 +19,7 @@ def start(problem_of: int | None) -> None:
         stop_runtime()
 
 
+@pytest.mark.slow
 def test_ranks_take_what_the_main_one_found(pool: RankPool) -> None:
     pool.run(3, start, None)
 

@@ -269,7 +269,7 @@ def count_all_reduces(config: Any) -> None:
     (Path(config.run.dir) / "calls.json").write_text(json.dumps(calls))
 
 
-@pytest.mark.parametrize("stage", mostly_slow([3, 1, 2], quick=1))
+@pytest.mark.parametrize("stage", mostly_slow([3, 1, 2], quick=0))
 def test_lars_reduces_once_a_step(stage: int, runs: Runs, tmp_path: Path) -> None:
     runs.pool.run(2, count_all_reduces, TWO._replace(stage=stage).config(tmp_path, max_steps=3))
     state = final_state(tmp_path)
@@ -291,7 +291,7 @@ def check_autocast(module: Any) -> None:
         layer.register_forward_hook(check)
 
 
-@pytest.mark.parametrize("stage", mostly_slow([3, 0, 1, 2], quick=1))
+@pytest.mark.parametrize("stage", mostly_slow([3, 0, 1, 2], quick=0))
 def test_autocast_is_on_and_the_momentum_encoder_moves(
     stage: int, runs: Runs, tmp_path: Path
 ) -> None:

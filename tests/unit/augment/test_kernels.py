@@ -23,6 +23,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ 
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_compiled_equals_eager_and_is_compiled_beforehand() -> None:
     kernels = compile_kernels(KINETICS, 2, 32)
     assert kernels is not EAGER

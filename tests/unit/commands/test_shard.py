@@ -42,6 +42,7 @@ def test_help_is_light(tmp_path: Path) -> None:
     assert "verify DIR" in result.stdout
 
 
+@pytest.mark.slow
 def test_default_paths(tmp_path: Path, clips: Path) -> None:
     layouts.class_folders(tmp_path / "raw" / "folder", clips)
     result = run("folder", cwd=tmp_path)

@@ -62,6 +62,7 @@ def test_parameters_and_activations_are_those_of_real_tensors(overrides: tuple[s
     ("name", "measured"),
     [("sce_k400_r2plus1d_18", 31.2), ("sce_k400_r3d_50_8frames", 44.0)],
 )
+@pytest.mark.slow
 def test_memory_is_what_a_gpu_held(name: str, measured: float) -> None:
     """GiB at the peak of one NVIDIA H200, bf16, 64 videos a step, plain torch (as ZeRO-0)."""
     config = load_pretraining(
@@ -72,6 +73,7 @@ def test_memory_is_what_a_gpu_held(name: str, measured: float) -> None:
     assert sum(need.memory.values()) / 2**30 == pytest.approx(measured, rel=0.15)
 
 
+@pytest.mark.slow
 def test_pooling_keeps_a_copy_on_a_cpu_alone() -> None:
     """The CPU's autocast pools in fp32: R3D-50's widest activation is kept twice."""
     config = load_pretraining("demo.yaml", [*SMALL, "model.trunk=r3d_50"])

@@ -71,7 +71,7 @@ def test_the_loss_is_the_cross_entropy_of_a_batch(task: str) -> None:
     assert grads == ({"linear.weight", "linear.bias"} if task == "linear" else everything)
 
 
-@pytest.mark.parametrize("task", ["linear", "finetune"])
+@pytest.mark.parametrize("task", [pytest.param("linear", marks=pytest.mark.slow), "finetune"])
 def test_the_plan_counts_what_is_trained_and_kept(task: str) -> None:
     config = supervised(task, train={"batch_size": 8}, optim={"name": "sgd"})
     need = cost(config, plan(config), bf16=False, cuda=False)

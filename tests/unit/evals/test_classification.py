@@ -134,6 +134,7 @@ def test_a_set_of_other_numbers_is_matched_by_name(root: Path, known: tuple[str,
         assert protocol.get("classes") == (None if classes == known else matched)
 
 
+@pytest.mark.slow
 def test_missing_samples_are_counted_and_strict_fails(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

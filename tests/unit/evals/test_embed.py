@@ -216,6 +216,7 @@ def test_missing_samples_are_counted_named_and_never_replaced(
         assert "2 samples unreadable" in error
 
 
+@pytest.mark.slow
 def test_what_was_missing_is_there_once_the_shards_are_repaired(
     lossy: Path, made: Path, whole: tuple[Path, tuple[bytes, bytes]]
 ) -> None:

@@ -189,7 +189,7 @@ def test_labels_on_two_ranks(task: str, config: Path) -> None:
         (["eval.every=1"], "go together"),
         (["eval.split=test"], "go together"),
         (["eval.every=1", "eval.split=train"], "shares 24 samples with what is trained on"),
-        (["eval.every=1", "eval.split=tset"], "tset"),
+        pytest.param(["eval.every=1", "eval.split=tset"], "tset", marks=pytest.mark.slow),
     ],
     ids=["no-split", "no-interval", "trained-on", "unknown"],
 )

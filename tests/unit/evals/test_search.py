@@ -94,6 +94,7 @@ def test_an_image_is_a_still_clip(
     assert by_image[0]["score"] == pytest.approx(by_video[0]["score"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_an_approximate_index_names_the_same_samples(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -173,7 +173,7 @@ def test_objects_that_hold_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert converted(file, monkeypatch) == {}
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("protocol", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_a_class_of_the_trainers_script(
     protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

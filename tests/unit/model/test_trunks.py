@@ -97,7 +97,10 @@ def test_r2plus1d_18_is_torchvisions() -> None:
     torch.testing.assert_close(ours(clip), theirs.eval()(clip), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("name", "builder"), [("resnet18", resnet18), ("resnet50", resnet50)])
+@pytest.mark.parametrize(
+    ("name", "builder"),
+    [("resnet18", resnet18), pytest.param("resnet50", resnet50, marks=pytest.mark.slow)],
+)
 def test_resnets_are_torchvisions_from_the_first_weight_on(name: str, builder: Any) -> None:
     torch.manual_seed(3)
     theirs = builder(weights=None)

@@ -68,6 +68,7 @@ def test_two_workers_write_the_same_bytes(root: Path, reference: Path, tmp_path:
     assert content(tmp_path / "toy") == content(reference)
 
 
+@pytest.mark.slow
 def test_layered_sets_are_the_same_bytes_too(root: Path, tmp_path: Path) -> None:
     scan = find_source("folder").scan("folder", root, Options())
     settings = Settings("toy", samples_per_shard=4, encoding=Encoding(quality="fast"))
@@ -95,7 +96,9 @@ def test_layered_sets_are_the_same_bytes_too(root: Path, tmp_path: Path) -> None
     assert (fields["source"]["width"], fields["source"]["codec"]) == (64, "h264")
 
 
-@pytest.mark.parametrize("samples", [1, 6, 11])
+@pytest.mark.parametrize(
+    "samples", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 11))]
+)
 def test_an_interruption_leaves_no_trace(
     samples: int, root: Path, reference: Path, tmp_path: Path
 ) -> None:

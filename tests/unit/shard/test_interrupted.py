@@ -117,6 +117,7 @@ def test_the_first_ctrl_c_finishes_the_shard(place: Path, undisturbed: dict[str,
     assert content(folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_the_second_ctrl_c_stops_at_once(place: Path) -> None:
     folder = place / "shards" / "folder"
     process = start(place, per_shard=100)

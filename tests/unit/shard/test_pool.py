@@ -103,6 +103,7 @@ def test_a_job_that_kills_twice_is_named() -> None:
         list(running.map(jobs))
 
 
+@pytest.mark.slow
 def test_a_job_that_hangs_twice_is_named() -> None:
     with (
         pool(1, wall_limit=1.5) as running,

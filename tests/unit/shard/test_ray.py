@@ -78,6 +78,7 @@ def test_deaths_and_errors_mean_what_they_mean_locally(ray: Any, pool_type: type
             list(running.map([*jobs, "kill the actor", *jobs]))
 
 
+@pytest.mark.slow
 def test_the_same_bytes_with_an_actor_killed(ray: Any, tmp_path: Path, clips: Path) -> None:
     plan = plan_of(class_folders(tmp_path / "raw", clips, each=20))
     killed: list[int] = []

@@ -71,7 +71,9 @@ def test_what_was_zipped_is_what_is_in_the_set(
         assert b"part_" not in data, name
 
 
-@pytest.mark.parametrize("samples", [1, 4, 10])
+@pytest.mark.parametrize(
+    "samples", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 10))]
+)
 def test_an_interruption_leaves_no_spool(
     samples: int, parts_root: Path, reference: Path, tmp_path: Path
 ) -> None:

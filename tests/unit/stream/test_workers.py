@@ -51,6 +51,7 @@ def alive(pids: set[int]) -> set[int]:
     return running
 
 
+@pytest.mark.slow
 def test_workers_die_with_the_trainer(shards: Path, tmp_path: Path) -> None:
     script = tmp_path / "trainer.py"
     script.write_text(
