@@ -84,7 +84,11 @@ def read_json(
 
 
 def _number(text: str) -> int | float:
-    return int(text) if len(text) <= 20 and -(1 << 63) <= int(text) < 1 << 63 else float(text)
+    return int(text) if len(text) <= 20 and _has_64_bits(int(text)) else float(text)
+
+
+def _has_64_bits(number: int) -> bool:
+    return -(1 << 63) <= number < 1 << 63
 
 
 def _whole(text: str) -> int:
@@ -136,7 +140,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         number: int = super().construct_yaml_int(node)
-        if not -(1 << 63) <= number < 1 << 63:
+        if not _has_64_bits(number):
             raise DocumentError("the number has more than 64 bits")
         return number
 

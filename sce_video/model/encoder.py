@@ -21,7 +21,6 @@ from sce_video.model.recognise import some
 from sce_video.model.tensor_file import open_safetensors
 from sce_video.model.trunks import build_trunk
 from sce_video.model.trunks.lab import LabTrunk
-from sce_video.text import printable
 
 ENCODER_NAME = "encoder.safetensors"
 
@@ -125,7 +124,7 @@ def read_weights(
             if not isinstance(about, dict) or about.keys() - header.model_fields.keys():
                 keys = some(list(about)) if isinstance(about, dict) else type(about).__name__
                 kind = f"is of another kind ({keys})" if about else "is not ours"
-                raise UsageError(f"{file}: not {what} of sce-video: its header {printable(kind)}")
+                raise UsageError(f"{file}: not {what} of sce-video: its header {kind}")
             found = header.model_validate(about)
             shapes = {name: stream.get_slice(name).get_shape() for name in stream.keys()}  # noqa: SIM118
             module = make_network(lambda: build(found), shapes, file)
@@ -146,7 +145,7 @@ def problem_of(error: ValidationError) -> str:
     """The first thing that is wrong with a header, in one line."""
     first = error.errors()[0]
     words = first["msg"].removeprefix("Value error, ")
-    return printable(": ".join(filter(None, [".".join(map(str, first["loc"])), words])))
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), words]))
 
 
 def make_network(
@@ -170,7 +169,7 @@ def make_network(
         if name in shapes and list(shapes[name]) != shape
     ]
     if problems:
-        raise UsageError(f"{file}: its tensors are not its network's: {printable(some(problems))}")
+        raise UsageError(f"{file}: its tensors are not its network's: {some(problems)}")
     return build()
 
 

@@ -18,7 +18,6 @@ from sce_video.errors import UsageError, first_line
 from sce_video.files import named, open_plain
 from sce_video.model.pickle_file import conversion, parse
 from sce_video.model.pickle_scan import BombError, check_pickles
-from sce_video.text import printable
 
 # What torch.load says of a file that is whole, but would have to be unpickled.
 _OBJECTS = re.compile(
@@ -110,7 +109,7 @@ def _refusal(file: Path, error: Exception) -> str:
     if _ADVICE.search(reason):
         kind = what["kind"] if what else None
         reason = f"it names {kind}, which is no tensor" if kind else "it holds more than tensors"
-    why = f"{printable(reason)}; take it again from where it came from"
+    why = f"{reason}; take it again from where it came from"
     return f"{file}: not a file of tensors, or a damaged one: {why}"
 
 

@@ -18,7 +18,6 @@ from sce_video.shard.sources.scans import make_scan, nothing_found
 from sce_video.shard.sources.tree import walk
 from sce_video.shardset.labels import LabelError, label_member, number_classes, stated_classes
 from sce_video.shardset.tar_members import LABEL_BYTES
-from sce_video.text import printable
 from sce_video.video.kinds import Media
 
 
@@ -57,7 +56,7 @@ def _labelled(tar: Record) -> Iterator[tuple[Record, str]]:
                 texts = {member: _label(raw, sample[member])} if member else {}
                 label = next(stated_classes(texts), "")
             except LabelError as error:
-                what = printable(f"{tar.source}: {key}: its label is not readable ({error})")
+                what = f"{tar.source}: {key}: its label is not readable ({error})"
                 raise UsageError(what) from error
             yield from ((file, label) for file in sample.values() if file.kind)
 
