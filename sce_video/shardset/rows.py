@@ -15,6 +15,7 @@ from sce_video.errors import VerificationError
 from sce_video.files import open_plain
 from sce_video.shardset.checks import LARGEST_JSON
 from sce_video.shardset.index import FIXED_COLUMNS, IndexRow
+from sce_video.shardset.tar_members import walk_tar
 from sce_video.video.facts import NOTED
 
 
@@ -97,14 +98,14 @@ def _samples(stream: BinaryIO) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]
     Raises:
         tarfile.TarError, ValueError: it is another kind of tar, or none.
     """
-    end = os.fstat(stream.fileno()).st_size
     at, key, members = 0, "", dict[str, tarfile.TarInfo]()
-    while (header := _header(stream, at)) is not None:
-        place = tar_member(header.name, at + tarfile.BLOCKSIZE, header.size)
-        at = place.offset_data + place.size + -place.size % tarfile.BLOCKSIZE
-        if header.type != tarfile.REGTYPE or header.size < 0 or at > end:
+    for member in walk_tar(stream, os.fstat(stream.fileno()).st_size):
+        headers = (member.offset - at) // tarfile.BLOCKSIZE  # ours have no others before their own
+        if member.kind != tarfile.REGTYPE or headers != 1 or not member.name.isascii():
             raise ValueError("no plain file")
-        own, _, ext = header.name.partition(".")
+        place = tar_member(member.name, member.offset, member.size)
+        at = place.offset_data + place.size + -place.size % tarfile.BLOCKSIZE
+        own, _, ext = member.name.partition(".")
         if own != key and members:
             yield key, members
         if own != key:
@@ -112,10 +113,3 @@ def _samples(stream: BinaryIO) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]
         members[ext] = place
     if members:
         yield key, members
-
-
-def _header(stream: BinaryIO, at: int) -> tarfile.TarInfo | None:
-    """The header at a place; None = the end."""
-    stream.seek(at)
-    block = stream.read(tarfile.BLOCKSIZE)
-    return tarfile.TarInfo.frombuf(block, "utf-8", "strict") if any(block) else None
